@@ -1,0 +1,25 @@
+"""posert: one lightweight runtime for human pose estimation.
+
+The public names load on first use, so that `import posert` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "open_model": "posert.runtime",
+    "frames": "posert.runtime",
+    "estimate": "posert.runtime",
+    "Poses": "posert.postprocess.poses",
+    "Skeleton": "posert.postprocess.poses",
+    "PosertError": "posert.postprocess.errors",
+}
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'posert' has no attribute {name!r}")

@@ -1,0 +1,55 @@
+"""Decoders: raw network outputs -> `Poses`. numpy and numba only; no files, no ONNX Runtime, no names of systems.
+
+A file here is a decoder (`paf.py` is the decoder `paf`) with two public names, `Params` and `decode`; a leading
+underscore and the names in `_NOT_DECODERS` are shared parts.
+"""
+
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from posert.postprocess.errors import PosertError
+
+_NOT_DECODERS = {"__init__", "errors", "poses"}
+
+
+def decoder_names() -> list[str]:
+    """The decoders of this folder, sorted."""
+    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    return sorted(stem for stem in stems if not stem.startswith("_") and stem not in _NOT_DECODERS)
+
+
+def decoder(name: str) -> ModuleType:
+    """The decoder module called `name`, checked against this folder before anything is imported.
+
+    Raises:
+        PosertError: no such decoder (the file comes from a newer posert, or is hostile).
+    """
+    if name not in decoder_names():
+        raise PosertError(
+            f"the model asks for the decoder {name!r}; this posert has {', '.join(decoder_names())}",
+            "update posert (pip install -U posert), or export the model again with this version",
+        )
+    return import_module(f"posert.postprocess.{name}")
+
+
+def decoder_params(name: str, values: dict[str, Any]) -> Any:
+    """The `Params` of decoder `name` with `values` over its defaults.
+
+    Raises:
+        PosertError: unknown decoder, unknown parameters (all of them listed), or a value that `Params` refuses.
+    """
+    kind = decoder(name).Params
+    known = {field.name for field in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise PosertError(
+            f"decoder {name!r} has no parameters {', '.join(unknown)}; it knows {', '.join(sorted(known))}",
+            "update posert, or export the model again with this version",
+        )
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise PosertError(f"decoder {name!r} cannot use its parameters: {error}", "export the model again") from error

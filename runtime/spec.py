@@ -1,0 +1,215 @@
+"""What a model file says about itself: one JSON document, strictly read. Standard library only (and `Skeleton`).
+
+Owns the metadata format. Knows nothing of ONNX Runtime, files or systems; `system` and `model` are labels for people.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from posert.postprocess.errors import PosertError
+from posert.postprocess.poses import Skeleton
+
+FORMAT = 1
+METADATA_KEY = "posert"
+METADATA_LIMIT_BYTES = 1_000_000
+_AGAIN = "export the model again (posert export), or give it its metadata with: posert tag FILE --as NAME"
+
+Fit = Literal["stretch", "center", "corner", "square", "boxes"]
+Align = Literal["half_pixel", "corners", "origin"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """How a rectangle of the frame (a window) becomes the network's input tensor.
+
+    Attributes:
+        name: tensor name in the graph.
+        layout: order of the axes; N is the row (region) axis.
+        dtype: element type.
+        color: channel order.
+        size_wh: largest input width and height, px; 0 = that side is free.
+        fit: `stretch` fills the input; `center` and `corner` keep the aspect ratio and pad around, or right and below;
+            `square` is the padded square around the frame's centre; `boxes` widens each box to the input's aspect.
+        multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = always exactly `size_wh`.
+        align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
+            and TensorFlow resize); `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S
+            (warpAffine).
+        interpolation: `area` averages when it shrinks and is linear when it enlarges; cubic is Keys with a = -0.75.
+        rounding: the sampled value 0..255 is kept, rounded to the nearest, or truncated before mean and std.
+        pad_value: 0..255 per channel, in `color` order, outside the frame.
+        mean, std: per channel in `color` order, in units of 0..255: tensor = (value - mean) / std.
+    """
+
+    name: str
+    layout: Literal["NCHW", "NHWC"]
+    dtype: Literal["float32", "uint8", "int32"]
+    color: Literal["rgb", "bgr"]
+    size_wh: tuple[int, int]
+    fit: Fit
+    multiple_of: int = 0
+    align: Align = "half_pixel"
+    interpolation: Literal["linear", "cubic", "area"] = "linear"
+    rounding: Literal["none", "round", "truncate"] = "none"
+    pad_value: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One network and the decoder of its outputs.
+
+    Attributes:
+        name: what the timings call it.
+        region: what it looks at: the whole `frame`, the last stage's `boxes`, or the last frame's pose (`follow`).
+        input: its input tensor.
+        outputs: role -> tensor name; the decoder names the roles it reads.
+        decoder: a file of `postprocess/`.
+        params: values over the decoder's defaults.
+        file, sha256: the companion file of this stage, a bare name in the model's own folder, and its hash; None means
+            the model file itself.
+    """
+
+    name: str
+    region: Literal["frame", "boxes", "follow"]
+    input: InputSpec
+    outputs: Mapping[str, str]
+    decoder: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    file: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything the runtime needs to know of a model.
+
+    Attributes:
+        system, model: labels for people (`openpose`, `tfpose-mobilenet-v2-small`); no code looks at them.
+        skeleton: keypoints and limbs of the last stage.
+        stages: in order; each one's boxes are the next one's regions.
+        licence: licence of the weights.
+        source: where the weights came from (address and sha256).
+        made_by: program and version that wrote this.
+    """
+
+    format: int
+    system: str
+    model: str
+    skeleton: Skeleton
+    stages: tuple[Stage, ...]
+    licence: str = ""
+    source: str = ""
+    made_by: str = ""
+
+
+def to_json(spec: ModelSpec) -> str:
+    """Compact JSON; `from_json` gives the same value back."""
+    return json.dumps(dataclasses.asdict(spec), separators=(",", ":"), allow_nan=False)
+
+
+def from_json(text: str) -> ModelSpec:
+    """The `ModelSpec` in `text`, every field checked for its type, unknown fields refused.
+
+    Raises:
+        PosertError: not JSON, too large, a newer format, or fields that do not fit; says which.
+    """
+    if len(text) > METADATA_LIMIT_BYTES:
+        raise PosertError(
+            f"the model's metadata has {len(text)} bytes; at most {METADATA_LIMIT_BYTES} are read", _AGAIN
+        )
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PosertError(f"the model's metadata is not JSON: {error}", _AGAIN) from None
+    found = data.get("format") if isinstance(data, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise PosertError(
+            f"the model's metadata has format {found}; this posert reads up to {FORMAT}",
+            "update posert: pip install -U posert",
+        )
+    spec: ModelSpec = _value(ModelSpec, data, "posert")
+    _check(spec)
+    return spec
+
+
+def _bad(path: str, expected: str, got: Any) -> PosertError:
+    return PosertError(f"the model's metadata is wrong at {path}: expected {expected}, got {str(got)[:80]!r}", _AGAIN)
+
+
+def _value(kind: Any, data: Any, path: str) -> Any:
+    """`data` (parsed JSON) as an instance of the annotation `kind`; raises PosertError at the first misfit."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return data
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, data, path)
+    if origin is Literal:
+        if data not in args or isinstance(data, bool):
+            raise _bad(path, " | ".join(map(str, args)), data)
+        return data
+    if origin is types.UnionType:
+        return None if data is None else _value(args[0], data, path)
+    if origin is tuple:
+        return _tuple(args, data, path)
+    if origin is Mapping:
+        if not isinstance(data, dict):
+            raise _bad(path, "an object", data)
+        return {key: _value(args[1], value, f"{path}.{key}") for key, value in data.items()}
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(data, accepted) or isinstance(data, bool):
+        raise _bad(path, kind.__name__, data)
+    return kind(data)
+
+
+def _tuple(args: tuple[Any, ...], data: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(data, list):
+        raise _bad(path, "a list", data)
+    kinds = args[:1] * len(data) if args[-1] is Ellipsis else args
+    if len(kinds) != len(data):
+        raise _bad(path, f"{len(kinds)} values", data)
+    return tuple(_value(kind, item, f"{path}[{i}]") for i, (kind, item) in enumerate(zip(kinds, data, strict=True)))
+
+
+def _dataclass(kind: Any, data: Any, path: str) -> Any:
+    if not isinstance(data, dict):
+        raise _bad(path, "an object", data)
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise _bad(path, f"only {', '.join(hints)}", ", ".join(unknown))
+    fields = dataclasses.fields(kind)
+    no_default = dataclasses.MISSING
+    missing = [
+        f.name for f in fields if f.name not in data and f.default is no_default and f.default_factory is no_default
+    ]
+    if missing:
+        raise _bad(path, f"the fields {', '.join(missing)}", "nothing")
+    return kind(**{name: _value(hints[name], value, f"{path}.{name}") for name, value in data.items()})
+
+
+def _check(spec: ModelSpec) -> None:
+    """Rules that types cannot say; raises PosertError."""
+    count = len(spec.skeleton.names)
+    indices = [i for edge in spec.skeleton.edges for i in edge] + list(spec.skeleton.flip)
+    if any(not 0 <= i < count for i in indices):
+        raise _bad("posert.skeleton", f"keypoint indices 0..{count - 1}", indices)
+    for name in ("sigmas", "flip"):
+        if len(getattr(spec.skeleton, name)) not in (0, count):
+            raise _bad(f"posert.skeleton.{name}", f"{count} values or none", getattr(spec.skeleton, name))
+    if not spec.stages:
+        raise _bad("posert.stages", "at least one stage", "none")
+    for stage in spec.stages:
+        if min(stage.input.size_wh) < 0 or max(stage.input.size_wh) > 16384 or stage.input.multiple_of < 0:
+            raise _bad(f"posert.stages.{stage.name}.input.size_wh", "0..16384", stage.input.size_wh)
+        if 0 in stage.input.std:
+            raise _bad(f"posert.stages.{stage.name}.input.std", "values other than 0", stage.input.std)
+        if stage.file is not None and (
+            not stage.file or "/" in stage.file or "\\" in stage.file or stage.file in (".", "..")
+        ):
+            raise _bad(f"posert.stages.{stage.name}.file", "a bare file name", stage.file)
