@@ -1,1 +1,1 @@
-"""Official weights -> self-describing ONNX. The only folder with knowledge of the systems; needs the `export` extras."""
+"""Official weights -> self-describing ONNX. Alone in knowing the systems; needs the `export` extras."""

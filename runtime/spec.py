@@ -35,7 +35,7 @@ class InputSpec:
         size_wh: largest input width and height, px; 0 = that side is free.
         fit: `stretch` fills the input; `center` and `corner` keep the aspect ratio and pad around, or right and below;
             `square` is the padded square around the frame's centre; `boxes` widens each box to the input's aspect.
-        multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = always exactly `size_wh`.
+        multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = exactly `size_wh`.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
             and TensorFlow resize); `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S
             (warpAffine).
