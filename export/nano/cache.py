@@ -65,7 +65,7 @@ def both_sides(teacher: Teacher, picture: Picture) -> tuple[Maps, Maps]:
     """Maps f32 [56,H,W] averaged over mirroring, and features f32 [2,128,H,W] of the picture and its mirror image."""
     maps, features = teacher(picture)
     mirrored_maps, mirrored_features = teacher(np.ascontiguousarray(picture[:, ::-1]))
-    return (maps + layout.unmirror(mirrored_maps)) / 2, np.stack([features, mirrored_features])
+    return (maps + layout.unmirror(mirrored_maps)) * np.float32(0.5), np.stack([features, mirrored_features])
 
 
 def principal_components(teacher: Teacher, pictures: list[Picture]) -> tuple[Maps, Maps]:
@@ -74,7 +74,7 @@ def principal_components(teacher: Teacher, pictures: list[Picture]) -> tuple[Map
     mean = samples.mean(0)
     variances, vectors = np.linalg.eigh(np.cov((samples - mean).T))
     projection = vectors[:, ::-1][:, :HINT_CHANNELS].T / np.sqrt(variances.sum())
-    return mean.astype(np.float32), projection.astype(np.float32)
+    return np.asarray(mean, np.float32), np.asarray(projection, np.float32)
 
 
 def people_of(annotations: list[Record]) -> list[Record]:

@@ -174,6 +174,7 @@ class Threads:
     """One thread or two, whichever is faster at present: two wait for each other when the machine has other work."""
 
     ROUND, TRIAL = 60, 6  # steps
+    SLOW = 1.3  # a step of two threads that took this many times a step of one ends the use of two
 
     def __init__(self) -> None:
         self.spent_s = [0.0, 0.0]
@@ -184,13 +185,20 @@ class Threads:
         place = step % self.ROUND
         if place == 0:
             self.spent_s = [0.0, 0.0]
-        if place == 2 * self.TRIAL:
-            self.best = 1 + int(self.spent_s[1] < self.spent_s[0])
-        return self.best if place >= 2 * self.TRIAL else 1 + place // self.TRIAL
+        if place < self.TRIAL:
+            return 1
+        if place == self.TRIAL:
+            self.best = 2
+        if place == 2 * self.TRIAL and self.spent_s[1] > self.spent_s[0]:
+            self.best = 1
+        return self.best
 
-    def spent(self, threads: int, seconds: float) -> None:
+    def spent(self, step: int, threads: int, seconds: float) -> None:
         """Note how long a step took."""
-        self.spent_s[threads - 1] += seconds
+        if step % self.ROUND < 2 * self.TRIAL:
+            self.spent_s[threads - 1] += seconds
+        if threads == 2 and seconds > self.SLOW * self.spent_s[0] / self.TRIAL:
+            self.best = 1
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -231,10 +239,11 @@ def run(arguments: argparse.Namespace) -> None:
             batch = next(batches)
             begun = time.monotonic()
             if threads:
-                torch.set_num_threads(threads.choose(training.step))
+                step, count = training.step, threads.choose(training.step)
+                torch.set_num_threads(count)
             losses.append(training.learn(batch, rate, arguments.hint, arguments.keep))
             if threads:
-                threads.spent(torch.get_num_threads(), time.monotonic() - begun)
+                threads.spent(step, count, time.monotonic() - begun)
             if training.step % 100 == 0:
                 note(
                     loss=round(float(np.mean(losses[-100:])), 4),
