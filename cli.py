@@ -241,6 +241,8 @@ def _print_error(error: PosertError) -> None:
 
 def main() -> None:
     """The `posert` command."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what goes wrong is said once, by us
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         app()
     except PosertError as error:

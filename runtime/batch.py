@@ -5,8 +5,9 @@ Owns output names and per-source failures. Knows sinks and the loop, nothing of 
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from posert.postprocess.errors import PosertError
@@ -105,22 +106,23 @@ def run_job(
     """
     chosen = selection or Selection()
     began, done, people = time.monotonic(), 0, 0
-    with ExitStack() as stack:
+    source = frames(
+        job.source,
+        start_s=chosen.start_s,
+        stop_s=chosen.stop_s,
+        stride=chosen.stride,
+        size_wh=chosen.size_wh,
+        fps=chosen.fps,
+    )
+    with closing(estimate_frames(model, source, batch=batch)) as results, ExitStack() as stack:
+        first = list(islice(results, 1))  # a source that fails at once leaves no file
         writers = [stack.enter_context(FORMATS[form][0](job.output, model.spec, job.source))]
         if job.overlay is not None:
             from posert.runtime.overlay import overlay
 
             rate = chosen.fps if job.source == "-" else frame_rate(job.source)
             writers.append(stack.enter_context(overlay(job.overlay, model.spec.skeleton, rate / chosen.stride)))
-        source = frames(
-            job.source,
-            start_s=chosen.start_s,
-            stop_s=chosen.stop_s,
-            stride=chosen.stride,
-            size_wh=chosen.size_wh,
-            fps=chosen.fps,
-        )
-        for frame, result in estimate_frames(model, source, batch=batch):
+        for frame, result in chain(first, results):
             for write in writers:
                 write(frame, result)
             done += 1

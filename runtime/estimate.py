@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def estimate(model: Model, frames: Iterable[Frame], *, batch: int = 1, boxes: Bo
 
 def estimate_frames(
     model: Model, frames: Iterable[Frame], *, batch: int = 1, boxes: Boxes | None = None
-) -> Iterator[tuple[Frame, Result]]:
+) -> Generator[tuple[Frame, Result], None, None]:
     """As `estimate`, each result with its frame."""
     worker = _Worker(model, boxes)
     pending: deque[Future[list[tuple[Frame, Result]]]] = deque()

@@ -1,6 +1,8 @@
 """Draws people on frames and writes the pictures or the video. Knows pixels and skeletons, nothing of models."""
 
 import colorsys
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Poses, Skeleton
 from posert.runtime.estimate import Result
-from posert.runtime.frames import IMAGES, Frame
+from posert.runtime.frames import IMAGES, Frame, frame_count
 from posert.runtime.sinks import Write, whole_file
 
 _SUBPIXEL_BITS = 4
@@ -66,27 +68,35 @@ def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
         PosertError: the place or the format cannot be written, or frames of several sizes go to one video.
     """
     with whole_file(path) as temporary:
-        if path.suffix.lower() in IMAGES:
-            yield lambda frame, result: _write_image(temporary, draw(frame.bgr, result.poses, skeleton))
-            return
-        writer: list[Any] = []
+        writer: Any = None
+        size_wh, written = (0, 0), 0
+        picture = path.suffix.lower() in IMAGES
 
         def write(frame: Frame, result: Result) -> None:
-            if not writer:
-                writer.append(_open_writer(temporary, path, frame.size_wh, fps))
-            if writer[0][1] != frame.size_wh:
-                raise PosertError(
-                    f"{path}: frames of {writer[0][1]} and {frame.size_wh} px", "use one overlay a source"
-                )
-            writer[0][0].write(draw(frame.bgr, result.poses, skeleton))
+            nonlocal writer, size_wh, written
+            if picture and written:
+                raise PosertError(f"{path} is one picture, {frame.source} has several frames", "draw them to an .mp4")
+            drawn = draw(frame.bgr, result.poses, skeleton)
+            written += 1
+            if picture:
+                _write_image(temporary, drawn)
+                return
+            if writer is None:
+                size_wh = frame.size_wh
+                writer = _open_writer(temporary, path, size_wh, fps)
+            if size_wh != frame.size_wh:
+                raise PosertError(f"{path}: frames of {size_wh} and of {frame.size_wh} px", "use one overlay a source")
+            writer.write(drawn)
 
         try:
             yield write
         finally:
-            for opened, _ in writer:
-                opened.release()
-        if not temporary.is_file() or temporary.stat().st_size == 0:
-            raise OSError(0, "no frame was written")
+            if writer is not None:
+                writer.release()
+        if not written:
+            raise PosertError(f"{path} was not written: no frame was selected", "check --start, --stop and --stride")
+        if not picture and frame_count(str(temporary)) < written:  # OpenCV's writer does not report a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write_image(path: Path, bgr: NDArray[np.uint8]) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -46,13 +46,18 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.replace(temporary, path.with_name(path.name + ".partial"))
         raise
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise PosertError(
             f"{path} cannot be written: {error.strerror or error}", "free some space, or choose another place with -o"
         ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # its folder may not exist either
+        path.unlink()
 
 
 @contextmanager

@@ -108,14 +108,19 @@ def _cut(path: Path, keep: float) -> Path:
     return front
 
 
-def test_a_cut_off_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:
-    noisy = tmp_path / "noise.mp4"
+def cut_off_video(folder: Path) -> Path:
+    """The first 60 % of a noisy video of 20 frames."""
+    noisy = folder / "noise.mp4"
     writer = cv2.VideoWriter(str(noisy), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
     for seed in range(20):
         writer.write(np.random.default_rng(seed).integers(0, 255, (240, 320, 3), np.uint8))
     writer.release()
     assert missing_bytes(str(noisy)) == 0
-    path = _cut(noisy, 0.6)
+    return _cut(noisy, 0.6)
+
+
+def test_a_cut_off_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:
+    path = cut_off_video(tmp_path)
     assert missing_bytes(str(path)) > 0
     reader, count = frames(path), 0
     with pytest.raises(PosertError, match=r"cut off: \d+ bytes are missing; \d+ frames could be read"):
