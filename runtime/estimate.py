@@ -73,17 +73,26 @@ def estimate_frames(
     """As `estimate`, each result with its frame."""
     worker = _Worker(model, boxes)
     pending: deque[Future[list[tuple[Frame, Result]]]] = deque()
+    failure: BaseException | None = None
     with ThreadPoolExecutor(model.workers, "posert") as pool, _read_ahead(frames, 2) as ahead:
+        groups = _grouped(ahead, batch)
         try:
-            for group in _grouped(ahead, batch):
-                pending.append(pool.submit(worker, group))
-                while len(pending) > model.workers:
+            while failure is None:
+                try:
+                    pending.append(pool.submit(worker, next(groups)))
+                except StopIteration:
+                    break
+                except Exception as error:  # the frames read before it come out first
+                    failure = error
+                while len(pending) > (model.workers if failure is None else 0):
                     yield from pending.popleft().result()
             while pending:
                 yield from pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()
+    if failure is not None:
+        raise failure
 
 
 class _Worker:
@@ -175,14 +184,19 @@ def _clock(timings: dict[str, float], step: str) -> Iterator[None]:
 def _grouped(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:
     """Runs of up to `batch` frames of one size and one source."""
     group: list[Frame] = []
-    for frame in frames:
-        if group and (len(group) == batch or (frame.size_wh, frame.source) != (group[0].size_wh, group[0].source)):
+    try:
+        for frame in frames:
+            if group and (frame.size_wh, frame.source) != (group[0].size_wh, group[0].source):
+                yield group
+                group = []
+            group.append(frame)
+            if len(group) == batch:
+                yield group
+                group = []
+    except Exception:
+        if group:
             yield group
-            group = []
-        group.append(frame)
-        if batch == 1:
-            yield group
-            group = []
+        raise
     if group:
         yield group
 
