@@ -51,7 +51,8 @@ def import_onnxruntime() -> ModuleType:
             "the installed ONNX Runtime is broken: it has no InferenceSession", f"{_REINSTALL}'posert[cpu]'"
         )
     onnxruntime.set_default_logger_severity(4)
-    return onnxruntime
+    module: ModuleType = onnxruntime
+    return module
 
 
 def _installed(name: str) -> bool:

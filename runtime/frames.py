@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -164,7 +165,7 @@ def _read_image(path: str) -> NDArray[np.uint8]:
         raise PosertError(f"{path} cannot be read: {error}", "check the file and its permissions") from None
     if image is None:
         raise PosertError(f"{path} is not a readable image ({data.size} bytes)", "it is empty, cut off or damaged")
-    return image
+    return np.asarray(image, np.uint8)
 
 
 def _open_video(source: str) -> Any:
@@ -203,7 +204,7 @@ def _retrieve(capture: Any, source: str) -> NDArray[np.uint8]:
     good, image = capture.retrieve()
     if not good:
         raise PosertError(f"a frame of {source} cannot be decoded", "the file is damaged")
-    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return np.asarray(image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
 def missing_bytes(path: str) -> int:
@@ -243,5 +244,9 @@ def _read_pipe(size_wh: tuple[int, int] | None, fps: float) -> _Reader:
                 f"check that the frames are {width}x{height} RGB, 3 bytes a pixel",
             )
         rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        yield index, index / fps, lambda rgb=rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        yield index, index / fps, partial(_to_bgr, rgb)
         index += 1
+
+
+def _to_bgr(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(rgb[:, :, ::-1])
