@@ -1,0 +1,48 @@
+"""posert-nano: the network of our own that `pip install posert` brings along.
+
+Owns its metadata and its export; the training around it is in this folder (`cache`, `crops`, `train`, `evaluate`), and
+so is the drawn clip that shows it (`clip`).
+"""
+
+from typing import Any
+
+from posert import __version__
+from posert.export.nano import layout
+from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+
+# Where the decoder differs from its defaults.
+PARAMS: dict[str, Any] = {}
+
+
+def spec() -> ModelSpec:
+    """What nano.onnx says about itself."""
+    image = InputSpec(
+        name="image",
+        layout="NCHW",
+        dtype="float32",
+        color="bgr",
+        size_wh=(384, 384),
+        fit="corner",
+        multiple_of=32,
+        interpolation="area",
+        rounding="round",
+        pad_value=(110.0, 110.0, 110.0),
+    )
+    stage = Stage(
+        name="pose",
+        region="frame",
+        input=image,
+        outputs={"heatmaps": "heatmaps", "pafs": "pafs"},
+        decoder="paf",
+        params=PARAMS,
+    )
+    return ModelSpec(
+        format=FORMAT,
+        system="nano",
+        model="posert-nano",
+        skeleton=layout.SKELETON,
+        stages=(stage,),
+        licence="MIT",
+        source="trained by export/nano of this project",
+        made_by=f"posert {__version__}",
+    )
