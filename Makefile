@@ -1,0 +1,51 @@
+# Two commands do all the set-up: `make demo` and `make test`. Everything lives in .venv and .venv-export.
+PYTHON ?= python3
+PIP := -m pip --disable-pip-version-check install --quiet
+BIN := .venv/bin
+EXPORT := .venv-export/bin
+OUT := out/demo
+KERNEL_TESTS := tests/test_paf.py tests/test_prepare.py tests/test_direct.py
+
+.PHONY: demo test lint test-export bench clean
+
+demo: .venv/cpu
+	@mkdir -p $(OUT)
+	@$(BIN)/python -m posert.export.nano.clip $(OUT)/clip.mp4
+	@$(BIN)/posert infer nano $(OUT)/clip.mp4 -o $(OUT)/clip.jsonl --overlay $(OUT)/overlay.mp4
+
+test: .venv/test lint
+	$(BIN)/python -m pytest -m "not export"
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(KERNEL_TESTS)
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-export: .venv-export/ready
+	$(EXPORT)/python -m pytest -m export
+
+bench: .venv-export/ready
+	for script in tests/bench/*.py; do $(EXPORT)/python $$script || exit 1; done
+
+.venv/cpu: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: posert needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP) --upgrade pip
+	$(BIN)/python $(PIP) -e '.[cpu]'
+	@touch $@
+
+.venv/test: .venv/cpu
+	$(BIN)/python $(PIP) -e '.[cpu,test]'
+	@touch $@
+
+# torch first and pinned: a later resolve would take a build with gigabytes of CUDA.
+.venv-export/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-export
+	$(EXPORT)/python $(PIP) --upgrade pip
+	$(EXPORT)/python $(PIP) torch==2.13.0
+	$(EXPORT)/python $(PIP) -e '.[cpu,test,export]'
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-export out build dist *.egg-info

@@ -1,0 +1,259 @@
+"""The command line: parse, call, print. The only place that prints or exits; heavy imports stay inside the commands.
+
+Results go to standard output, progress and messages to standard error. Exit: 0 ok, 1 user error, 2 wrong usage, 3 some
+of several inputs failed, 130 interrupted.
+"""
+
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from posert.postprocess.errors import PosertError
+
+if TYPE_CHECKING:
+    from posert.runtime.batch import Job, Report
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__.split("\n")[0]
+)
+models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
+app.add_typer(models, name="models")
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option(help="Log everything and show the traceback of an error.")] = False,
+) -> None:
+    """Human pose estimation: AlphaPose, OpenPose, OpenPifPaf and MoveNet on ONNX Runtime."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("posert").setLevel(logging.DEBUG if debug else logging.WARNING)
+
+
+@app.command()
+def infer(
+    model: Annotated[str, typer.Argument(help="An .onnx file of `posert export` or `posert tag`, or: nano.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Image, video, folder, pattern, webcam number, URL, or - (stdin).")
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File, or folder for several sources.")] = None,
+    form: Annotated[str, typer.Option("--format", help="jsonl.")] = "jsonl",
+    overlay: Annotated[Path | None, typer.Option(help="Draw the people: .mp4 or .jpg; a folder for several.")] = None,
+    start: Annotated[float, typer.Option(min=0, help="Skip what comes before, seconds.")] = 0.0,
+    stop: Annotated[float | None, typer.Option(min=0, help="Stop there, seconds.")] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Every n-th frame.")] = 1,
+    device: Device = "auto",
+    threads: Threads = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Frames per network call.")] = 1,
+    long_edge: Annotated[
+        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
+    ] = 0,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of raw RGB frames on stdin.")] = None,
+    fps: Annotated[float, typer.Option(min=0.001, help="Frames per second on stdin.")] = 30.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Find the people in images and videos.
+
+    Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
+    """
+    from posert.runtime.batch import Selection, plan
+    from posert.runtime.devices import cpu_cores
+    from posert.runtime.session import open_model
+
+    selection = Selection(start, stop, stride, _size(size), fps)
+    jobs = plan(sources, output, overlay, form)
+    workers = threads or cpu_cores()
+    with open_model(model, device=device, threads=threads, workers=workers, long_edge=long_edge) as opened:
+
+        def run(job: "Job", on_frame: Callable[[int], None]) -> "Report":
+            from posert.runtime.batch import run_job
+
+            return run_job(opened, job, form=form, selection=selection, batch=batch, on_frame=on_frame)
+
+        failed = _run_jobs(jobs, run, quiet)
+    if failed:
+        raise typer.Exit(3 if len(jobs) > 1 else 1)
+
+
+def _run_jobs(jobs: "list[Job]", run: "Callable[[Job, Callable[[int], None]], Report]", quiet: bool) -> int:
+    """Runs every job, reports each failure and the sum; returns the number of failures."""
+    failed = frames = people = 0
+    seconds = 0.0
+    signal.signal(signal.SIGTERM, _interrupt)
+    for number, job in enumerate(jobs, 1):
+        title = f"{job.source} ({number}/{len(jobs)})" if len(jobs) > 1 else job.source
+        try:
+            with _progress(title, _length(job.source), quiet) as on_frame:
+                report = run(job, on_frame)
+        except PosertError as error:
+            _print_error(error)
+            failed += 1
+            continue
+        except KeyboardInterrupt:
+            kept = f"; what was finished is in {job.output}.partial" if job.output else ""
+            _say(f"interrupted{kept}")
+            raise typer.Exit(130) from None
+        frames, people, seconds = frames + report.frames, people + report.people, seconds + report.seconds
+    if not quiet and len(jobs) > failed:
+        _say(_summary(jobs, failed, frames, people, seconds))
+    return failed
+
+
+def _summary(jobs: "list[Job]", failed: int, frames: int, people: int, seconds: float) -> str:
+    text = f"{frames} frames, {people / max(1, frames):.1f} people a frame, {frames / max(seconds, 1e-9):.1f} frames/s"
+    if len(jobs) > 1:
+        text += f"; {len(jobs) - failed} of {len(jobs)} sources"
+    written = [path for path in (jobs[0].output, jobs[0].overlay) if path is not None] if len(jobs) == 1 else []
+    return text + "".join(f"\n{path}" for path in written)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _length(source: str) -> int:
+    from posert.runtime.frames import frame_count
+
+    return frame_count(source) if sys.stderr.isatty() else 0
+
+
+@contextmanager
+def _progress(title: str, total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal, nothing otherwise."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]:.0f} frames/s"),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total or None, rate=0.0)
+
+        def on_frame(done: int) -> None:
+            elapsed = bar.tasks[0].elapsed or 1e-9
+            bar.update(task, completed=done, rate=done / elapsed)
+
+        yield on_frame
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
+        raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
+    return int(match.group(1)), int(match.group(2))
+
+
+@app.command()
+def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) -> None:
+    """Show what a model file says about itself."""
+    from posert.runtime.session import open_model
+
+    with open_model(file, device="cpu", threads=1) as model:
+        spec = model.spec
+        print(f"model     {spec.model} ({spec.system})")
+        print(f"licence   {spec.licence or 'not stated'}")
+        print(f"source    {spec.source or 'not stated'}")
+        print(f"made by   {spec.made_by or 'not stated'}")
+        print(f"keypoints {len(spec.skeleton.names)}: {', '.join(spec.skeleton.names)}")
+        for stage in spec.stages:
+            put = stage.input
+            print(f"stage     {stage.name}: looks at {stage.region}, decoder {stage.decoder}")
+            print(f"  input   {put.name} {put.dtype} {put.layout} {put.color}, {put.size_wh} px (w, h), fit {put.fit}")
+            print(f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}")
+            print(f"  params  {model.params(stage.name)}")
+
+
+@app.command("eval")
+def evaluate(
+    file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")],
+    coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures.")],
+    boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    long_edge: Annotated[
+        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
+    ] = 0,
+) -> None:
+    """Measure OKS average precision on COCO keypoints."""
+    from posert.runtime.evaluate import evaluate as measure
+    from posert.runtime.session import open_model
+
+    with (
+        open_model(file, device=device, threads=threads, long_edge=long_edge) as model,
+        _progress(file, 0, quiet=False) as on_image,
+    ):
+        score = measure(model, coco, images, ground_truth_boxes=boxes, on_image=on_image)
+    print(
+        f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
+        f"AR {score.ar:.3f}  ({score.images} images, {score.people} people)"
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, execution providers and what is missing for the GPU."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from posert.runtime.devices import cpu_cores, import_onnxruntime, missing_cuda_libraries
+
+    for package in ("posert", "onnxruntime", "onnxruntime-gpu", "numpy", "numba", "opencv-python-headless", "onnx"):
+        try:
+            print(f"{package:24} {version(package)}")
+        except PackageNotFoundError:
+            print(f"{package:24} not installed")
+    print(f"{'python':24} {platform.python_version()} on {platform.platform()}, {cpu_cores()} cores")
+    providers = import_onnxruntime().get_available_providers()
+    print(f"{'execution providers':24} {', '.join(providers)}")
+    if "CUDAExecutionProvider" in providers:
+        print(f"{'CUDA libraries':24} {', '.join(missing_cuda_libraries()) or 'nothing'} missing")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _print_error(error: PosertError) -> None:
+    _say(f"error: {error.what}")
+    if error.hint:
+        _say(f"hint: {error.hint}")
+
+
+def main() -> None:
+    """The `posert` command."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what goes wrong is said once, by us
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        app()
+    except PosertError as error:
+        if logging.getLogger("posert").isEnabledFor(logging.DEBUG):
+            raise
+        _print_error(error)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our standard output has gone, for example `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

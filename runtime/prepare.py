@@ -1,0 +1,177 @@
+"""Frame and windows -> the network's input tensor. Owns where a network looks; never sees keypoints.
+
+A window is the rectangle of the frame, in its pixels, that fills the input; it may reach beyond the frame.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.runtime import _sample
+from posert.runtime.spec import InputSpec
+
+Window = tuple[float, float, float, float]
+_ALIGN = {"half_pixel": _sample.HALF_PIXEL, "corners": _sample.CORNERS, "origin": _sample.ORIGIN}
+_ROUNDING = {"none": 0, "round": 1, "truncate": 2}
+_BOX_MARGIN = 1.25  # AlphaPose's and the COCO top-down convention: a box is widened by a quarter
+
+
+def place(
+    frame_wh: tuple[int, int], spec: InputSpec, boxes_xyxy: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Windows f64 [R,4] (left, top, right, bottom, px of the frame) and the width and height of the input.
+
+    Args:
+        frame_wh: width and height of the frame, px.
+        spec: its `fit`, `size_wh` and `multiple_of` decide.
+        boxes_xyxy: f32 [R,4]; one window around each box instead of one for the frame.
+
+    Windows are float64, so that the float32 arithmetic of the original programs can be repeated exactly.
+    """
+    if boxes_xyxy is None and spec.fit != "boxes":
+        window, input_wh = FITS[spec.fit](frame_wh, spec)
+        return np.array([window], np.float64), input_wh
+    boxes = np.zeros((0, 4)) if boxes_xyxy is None else np.asarray(boxes_xyxy, np.float64)
+    center, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    width = np.maximum(side[:, 0], side[:, 1] * spec.size_wh[0] / spec.size_wh[1])[:, None] * _BOX_MARGIN
+    half = width * np.array([1.0, spec.size_wh[1] / spec.size_wh[0]]) / 2
+    return np.concatenate([center - half, center + half], axis=1), spec.size_wh
+
+
+def _stretch(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
+    width, height = _scaled(frame_wh, _shrink(frame_wh, spec))
+    input_wh = (spec.size_wh[0] or _multiple(width, spec), spec.size_wh[1] or _multiple(height, spec))
+    return (0.0, 0.0, float(frame_wh[0]), float(frame_wh[1])), input_wh
+
+
+def _corner(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
+    content = _scaled(frame_wh, _shrink(frame_wh, spec))
+    input_wh = _input_wh(content, spec)
+    return (0.0, 0.0, input_wh[0] * frame_wh[0] / content[0], input_wh[1] * frame_wh[1] / content[1]), input_wh
+
+
+def _center(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
+    """TensorFlow's resize_with_pad: content rounded down, the padding too, but from the content's exact size."""
+    ratio = 1 / _shrink(frame_wh, spec)
+    content = max(1, math.floor(frame_wh[0] / ratio)), max(1, math.floor(frame_wh[1] / ratio))
+    input_wh = _input_wh(content, spec)
+    low, high = [], []
+    for axis in range(2):
+        pad = math.floor(max(0.0, (input_wh[axis] - frame_wh[axis] / ratio) / 2))
+        step = frame_wh[axis] / content[axis]
+        low.append(-pad * step)
+        high.append((input_wh[axis] - pad) * step)
+    return (low[0], low[1], high[0], high[1]), input_wh
+
+
+def _square(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
+    """The square around the whole frame, padded on two sides; TensorFlow Hub's MoveNet tutorial starts with it."""
+    width, height = frame_wh
+    side = max(width, height)
+    left, top = width / 2 - side / 2, height / 2 - side / 2
+    return (left, top, left + side, top + side), spec.size_wh
+
+
+FITS: dict[str, Callable[[tuple[int, int], InputSpec], tuple[Window, tuple[int, int]]]] = {
+    "stretch": _stretch,
+    "corner": _corner,
+    "center": _center,
+    "square": _square,
+}
+"""Rule -> (window of the whole frame, input size). A new fit is a function here."""
+
+
+def _shrink(frame_wh: tuple[int, int], spec: InputSpec) -> float:
+    """The factor that fits the frame into the sides of the input that are not free."""
+    factors = [1 / max(side / limit for side, limit in pairs)] if (pairs := _limits(frame_wh, spec)) else [1.0]
+    return factors[0]
+
+
+def _limits(frame_wh: tuple[int, int], spec: InputSpec) -> list[tuple[int, int]]:
+    return [(side, limit) for side, limit in zip(frame_wh, spec.size_wh, strict=True) if limit]
+
+
+def _scaled(frame_wh: tuple[int, int], factor: float) -> tuple[int, int]:
+    return max(1, round(frame_wh[0] * factor)), max(1, round(frame_wh[1] * factor))
+
+
+def _input_wh(content: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    if spec.multiple_of:
+        return _multiple(content[0], spec), _multiple(content[1], spec)
+    return spec.size_wh[0] or content[0], spec.size_wh[1] or content[1]
+
+
+def _multiple(side: int, spec: InputSpec) -> int:
+    step = max(1, spec.multiple_of)
+    return -(-side // step) * step
+
+
+def prepare(
+    bgr: NDArray[np.uint8],
+    windows: NDArray[np.float64],
+    spec: InputSpec,
+    input_wh: tuple[int, int],
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """The input tensor, [R,3,H,W] or [R,H,W,3] as `spec.layout` says, of `spec.dtype`.
+
+    Args:
+        bgr: u8 [H,W,3], the frame.
+        windows: f64 [R,4] px, one per row of the tensor.
+        spec: colour order, interpolation, rounding, padding, mean and std.
+        input_wh: width and height of the tensor, px.
+        out: written and returned if given (C-contiguous, the right shape and dtype).
+    """
+    width, height = input_wh
+    shape = (len(windows), height, width, 3) if spec.layout == "NHWC" else (len(windows), 3, height, width)
+    if out is None:
+        out = np.empty(shape, spec.dtype)
+    image = np.ascontiguousarray(bgr)
+    direct = out.dtype == np.float32
+    for row, window in zip(out, windows, strict=True):
+        target = row.reshape(-1) if direct else np.empty(row.size, np.float32)
+        _sample_window(image, window, spec, input_wh, target)
+        if not direct:
+            row[...] = target.reshape(row.shape)
+    return out
+
+
+def _sample_window(
+    image: NDArray[np.uint8],
+    window: NDArray[np.float64],
+    spec: InputSpec,
+    input_wh: tuple[int, int],
+    out: NDArray[np.float32],
+) -> None:
+    width, height = input_wh
+    strides = (1, 3 * width, 3) if spec.layout == "NHWC" else (height * width, width, 1)
+    source = (0, 1, 2) if spec.color == "bgr" else (2, 1, 0)
+    tone = np.array([spec.pad_value, spec.mean, 1 / np.array(spec.std), source], np.float32)
+    scale = (window[2] - window[0]) / width, (window[3] - window[1]) / height
+    shared = tone, _ROUNDING[spec.rounding], out, np.array(strides, np.int64)
+    sides, flat = (image.shape[1], image.shape[0]), image.reshape(image.shape[0], -1)
+    if spec.interpolation == "linear" or (spec.interpolation == "area" and max(scale) <= 1):
+        taps = [_linear(window[a], window[a + 2], sides[a], input_wh[a], spec) for a in range(2)]
+        lines = np.empty((3, 3, width), np.float32)
+        _sample.sample_linear(flat, *taps[0], *taps[1], _ALIGN[spec.align], *shared, lines)
+        return
+    taps = [_weighted(window[a], window[a + 2], sides[a], input_wh[a], spec) for a in range(2)]
+    line, done = np.empty(flat.shape[1], np.float32), np.empty(width, np.float32)
+    _sample.sample_weighted(flat, *taps[0], *taps[1], *shared, line, done)
+
+
+def _linear(low: float, high: float, length: int, size: int, spec: InputSpec) -> tuple[NDArray[Any], ...]:
+    taps = np.empty((2, size), np.int32), np.empty(size, np.float32), np.empty(size, np.uint8)
+    _sample.linear_taps(float(low), float(high), length, _ALIGN[spec.align], *taps)
+    return taps
+
+
+def _weighted(low: float, high: float, length: int, size: int, spec: InputSpec) -> tuple[NDArray[Any], ...]:
+    cubic = spec.interpolation == "cubic"
+    count = 4 if cubic else math.ceil((high - low) / size) + 1
+    taps = np.empty((size, count), np.int32), np.empty((size, count), np.float32), np.empty(size, np.uint8)
+    _sample.weighted_taps(float(low), float(high), length, int(cubic), *taps)
+    return taps

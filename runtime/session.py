@@ -1,0 +1,210 @@
+"""Opens a model: checks the file against its metadata, picks the execution provider, and fails loudly.
+
+Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from posert.postprocess import decoder_params
+from posert.postprocess.errors import PosertError
+from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
+from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
+
+_ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
+
+
+class Model:
+    """An open model: its metadata and one ONNX Runtime session per stage. Safe to call from several threads.
+
+    Attributes:
+        spec: what the file says about itself.
+        device: `cpu` or `cuda:N`, as the sessions really run.
+        workers: how many frames `estimate` keeps in flight, each on threads of its own.
+    """
+
+    def __init__(self, spec: ModelSpec, sessions: dict[str, Any], params: dict[str, Any], device: str, workers: int):
+        self.spec = spec
+        self.device = device
+        self.workers = workers
+        self._sessions = sessions
+        self._params = params
+        self._stages = {stage.name: stage for stage in spec.stages}
+
+    def params(self, stage: str) -> Any:
+        """The decoder's `Params` of a stage, values of the file over the defaults."""
+        return self._params[stage]
+
+    def run(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Role -> output array of the stage's network for one input tensor.
+
+        Raises:
+            PosertError: the network does not take this shape.
+        """
+        outputs = self._stages[stage].outputs
+        try:
+            arrays = self._sessions[stage].run(list(outputs.values()), {self._stages[stage].input.name: tensor})
+        except Exception as error:  # ONNX Runtime's own exception types are not public
+            raise PosertError(
+                f"the network of stage {stage!r} failed on input {list(tensor.shape)}: {_first_line(error)}",
+                "its input may be fixed to one size, or the device has run out of memory",
+            ) from error
+        return dict(zip(outputs, arrays, strict=True))
+
+    def close(self) -> None:
+        """Free the sessions; the model cannot run any more."""
+        self._sessions.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_model(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    workers: int = 1,
+    long_edge: int = 0,
+) -> Model:
+    """An open model, ready to run.
+
+    Args:
+        path: an .onnx file made by `posert export` or `posert tag`, or `nano`, the network inside the package.
+        device: `auto` (CUDA if this machine has it, else CPU), `cpu`, `cuda` or `cuda:N`; a device that is asked for
+            and not there is an error, never a quiet CPU run.
+        threads: CPU threads; 0 = all cores.
+        workers: frames in flight; the threads are shared out among them. 1 gives the lowest latency, more the highest
+            throughput. A model that follows one person from frame to frame always has 1.
+        long_edge: longer side of the network input, px, for networks whose size is free; 0 = the model's own.
+
+    Raises:
+        PosertError: no such file, not an ONNX file, no or bad metadata, tensors that disagree with it, a device that
+            cannot be honoured, no or two ONNX Runtime packages.
+    """
+    ort = import_onnxruntime()
+    file = find_model(path)
+    providers = choose_providers(device, ort.get_available_providers())
+    cores = threads or cpu_cores()
+    session = _session(ort, file, providers, max(1, cores // workers))
+    spec = _read_spec(session, file)
+    if long_edge:
+        spec = _resized(spec, long_edge)
+    if workers > 1 and any(stage.region == "follow" for stage in spec.stages):
+        workers = 1
+        session = _session(ort, file, providers, cores)
+    sessions, params = {}, {}
+    for stage in spec.stages:
+        own = session if stage.file is None else _companion(ort, file, stage, providers, max(1, cores // workers))
+        _check_tensors(own, stage, file)
+        sessions[stage.name] = own
+        params[stage.name] = decoder_params(stage.decoder, dict(stage.params))
+    return Model(spec, sessions, params, honoured_device(session, device, providers), workers)
+
+
+def find_model(path: str | Path) -> Path:
+    """The file of a model given by path, or `nano` for the one inside the package.
+
+    Raises:
+        PosertError: there is no such file, or it is empty or a folder.
+    """
+    file = Path(__file__).with_name("nano.onnx") if str(path) == "nano" else Path(path)
+    if file.is_file():
+        if file.stat().st_size == 0:
+            raise PosertError(f"the model {path} is empty (0 bytes)", "export or copy it again")
+        return file
+    if file.exists():
+        raise PosertError(f"the model {path} is a folder", "give the .onnx file in it")
+    raise PosertError(
+        f"there is no model file {path}",
+        "give an .onnx file or 'nano'; make one with: posert export NAME (names: posert models list)",
+    )
+
+
+def _session(ort: ModuleType, file: Path, providers: Providers, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # errors arrive as exceptions
+    # Spinning threads take the cores from the decoders that run beside them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if providers[0][0] == "CUDAExecutionProvider" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # finds the libraries of the nvidia-* packages
+    try:
+        return ort.InferenceSession(str(file), options, providers=providers)
+    except Exception as error:  # ONNX Runtime's own exception types are not public
+        raise PosertError(
+            f"{file} cannot be opened as an ONNX model: {_first_line(error)}",
+            "it is cut off, damaged, or no ONNX file; export or copy it again",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:300]
+
+
+def _read_spec(session: Any, file: Path) -> ModelSpec:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise PosertError(
+            f"{file} carries no posert metadata, so nobody knows what its tensors mean",
+            f"posert tag {file} --as NAME (names: posert models list), or export it with: posert export NAME",
+        )
+    return from_json(text)
+
+
+def _resized(spec: ModelSpec, long_edge: int) -> ModelSpec:
+    """`spec` with another largest input size for its first stage."""
+    first = spec.stages[0]
+    if not first.input.multiple_of:
+        raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", "leave --long-edge away")
+    resized = replace(first, input=replace(first.input, size_wh=(long_edge, long_edge)))
+    return replace(spec, stages=(resized, *spec.stages[1:]))
+
+
+def _companion(ort: ModuleType, file: Path, stage: Stage, providers: Providers, threads: int) -> Any:
+    """The session of a stage's own file, beside the model, its hash checked first."""
+    path = file.parent / str(stage.file)
+    if not path.is_file():
+        raise PosertError(f"{file} needs its companion {stage.file} in the same folder", "copy both files together")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != stage.sha256:
+        raise PosertError(
+            f"{path} is not the file that {file.name} names: its sha256 is {digest}, expected {stage.sha256}",
+            "export both again",
+        )
+    return _session(ort, path, providers, threads)
+
+
+def _check_tensors(session: Any, stage: Stage, file: Path) -> None:
+    """Names, types and ranks of the graph against the metadata; raises PosertError with every disagreement."""
+    wrong = []
+    inputs = {tensor.name: tensor for tensor in session.get_inputs()}
+    outputs = {tensor.name: tensor for tensor in session.get_outputs()}
+    given = inputs.get(stage.input.name)
+    if given is None or len(inputs) != 1:
+        wrong.append(f"input {stage.input.name!r}, the graph has {', '.join(inputs)}")
+    elif len(given.shape) != 4 or _ORT_TYPES.get(given.type) != stage.input.dtype:
+        wrong.append(f"input {given.name!r} {stage.input.dtype} of rank 4, the graph has {given.type} {given.shape}")
+    else:
+        sides = given.shape[1:3] if stage.input.layout == "NHWC" else given.shape[2:4]
+        fixed = [side for side in sides if isinstance(side, int)]
+        if fixed and (sides != list(stage.input.size_wh[::-1]) or stage.input.multiple_of):
+            wrong.append(
+                f"input size {stage.input.size_wh} (width, height), the graph is fixed to {sides} (height, width)"
+            )
+    absent = [name for name in stage.outputs.values() if name not in outputs]
+    if absent:
+        wrong.append(f"outputs {', '.join(absent)}, the graph has {', '.join(outputs)}")
+    if wrong:
+        raise PosertError(
+            f"{file} disagrees with its own metadata in stage {stage.name!r}: it promises " + "; ".join(wrong),
+            "export or tag it again",
+        )

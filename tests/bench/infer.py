@@ -1,0 +1,108 @@
+"""How close `posert infer` comes to this machine's limit for the same work.
+
+    python tests/bench/infer.py [VIDEO] [--model FILE ...] [--rounds N]
+
+The limit per frame is the larger of (1) the bare ONNX Runtime session's time on all cores and (2) the CPU time of bare
+video decoding plus the session's CPU time, over the cores. Whole loop = reading, preparing, running, decoding and
+writing JSON lines. All of it is measured in this run, interleaved; medians. Without VIDEO a 1080p one is drawn.
+"""
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from posert.runtime.batch import plan, run_job
+from posert.runtime.devices import cpu_cores
+from posert.runtime.frames import frames
+from posert.runtime.prepare import place, prepare
+from posert.runtime.session import open_model
+
+FRAMES = 120
+
+
+def drawn_video(path: Path) -> Path:
+    """The repository's own clip, enlarged to 1080p, H.264."""
+    import av
+
+    from posert.export.nano import clip
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
+        for index in range(FRAMES):
+            large = cv2.resize(clip.render(index)[0], (1920, 1080), interpolation=cv2.INTER_CUBIC)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="bgr24")))
+        container.mux(stream.encode())
+    return path
+
+
+def decode_only(video: str) -> int:
+    capture = cv2.VideoCapture(video, cv2.CAP_FFMPEG)
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    capture.release()
+    return count
+
+
+def measured(action: Callable[[], int]) -> tuple[float, float]:
+    """Wall and CPU milliseconds per frame of an action that returns its number of frames."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    count = action()
+    return (time.perf_counter() - wall) * 1000 / count, (time.process_time() - cpu) * 1000 / count
+
+
+def bench(model: str, video: str, rounds: int) -> None:
+    cores = cpu_cores()
+    bare, whole = open_model(model, device="cpu"), open_model(model, device="cpu", workers=cores)
+    stage = bare.spec.stages[0]
+    frame = next(frames(video))
+    windows, input_wh = place(frame.size_wh, stage.input)
+    tensor = np.ascontiguousarray(prepare(frame.bgr, windows, stage.input, input_wh))
+
+    def session_only() -> int:
+        for _ in range(60):
+            bare.run(stage.name, tensor)
+        return 60
+
+    def infer() -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            job = plan([video], Path(folder) / "out.jsonl", None, "jsonl")[0]
+            return run_job(whole, job).frames
+
+    session_only(), infer()
+    rows = []
+    for _ in range(rounds):
+        decode, session, loop = measured(lambda: decode_only(video)), measured(session_only), measured(infer)
+        limit = max(session[0], (decode[1] + session[1]) / cores)
+        rows.append((decode[1], session[0], session[1], limit, loop[0], limit / loop[0]))
+    middle = [statistics.median(column) for column in zip(*rows, strict=True)]
+    spread = f"{min(row[5] for row in rows):.2f}..{max(row[5] for row in rows):.2f}"
+    print(
+        f"{bare.spec.model:32} decode {middle[0]:5.1f} ms CPU, session {middle[1]:5.1f} ms ({middle[2]:5.1f} CPU), "
+        f"limit {middle[3]:5.1f} ms, infer {middle[4]:5.1f} ms: {middle[5]:.2f} of the limit ({spread})"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("video", nargs="?")
+    parser.add_argument("--model", nargs="+", default=["nano"])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {cpu_cores()} cores, medians of {options.rounds} rounds")
+    with tempfile.TemporaryDirectory() as folder:
+        video = options.video or str(drawn_video(Path(folder) / "1080p.mp4"))
+        for model in options.model:
+            bench(model, video, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

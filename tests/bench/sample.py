@@ -1,0 +1,73 @@
+"""The sampling kernel against OpenCV's resize followed by numpy's conversion, normalisation and transpose.
+
+    python tests/bench/sample.py
+
+One thread, one 1080p frame, interleaved, medians; the ratio is OpenCV's time over ours (above 1: ours is faster).
+"""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from posert.runtime.prepare import place, prepare
+from posert.runtime.spec import InputSpec
+
+BASE = InputSpec("i", "NCHW", "float32", "rgb", (656, 368), "stretch", mean=(124, 116, 104), std=(58, 57, 57))
+CASES = {
+    "1080p -> 656x368 linear, NCHW f32": BASE,
+    "1080p -> 432x368 cubic, NHWC f32": replace(
+        BASE, size_wh=(432, 368), layout="NHWC", color="bgr", interpolation="cubic", rounding="round"
+    ),
+    "1080p -> 384x216 area, NCHW f32": replace(BASE, size_wh=(384, 216), interpolation="area", rounding="round"),
+    "1080p -> 192x192 linear, NHWC u8": replace(
+        BASE, size_wh=(192, 192), layout="NHWC", dtype="uint8", rounding="round", mean=(0, 0, 0), std=(1, 1, 1)
+    ),
+}
+RULES = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+ROUNDS = 60
+
+
+def opencv(image: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """What people write without us."""
+    resized = cv2.resize(image, spec.size_wh, interpolation=RULES[spec.interpolation])
+    if spec.color == "rgb":
+        resized = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
+    if spec.dtype == "uint8":
+        return resized[None]
+    tensor = (resized.astype(np.float32) - np.float32(spec.mean)) / np.float32(spec.std)
+    return np.ascontiguousarray(tensor.transpose(2, 0, 1)[None]) if spec.layout == "NCHW" else tensor[None]
+
+
+def milliseconds(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return (time.perf_counter() - began) * 1000
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    noise = np.random.default_rng(0).integers(0, 255, (135, 240, 3), np.uint8)
+    image = cv2.resize(noise, (1920, 1080), interpolation=cv2.INTER_CUBIC)
+    print(f"{platform.processor() or platform.machine()}, one thread, medians of {ROUNDS}")
+    for name, spec in CASES.items():
+        print(f"{name:36} {compare(image, spec)}")
+
+
+def compare(image: np.ndarray, spec: InputSpec) -> str:
+    windows, input_wh = place((1920, 1080), spec)
+    out = prepare(image, windows, spec, input_wh)
+    rows = [
+        (milliseconds(lambda: prepare(image, windows, spec, input_wh, out)), milliseconds(lambda: opencv(image, spec)))
+        for _ in range(ROUNDS)
+    ]
+    ours, theirs = (statistics.median(column) for column in zip(*rows, strict=True))
+    return f"ours {ours:5.2f} ms, OpenCV {theirs:5.2f} ms, ratio {theirs / ours:.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The loop: order, failures, threads, batches; on a toy network whose answer is the picture's brightness."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from posert.postprocess.errors import PosertError
+from posert.runtime.estimate import estimate, estimate_frames
+from posert.runtime.frames import Frame
+from posert.runtime.session import open_model
+
+
+def pictures(count: int, size_wh: tuple[int, int] = (64, 64)) -> Iterator[Frame]:
+    """Even grey pictures, each 5 brighter than the last."""
+    for index in range(count):
+        yield Frame(np.full((size_wh[1], size_wh[0], 3), 5 * index, np.uint8), index, index / 10, "made")
+
+
+@pytest.fixture
+def whole_frame(tmp_path: Path) -> Path:
+    """Looks at the whole frame, so that frames do not depend on each other."""
+    return tiny.bright_spot(tmp_path / "frame.onnx", region="frame")
+
+
+def brightness(results: list) -> list[float]:
+    return [float(result.poses.keypoints[0, 0, 0]) for result in results if len(result.poses)]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_results_come_in_order_whatever_the_threads(whole_frame: Path, workers: int, batch: int) -> None:
+    with open_model(whole_frame, workers=workers) as model:
+        results = list(estimate(model, pictures(20), batch=batch))
+    assert [result.frame_index for result in results] == list(range(20))
+    assert brightness(results) == pytest.approx([5 * i / 255 * 64 for i in range(20)], rel=1e-5)
+    assert all(set(result.timings_ms) == {"prepare", "run", "decode"} for result in results)
+
+
+def test_pictures_of_several_sizes_in_one_run(whole_frame: Path) -> None:
+    mixed = [*pictures(3), *pictures(2, (30, 90)), *pictures(1, (1, 1))]
+    with open_model(whole_frame, workers=2) as model:
+        results = list(estimate(model, mixed, batch=2))
+    assert [result.size_wh for result in results] == [(64, 64)] * 3 + [(30, 90)] * 2 + [(1, 1)]
+
+
+def test_a_failure_of_the_source_reaches_the_caller_after_the_good_frames(whole_frame: Path) -> None:
+    def breaks() -> Iterator[Frame]:
+        yield from pictures(5)
+        raise PosertError("the tape is torn")
+
+    got = []
+    with open_model(whole_frame, workers=2) as model, pytest.raises(PosertError, match="torn"):
+        for result in estimate(model, breaks()):
+            got.append(result.frame_index)
+    assert got == list(range(5))
+
+
+def test_leaving_early_stops_the_reader(whole_frame: Path) -> None:
+    read, closed = [], threading.Event()
+
+    def endless() -> Iterator[Frame]:
+        try:
+            for index in range(10**9):
+                read.append(index)
+                yield from pictures(1)
+        finally:
+            closed.set()
+
+    with open_model(whole_frame, workers=2) as model:
+        results = estimate_frames(model, endless())
+        next(results)
+        results.close()
+    assert closed.wait(5)
+    before = len(read)
+    time.sleep(0.1)
+    assert len(read) == before < 50
+
+
+def test_a_batch_the_network_does_not_take(whole_frame: Path, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(whole_frame))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, str(tmp_path / "one.onnx"))
+    with (
+        open_model(tmp_path / "one.onnx") as opened,
+        pytest.raises(PosertError, match=r"failed on input \[2, 64, 64, 3\]"),
+    ):
+        list(estimate(opened, pictures(4), batch=2))
+
+
+def test_boxes_replace_the_regions_of_a_model_that_follows(tmp_path: Path) -> None:
+    image = np.zeros((200, 200, 3), np.uint8)
+    image[100:, 100:] = 255
+    frame = Frame(image, 0, 0.0, "made")
+    boxes = np.array([[110, 110, 190, 190], [10, 10, 60, 60], [110, 110, 190, 190]], np.float32)
+    with open_model(tiny.bright_spot(tmp_path / "m.onnx")) as model:
+        (result,) = estimate(model, [frame], boxes=lambda _: boxes)
+    assert len(result.poses) == 3
+    assert result.poses.keypoints[0].tolist() == result.poses.keypoints[2].tolist()
+    assert result.poses.keypoints[0, 0, 0] > 180  # white: the far corner of its window
+    assert result.poses.keypoints[1, 0, 0] < 60  # black: the near corner of the other one

@@ -1,0 +1,204 @@
+"""Sources: every kind, every broken one, times, rotation."""
+
+import io
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import media
+import numpy as np
+import pytest
+
+from posert.postprocess.errors import PosertError
+from posert.runtime.frames import expand, frame_count, frame_rate, frames, missing_bytes
+
+
+def test_a_video_gives_every_frame_with_its_time(tmp_path: Path) -> None:
+    path = media.video(tmp_path / "a.mp4", count=12, fps=10)
+    got = list(frames(path))
+    assert [frame.index for frame in got] == list(range(12))
+    assert [frame.time_s for frame in got] == pytest.approx([i / 10 for i in range(12)])
+    assert [round(int(frame.bgr[40, 40, 0]) / 20) for frame in got] == list(range(12))
+    assert (frame_count(str(path)), frame_rate(str(path))) == (12, 10)
+
+
+def test_rgb_is_bgr_reversed(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 5, 3), (1, 2, 3), np.uint8))
+    frame = next(frames(tmp_path / "a.png"))
+    assert frame.bgr[0, 0].tolist() == [1, 2, 3]
+    assert frame.rgb[0, 0].tolist() == [3, 2, 1]
+    assert frame.size_wh == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "indices"),
+    [
+        ({"stride": 5}, [0, 5, 10]),
+        ({"start_s": 0.5}, [5, 6, 7, 8, 9, 10, 11]),
+        ({"stop_s": 0.3}, [0, 1, 2]),
+        ({"start_s": 0.25, "stop_s": 0.9, "stride": 3}, [3, 6]),
+        ({"start_s": 99}, []),
+    ],
+)
+def test_selection(tmp_path: Path, options: dict, indices: list[int]) -> None:
+    path = media.video(tmp_path / "a.mp4", count=12, fps=10)
+    assert [frame.index for frame in frames(path, **options)] == indices
+
+
+def test_variable_frame_rate_times_come_from_the_container(tmp_path: Path) -> None:
+    times_ms = [0, 40, 80, 500, 520, 1900]
+    path = media.variable_rate_video(tmp_path / "v.mp4", times_ms)
+    assert [frame.time_s * 1000 for frame in frames(path)] == pytest.approx(times_ms)
+
+
+def test_rotation_metadata_is_applied(tmp_path: Path) -> None:
+    path = media.turn_quarter(media.video(tmp_path / "r.mp4", count=3))
+    frame = next(frames(path))
+    assert frame.size_wh == (48, 64)  # the frames in the file are 64 x 48
+    assert int(frame.bgr[5, 40, 0]) > 200  # the white quarter was top left: turned clockwise it is top right
+    assert int(frame.bgr[5, 5, 0]) < 50
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "expected"),
+    [
+        ("grey.png", np.full((6, 8), 77, np.uint8), (77, 77, 77)),
+        ("rgba.png", np.full((6, 8, 4), (10, 20, 30, 128), np.uint8), (10, 20, 30)),
+        ("sixteen.png", np.full((6, 8, 3), 20000, np.uint16), (78, 78, 78)),
+        ("sixteen_grey.tiff", np.full((6, 8), 40000, np.uint16), (156, 156, 156)),
+    ],
+)
+def test_every_picture_becomes_8_bit_bgr(tmp_path: Path, name: str, image: np.ndarray, expected: tuple) -> None:
+    assert cv2.imwrite(str(tmp_path / name), image)
+    bgr = next(frames(tmp_path / name)).bgr
+    assert bgr.dtype == np.uint8
+    assert bgr.shape == (6, 8, 3)
+    assert np.abs(bgr[0, 0].astype(int) - expected).max() <= 1
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("CMYK", (8, 6), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg")
+    blue, green, red = next(frames(tmp_path / "cmyk.jpg")).bgr[3, 3].tolist()
+    assert red > 150
+    assert max(blue, green) < 100
+
+
+@pytest.mark.parametrize("side", [1, 8000])
+def test_smallest_and_largest_picture(tmp_path: Path, side: int) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((side, side, 3), np.uint8))
+    assert next(frames(tmp_path / "a.png")).size_wh == (side, side)
+
+
+def _cut(path: Path, keep: float) -> Path:
+    """The first part of an MP4 with its index moved to the front, so that it opens although it is cut off."""
+    import av
+
+    front = path.with_name("front_" + path.name)
+    with av.open(str(path)) as source, av.open(str(front), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    data = front.read_bytes()
+    front.write_bytes(data[: int(len(data) * keep)])
+    return front
+
+
+def cut_off_video(folder: Path) -> Path:
+    """The first 60 % of a noisy video of 20 frames."""
+    noisy = folder / "noise.mp4"
+    writer = cv2.VideoWriter(str(noisy), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
+    for seed in range(20):
+        writer.write(np.random.default_rng(seed).integers(0, 255, (240, 320, 3), np.uint8))
+    writer.release()
+    assert missing_bytes(str(noisy)) == 0
+    return _cut(noisy, 0.6)
+
+
+def test_a_cut_off_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:
+    path = cut_off_video(tmp_path)
+    assert missing_bytes(str(path)) > 0
+    reader, count = frames(path), 0
+    with pytest.raises(PosertError, match=r"cut off: \d+ bytes are missing; \d+ frames could be read"):
+        while next(reader):
+            count += 1
+    assert 5 < count < 20
+
+
+BROKEN = {
+    "missing": (lambda p: p / "none.mp4", "does not exist"),
+    "empty image": (lambda p: _bytes(p / "a.jpg", b""), "not a readable image"),
+    "text as image": (lambda p: _bytes(p / "a.jpg", b"hello"), "not a readable image"),
+    "half a jpeg header": (lambda p: _bytes(p / "a.jpg", b"\xff\xd8\xff\xe0\x00"), "not a readable image"),
+    "empty video": (lambda p: _bytes(p / "a.mp4", b""), "cannot be opened"),
+    "text as video": (lambda p: _bytes(p / "a.mp4", b"hello" * 99), "cannot be opened"),
+    "cut before its index": (
+        lambda p: _bytes(p / "b.mp4", media.video(p / "a.mp4").read_bytes()[:900]),
+        "cannot be opened",
+    ),
+    "audio only": (lambda p: media.audio_only(p / "a.mp4"), "cannot be opened"),
+    "folder without media": (lambda p: p, "no image or video in the folder"),
+    "pattern without media": (lambda p: p / "*.mp4", "no image or video matches"),
+    "no such stream": (lambda p: "http://127.0.0.1:9/none.mp4", "cannot be opened"),
+    "stdin without size": (lambda p: "-", "carry no size"),
+}
+
+
+def _bytes(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_sources_say_what_is_wrong(tmp_path: Path, case: str) -> None:
+    make, message = BROKEN[case]
+    with pytest.raises(PosertError, match=message) as caught:
+        list(frames(make(tmp_path)))
+    assert caught.value.hint
+
+
+def test_a_video_without_frames(tmp_path: Path) -> None:
+    path = tmp_path / "zero.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    writer.release()
+    with pytest.raises(PosertError, match=r"cannot be opened|no readable frame"):
+        list(frames(path))
+
+
+def test_folders_and_patterns(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    media.video(tmp_path / "in" / "deep" / "b.mp4", count=2)
+    cv2.imwrite(str(tmp_path / "in" / "a.jpg"), media.numbered(1))
+    (tmp_path / "in" / "notes.txt").write_text("no media")
+    assert [name for _, name in expand(tmp_path / "in")] == ["a.jpg", os.path.join("deep", "b.mp4")]
+    assert [name for _, name in expand(str(tmp_path / "in" / "**" / "*"))] == ["a.jpg", os.path.join("deep", "b.mp4")]
+    got = list(frames(tmp_path / "in"))
+    assert [(Path(frame.source).name, frame.index) for frame in got] == [("a.jpg", 0), ("b.mp4", 0), ("b.mp4", 1)]
+
+
+def _pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+
+
+def test_raw_frames_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (3, 4, 6, 3), np.uint8)
+    _pipe(monkeypatch, rgb.tobytes())
+    got = list(frames("-", size_wh=(6, 4), fps=5))
+    assert [frame.time_s for frame in got] == [0, 0.2, 0.4]
+    assert all((frame.rgb == picture).all() for frame, picture in zip(got, rgb, strict=True))
+
+
+def test_standard_input_that_ends_inside_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    _pipe(monkeypatch, bytes(6 * 4 * 3 + 5))
+    with pytest.raises(PosertError, match="inside frame 1: 5 of 72 bytes"):
+        list(frames("-", size_wh=(6, 4)))
+
+
+def test_real_videos_read_whole(assets: Path) -> None:
+    """An edit list hides frames of this whole file: 493 in its table, 422 shown. It must not count as cut off."""
+    got = sum(1 for _ in frames(assets / "media" / "videos" / "staged_falls.mp4"))
+    assert got == 422

@@ -1,0 +1,110 @@
+"""The rules of the house that a machine can check: imports go one way, names of systems stay in `export`."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ["postprocess", "runtime", "export", "cli"]
+OWN = sorted(
+    path
+    for path in [*ROOT.glob("*.py"), *(item for layer in LAYERS[:3] for item in (ROOT / layer).rglob("*.py"))]
+    if "__pycache__" not in path.parts
+)
+
+
+def _layer(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> list[str]:
+    """Dotted names of every import in the file, also those inside functions."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: import absolutely, from posert..."
+            names.append(node.module or "")
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    if _layer(path) not in LAYERS:
+        return
+    above = LAYERS[LAYERS.index(_layer(path)) + 1 :]
+    wrong = [name for name in _imports(path) if any(name.startswith(f"posert.{layer}") for layer in above)]
+    assert not wrong, f"{path} imports from above itself: {wrong}"
+    bare = [name for name in _imports(path) if name.split(".")[0] in LAYERS]
+    assert not bare, f"{path} imports {bare} without posert.: the file would load twice"
+
+
+HEAVY = {
+    "postprocess": {"onnxruntime", "cv2", "onnx", "torch", "tensorflow", "typer", "rich"},
+    "runtime": {"onnx", "torch", "tensorflow", "typer", "rich"},
+}
+
+
+@pytest.mark.parametrize("layer", HEAVY)
+def test_layers_need_only_their_own_packages(layer: str) -> None:
+    for path in (path for path in OWN if _layer(path) == layer):
+        packages = {name.split(".")[0] for name in _imports(path)}
+        assert not packages & HEAVY[layer], f"{path} imports {packages & HEAVY[layer]}"
+
+
+@pytest.mark.parametrize("layer", ["postprocess", "runtime"])
+def test_no_code_asks_for_a_system(layer: str) -> None:
+    """Strings that name a system may stand in a docstring, never in code."""
+    for path in (path for path in OWN if _layer(path) == layer):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+                assert not re.fullmatch(r"(?i)(alphapose|openpose|openpifpaf|movenet|tfpose)", node.value), (
+                    path,
+                    node.lineno,
+                )
+
+
+def test_nothing_below_the_command_line_prints_or_exits() -> None:
+    """`export/nano` holds scripts that people run by hand; they may print."""
+    for path in (path for path in OWN if _layer(path) != "cli" and "nano" not in path.parts):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in {"print", "sys.exit", "exit", "warnings.warn"}, (path, node.lineno)
+
+
+def test_every_module_says_what_it_owns() -> None:
+    assert not [path for path in OWN if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+def test_files_stay_small() -> None:
+    assert not {str(path): n for path in OWN if (n := len(path.read_text(encoding="utf-8").splitlines())) > 400}
+
+
+def _modules_after(code: str) -> set[str]:
+    program = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT / ".typing"
+    )
+    return set(done.stdout.split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "from posert.cli import app\ntry:\n    app(['--help'])\nexcept SystemExit:\n    pass"
+    assert not _modules_after(code) & {"numba", "cv2", "onnxruntime", "onnx", "torch", "tensorflow", "numpy"}
+
+
+def test_importing_posert_costs_nothing() -> None:
+    assert not _modules_after("import posert") & {"numpy", "numba", "cv2", "onnxruntime", "typer"}
+
+
+def test_no_folder_of_ours_is_a_top_level_module() -> None:
+    loaded = _modules_after("import posert.cli, posert.runtime.spec, posert.export")
+    assert not loaded & set(LAYERS)

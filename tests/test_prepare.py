@@ -1,0 +1,199 @@
+"""Where a network looks and what it sees there: TensorFlow's values bit for bit, OpenCV's within one grey level."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import naive_sample
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posert.runtime.prepare import FITS, place, prepare
+from posert.runtime.spec import InputSpec
+
+PLAIN = InputSpec("image", "NHWC", "float32", "bgr", (64, 64), "stretch")
+
+
+def seen(image: np.ndarray, spec: InputSpec) -> np.ndarray:
+    windows, input_wh = place((image.shape[1], image.shape[0]), spec)
+    return prepare(image, windows, spec, input_wh)[0]
+
+
+@pytest.mark.parametrize("side", [192, 256])
+def test_resize_with_pad_is_tensorflows(golden: Path, side: int) -> None:
+    ops = np.load(golden / "tf_ops.npz")
+    spec = replace(PLAIN, size_wh=(side, side), fit="center")
+    assert (seen(ops["img"], spec) == ops[f"rwp{side}"]).all()
+    truncated = seen(ops["img"], replace(spec, dtype="int32", rounding="truncate"))
+    assert truncated.dtype == np.int32
+    assert (truncated == ops[f"rwp{side}_int32"]).all()
+
+
+def test_crop_and_resize_is_tensorflows(golden: Path) -> None:
+    ops = np.load(golden / "tf_ops.npz")
+    height, width = ops["img"].shape[:2]
+    windows = ops["boxes"][:, [1, 0, 3, 2]].astype(float) * [width, height, width, height]
+    assert (prepare(ops["img"], windows, replace(PLAIN, align="corners"), (64, 64)) == ops["crop64"]).all()
+
+
+def test_movenet_crops(golden: Path) -> None:
+    movenet, image = np.load(golden / "movenet.npz"), np.load(golden / "alphapose_crops.npz")["img_rgb"]
+    height, width = image.shape[:2]
+    windows = movenet["crop_regions_y0x0y1x1hw"][:, [1, 0, 3, 2]] * [width, height, width, height]
+    spec = InputSpec("i", "NHWC", "uint8", "bgr", (192, 192), "square", align="corners", rounding="truncate")
+    assert (prepare(image, windows, spec, (192, 192)) == movenet["crops_uint8"]).all()
+
+
+def test_the_square_of_the_whole_frame(golden: Path) -> None:
+    movenet = np.load(golden / "movenet.npz")
+    height, width = movenet["image_hw"].tolist()
+    (window,), _ = place((width, height), replace(PLAIN, fit="square"))
+    y0, x0, y1, x1 = movenet["init_region"][:4]
+    assert window == pytest.approx([x0 * width, y0 * height, x1 * width, y1 * height], abs=1e-12)
+
+
+def test_area_is_tensorflows_when_it_shrinks(golden: Path) -> None:
+    ops = np.load(golden / "tf_ops.npz")
+    spec = replace(PLAIN, size_wh=(29, 17), interpolation="area")
+    assert np.abs(seen(ops["img"], spec) - ops["resize_area_17x29"]).max() < 1e-3  # float32 sums in another order
+
+
+def test_crops_of_boxes_are_alphaposes(golden: Path) -> None:
+    """warpAffine of OpenCV 4 rounds coordinates to 1/32 px: up to 4 grey levels from exact sampling."""
+    crops = np.load(golden / "alphapose_crops.npz")
+    spec = InputSpec("i", "NCHW", "float32", "bgr", (192, 256), "boxes", align="origin")
+    height, width = crops["img_rgb"].shape[:2]
+    windows, input_wh = place((width, height), spec, crops["boxes"])
+    assert windows == pytest.approx(crops["cropped_boxes"].astype(float), abs=1e-3)
+    difference = np.abs(prepare(crops["img_rgb"], windows, spec, input_wh) - crops["crops_u8"].astype(float))
+    assert difference.max() <= 4.5
+    assert difference.mean() < 0.5
+
+
+OPENCV = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+
+
+@pytest.mark.parametrize("rule", OPENCV)
+@pytest.mark.parametrize("size_wh", [(40, 30), (53, 37), (17, 64), (7, 5)])
+def test_one_grey_level_from_opencv(golden: Path, rule: str, size_wh: tuple[int, int]) -> None:
+    image = np.load(golden / "tf_ops.npz")["img"]
+    if rule == "area" and (size_wh[0] > image.shape[1] or size_wh[1] > image.shape[0]):
+        pytest.skip("OpenCV's area is something else when it enlarges")
+    spec = replace(PLAIN, size_wh=size_wh, interpolation=rule, rounding="round")
+    expected = cv2.resize(image, size_wh, interpolation=OPENCV[rule])
+    assert np.abs(seen(image, spec) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int32"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("color", ["bgr", "rgb"])
+def test_layout_color_and_dtype_change_only_the_order(dtype: str, layout: str, color: str) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    spec = replace(PLAIN, size_wh=(30, 20), dtype=dtype, layout=layout, color=color)
+    out = seen(image, spec)
+    assert out.dtype == dtype
+    upright = out.transpose(1, 2, 0) if layout == "NCHW" else out
+    assert (upright == (image if color == "bgr" else image[:, :, ::-1])).all()
+
+
+def test_mean_std_and_pad_are_in_the_order_of_the_tensor() -> None:
+    image = np.full((10, 10, 3), (30, 20, 10), np.uint8)  # blue 30, green 20, red 10
+    spec = InputSpec(
+        "i", "NCHW", "float32", "rgb", (20, 10), "corner", pad_value=(1, 2, 3), mean=(10, 10, 10), std=(1, 2, 4)
+    )
+    out = seen(image, spec)
+    assert out[:, 5, 5] == pytest.approx([0, 5, 5])
+    assert out[:, 5, 15] == pytest.approx([-9, -4, -1.75])
+
+
+def test_the_given_buffer_is_used() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    out = np.empty((1, 64, 64, 3), np.float32)
+    windows, input_wh = place((8, 8), PLAIN)
+    assert prepare(image, windows, PLAIN, input_wh, out) is out
+
+
+PLACES = [
+    # fit, size_wh, multiple_of, frame_wh -> input_wh, window
+    ("stretch", (432, 368), 0, (640, 480), (432, 368), (0, 0, 640, 480)),
+    ("stretch", (0, 368), 16, (640, 480), (496, 368), (0, 0, 640, 480)),
+    ("corner", (384, 384), 32, (640, 360), (384, 224), (0, 0, 640, 224 / 216 * 360)),
+    ("corner", (384, 384), 32, (360, 640), (224, 384), (0, 0, 224 / 216 * 360, 640)),
+    ("corner", (416, 416), 0, (208, 104), (416, 416), (0, 0, 208, 208)),
+    ("corner", (0, 0), 16, (50, 33), (64, 48), (0, 0, 64, 48)),
+    ("corner", (384, 384), 32, (1, 1), (384, 384), (0, 0, 1, 1)),
+    ("corner", (384, 384), 32, (10000, 1), (384, 32), (0, 0, 10000, 32)),
+    ("center", (100, 100), 0, (200, 100), (100, 100), (0, -50, 200, 150)),
+    ("square", (192, 192), 0, (200, 100), (192, 192), (0, -50, 200, 150)),
+]
+
+
+@pytest.mark.parametrize(("fit", "size_wh", "multiple_of", "frame_wh", "input_wh", "window"), PLACES)
+def test_places(fit, size_wh, multiple_of, frame_wh, input_wh, window) -> None:
+    windows, got = place(frame_wh, replace(PLAIN, fit=fit, size_wh=size_wh, multiple_of=multiple_of))
+    assert got == input_wh
+    assert windows[0] == pytest.approx(window)
+
+
+def test_boxes_widen_to_the_aspect_of_the_input() -> None:
+    spec = replace(PLAIN, fit="boxes", size_wh=(192, 256))
+    boxes = np.array([[10, 10, 20, 90], [0, 0, 100, 10], [5, 5, 5, 5]], np.float32)
+    windows, input_wh = place((100, 100), spec, boxes)
+    sides = windows[:, 2:] - windows[:, :2]
+    assert input_wh == (192, 256)
+    assert sides[0] == pytest.approx([75, 100])
+    assert sides[1] == pytest.approx([125, 125 / 0.75])
+    assert sides[2] == pytest.approx([0, 0])
+    assert place((100, 100), spec)[0].shape == (0, 4)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("frame_wh", [(1, 1), (1, 9000), (8000, 8000)])
+def test_extreme_frames(fit: str, frame_wh: tuple[int, int]) -> None:
+    image = np.full((frame_wh[1], frame_wh[0], 3), 200, np.uint8)
+    for rule in OPENCV:
+        out = seen(image, replace(PLAIN, fit=fit, interpolation=rule, rounding="round", pad_value=(7, 7, 7)))
+        assert set(np.unique(out)) <= {7, 200}
+        assert (out == 200).any() or fit == "square"  # one column in a square of 9000 falls between the samples
+
+
+@pytest.mark.parametrize("rule", OPENCV)
+@pytest.mark.parametrize("window", [(-900, 0, -800, 50), (3, 3, 3, 3), (50, 50, 200, 200), (5, 60, 5, 90)])
+def test_windows_without_any_frame_in_them(rule: str, window: tuple) -> None:
+    spec = replace(PLAIN, interpolation=rule, pad_value=(9, 9, 9))
+    out = prepare(np.full((40, 40, 3), 100, np.uint8), np.array([window], float), spec, (8, 8))
+    assert np.isfinite(out).all()
+    if window[0] != 3:
+        assert (out == 9).all()
+
+
+edge = st.floats(-30, 60, allow_nan=False)
+extent = st.floats(0.5, 60, allow_nan=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 99), left=edge, top=edge, width=extent, height=extent,
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    rule=st.sampled_from(sorted(OPENCV)), align=st.sampled_from(["half_pixel", "corners", "origin"]),
+    color=st.sampled_from(["bgr", "rgb"]),
+)  # fmt: skip
+def test_the_slow_twin_agrees(seed, left, top, width, height, size, rule, align, color) -> None:
+    if rule != "linear":
+        align = "half_pixel"  # the only one with wider taps
+    image = np.random.default_rng(seed).integers(0, 255, (17, 23, 3), np.uint8)
+    spec = replace(PLAIN, interpolation=rule, align=align, color=color, pad_value=(11, 50, 90))
+    window = np.array([left, top, left + width, top + height])
+    got = prepare(image, window[None], spec, size)[0]
+    expected = naive_sample.sample(image, window, spec, size)
+    close = np.abs(got - expected).max(axis=2) < 0.05
+    # a sample within rounding of the frame's edge may fall on either side of it
+    for axis, count, length in ((0, size[1], 17), (1, size[0], 23)):
+        low, high = (window[1], window[3]) if axis == 0 else (window[0], window[2])
+        for i in range(count):
+            x = naive_sample.source(i, low, high, count, length, align)
+            if min(abs(x - e) for e in (-1, -0.5, 0, length - 1, length - 0.5, length)) < 1e-4:
+                close[i if axis == 0 else slice(None), slice(None) if axis == 0 else i] = True
+    assert close.all()

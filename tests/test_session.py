@@ -1,0 +1,128 @@
+"""Opening models: what is refused, and with which words."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from posert.postprocess.errors import PosertError
+from posert.runtime.session import open_model
+from posert.runtime.spec import to_json
+
+
+def test_open_and_run(tmp_path: Path) -> None:
+    with open_model(tiny.bright_spot(tmp_path / "m.onnx"), device="cpu") as model:
+        assert model.spec == tiny.SPEC
+        assert model.device == "cpu"
+        out = model.run("pose", np.full((2, 64, 64, 3), 51, np.uint8))
+    assert out["keypoints"].shape == (2, 1, 17, 3)
+    assert out["keypoints"][1, 0, 3] == pytest.approx([0.2, 0.2, 0.9])
+
+
+def test_a_model_that_follows_has_one_worker(tmp_path: Path) -> None:
+    path = tiny.bright_spot(tmp_path / "m.onnx")
+    assert open_model(path, workers=4).workers == 1
+    assert open_model(tiny.bright_spot(path, region="frame"), workers=4).workers == 4
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+FUTURE = to_json(tiny.SPEC).replace('"format":1', '"format":2')
+REFUSED = {
+    "missing": (lambda p: p / "none.onnx", "there is no model file", "posert models list"),
+    "a folder": (lambda p: p, "is a folder", ".onnx file"),
+    "empty": (lambda p: _write(p / "m.onnx", b""), "is empty", "again"),
+    "text": (lambda p: _write(p / "m.onnx", b"hello, world\n" * 50), "cannot be opened", "damaged"),
+    "cut off": (
+        lambda p: _write(p / "c.onnx", tiny.bright_spot(p / "m.onnx").read_bytes()[:200]),
+        "cannot be opened",
+        "cut",
+    ),
+    "no metadata": (lambda p: tiny.bright_spot(p / "m.onnx", metadata=None), "no posert metadata", "posert tag"),
+    "not JSON": (lambda p: tiny.bright_spot(p / "m.onnx", metadata="{"), "not JSON", "posert tag"),
+    "two megabytes": (
+        lambda p: tiny.bright_spot(p / "m.onnx", metadata="[" + "1," * 10**6),
+        "at most 1000000",
+        "posert",
+    ),
+    "newer format": (lambda p: tiny.bright_spot(p / "m.onnx", metadata=FUTURE), "format 2", "pip install -U posert"),
+    "unknown decoder": (lambda p: tiny.bright_spot(p / "m.onnx", decoder="os.path"), "the decoder 'os.path'", "update"),
+    "decoder of a private part": (
+        lambda p: tiny.bright_spot(p / "m.onnx", decoder="_jit"),
+        "the decoder '_jit'",
+        "update",
+    ),
+    "unknown parameter": (lambda p: tiny.bright_spot(p / "m.onnx", params={"zap": 1}), "no parameters zap", "update"),
+    "wrong outputs": (
+        lambda p: tiny.bright_spot(p / "m.onnx", outputs={"keypoints": "a", "b": "c"}),
+        "outputs a, c, the graph has keypoints",
+        "again",
+    ),
+    "wrong input name": (lambda p: _input(p, name="x"), "input 'x', the graph has image", "again"),
+    "wrong input type": (
+        lambda p: _input(p, dtype="float32"),
+        "float32 of rank 4, the graph has tensor(uint8)",
+        "again",
+    ),
+    "wrong input size": (lambda p: _input(p, size_wh=(32, 64)), "fixed to [64, 64]", "again"),
+    "free size of a fixed graph": (lambda p: _input(p, multiple_of=8), "fixed to [64, 64]", "again"),
+    "missing companion": (
+        lambda p: tiny.bright_spot(p / "m.onnx", file="d.onnx", sha256="0"),
+        "companion d.onnx",
+        "both",
+    ),
+}
+
+
+def _input(folder: Path, **edits: object) -> Path:
+    return tiny.bright_spot(folder / "m.onnx", input=replace(tiny.INPUT, **edits))
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_models_say_why(tmp_path: Path, case: str) -> None:
+    make, message, hint = REFUSED[case]
+    with pytest.raises(PosertError) as caught:
+        open_model(make(tmp_path))
+    assert message in caught.value.what
+    assert hint in caught.value.hint
+
+
+def test_a_companion_is_opened_only_with_its_own_bytes(tmp_path: Path) -> None:
+    companion = tiny.bright_spot(tmp_path / "other.onnx", metadata=None)
+    digest = hashlib.sha256(companion.read_bytes()).hexdigest()
+    model = tiny.bright_spot(tmp_path / "m.onnx", file="other.onnx", sha256=digest)
+    with open_model(model) as opened:
+        assert opened.run("pose", np.zeros((1, 64, 64, 3), np.uint8))["keypoints"].shape == (1, 1, 17, 3)
+    companion.write_bytes(companion.read_bytes() + b"\0")
+    with pytest.raises(PosertError, match=r"is not the file that m\.onnx names"):
+        open_model(model)
+
+
+def test_an_input_the_network_does_not_take(tmp_path: Path) -> None:
+    with (
+        open_model(tiny.bright_spot(tmp_path / "m.onnx")) as model,
+        pytest.raises(PosertError, match=r"failed on input \[1, 32, 32, 3\]"),
+    ):
+        model.run("pose", np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_long_edge_needs_a_free_size(tmp_path: Path) -> None:
+    with pytest.raises(PosertError, match="one input size"):
+        open_model(tiny.bright_spot(tmp_path / "m.onnx"), long_edge=128)
+
+
+def test_cuda_without_cuda_is_loud(tmp_path: Path) -> None:
+    """Holds on machines with the CPU wheel, and with the GPU wheel but no GPU."""
+    import onnxruntime
+
+    path = tiny.bright_spot(tmp_path / "m.onnx")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine has the GPU build of ONNX Runtime")
+    with pytest.raises(PosertError, match="'cuda' was asked for"):
+        open_model(path, device="cuda")

@@ -1,0 +1,69 @@
+"""Metadata: what goes in comes out, and hostile documents are refused by name."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from posert.postprocess.errors import PosertError
+from posert.postprocess.poses import Skeleton
+from posert.runtime.spec import METADATA_LIMIT_BYTES, InputSpec, ModelSpec, Stage, from_json, to_json
+
+INPUT = InputSpec("image", "NCHW", "float32", "bgr", (384, 384), "corner", multiple_of=32, pad_value=(110, 110, 110))
+STAGE = Stage("pose", "frame", INPUT, {"heatmaps": "h", "pafs": "p"}, "paf", {"peak_threshold": 0.1})
+SPEC = ModelSpec(1, "nano", "tiny", Skeleton(("a", "b"), ((0, 1),), (0.1, 0.2), (1, 0)), (STAGE,), "MIT")
+
+
+def test_round_trip() -> None:
+    two = replace(SPEC, stages=(STAGE, replace(STAGE, name="second", file="other.onnx", sha256="00")))
+    assert from_json(to_json(two)) == two
+
+
+def _edit(**changes: object) -> str:
+    return json.dumps(json.loads(to_json(SPEC)) | changes)
+
+
+def _edit_stage(**changes: object) -> str:
+    data = json.loads(to_json(SPEC))
+    data["stages"][0] |= changes
+    return json.dumps(data)
+
+
+def _edit_input(**changes: object) -> str:
+    return _edit_stage(input=json.loads(to_json(SPEC))["stages"][0]["input"] | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not JSON"),
+        ("{" * 100_000, "not JSON"),
+        ("[1]", "expected an object"),
+        ("x" * (METADATA_LIMIT_BYTES + 1), "at most 1000000"),
+        (_edit(format=2), "format 2; this posert reads up to 1"),
+        (_edit(format="1"), "posert.format"),
+        (_edit(format=True), "posert.format"),
+        (_edit(surprise=1), "surprise"),
+        (_edit(stages=[]), "at least one stage"),
+        (_edit(stages={}), "a list"),
+        (_edit(skeleton={"names": ["a"], "edges": [[0, 1]]}), "keypoint indices 0..0"),
+        (_edit(skeleton={"names": ["a"], "edges": [[0]]}), "2 values"),
+        (_edit(skeleton={"names": ["a", "b"], "edges": [], "sigmas": [0.1]}), "2 values or none"),
+        (json.dumps({"format": 1}), "system, model, skeleton, stages"),
+        (_edit_stage(region="everywhere"), "frame | boxes | follow"),
+        (_edit_stage(file="../../etc/passwd"), "a bare file name"),
+        (_edit_stage(file=".."), "a bare file name"),
+        (_edit_stage(params=[1]), "an object"),
+        (_edit_stage(outputs={"heatmaps": 3}), "outputs.heatmaps"),
+        (_edit_input(size_wh=[-1, 2]), "0..16384"),
+        (_edit_input(size_wh=[1e9, 2]), "size_wh"),
+        (_edit_input(size_wh=[10**9, 2]), "0..16384"),
+        (_edit_input(std=[1, 0, 1]), "other than 0"),
+        (_edit_input(layout="CHWN"), "NCHW | NHWC"),
+    ],
+)
+def test_bad_metadata_says_where(text: str, message: str) -> None:
+    with pytest.raises(PosertError) as caught:
+        from_json(text)
+    assert message in caught.value.what
+    assert caught.value.hint
