@@ -54,14 +54,15 @@ def pace(stature_px: float) -> float:
     return 4 * (THIGH + SHIN) * math.sin(math.radians(STRIDE)) / math.tau * stature_px
 
 
-def stroll(time_s: float, rate: float, turn_s: float, heading: float, stature_px: float) -> tuple[Pose, float]:
-    """A pose and the px walked since the start: one way until `turn_s`, a turn of a second, then back."""
-    turning = min(1.0, max(0.0, time_s - turn_s))
-    steps = rate * (min(time_s, turn_s) + max(0.0, time_s - turn_s - 1))
-    walked = rate * (min(time_s, turn_s) - max(0.0, time_s - turn_s - 1)) * pace(stature_px)
+def stroll(time_s: float, rate: float, way_s: float, heading: float, stature_px: float) -> tuple[Pose, float]:
+    """A pose and the px from the start of a walk to and fro: `way_s` each way, a second to turn."""
+    ways, since_s = divmod(time_s, way_s + 1)
+    turning = max(0.0, since_s - way_s)
+    walked_s = min(since_s, way_s)
     stride = abs(2 * turning - 1) if turning else 1.0
-    heading *= math.cos(math.pi * turning)
-    return walk(steps, heading, stride=stride), math.copysign(walked, heading if turning < 0.5 else -heading)
+    heading *= math.cos(math.pi * (ways + turning))
+    along = walked_s if ways % 2 == 0 else way_s - walked_s
+    return walk(rate * (ways * way_s + walked_s), heading, stride=stride), rate * along * pace(stature_px)
 
 
 def waver(time_s: float) -> Placed:
@@ -78,19 +79,19 @@ def waver(time_s: float) -> Placed:
         elbow_spread=(0.0, raised * (72 + 26 * swing)),
         hip_spread=(5, 5),
     )
-    return pose, 152.0, 286.0
+    return pose, 84.0, 290.0
 
 
 def goer(time_s: float) -> Placed:
-    """Walks to the right in front of the others, turns, comes back."""
-    pose, walked = stroll(time_s, 4.6, 5.2, 82.0, STATURES[1])
-    return pose, 30 + walked, 342.0
+    """Walks to the right and back, in front of the others."""
+    pose, walked = stroll(time_s, 3.6, 2.8, 82.0, STATURES[1])
+    return pose, 166 + walked, 342.0
 
 
 def comer(time_s: float) -> Placed:
-    """Walks to the left behind the goer, turns, comes back."""
-    pose, walked = stroll(time_s + 0.4, 4.3, 6.2, -78.0, STATURES[2])
-    return pose, 600 + walked, 318.0
+    """Walks to the left and back: crosses the goer twice."""
+    pose, walked = stroll(time_s, 3.7, 3.7, -78.0, STATURES[2])
+    return pose, 486 - walked, 318.0
 
 
 _ON_BACK = Pose(
@@ -118,7 +119,7 @@ def faller(time_s: float) -> Placed:
     """Walks to the right, slips, lies, gets up."""
     stature = STATURES[3]
     steps = min(time_s, _FALL_S) * 4.6
-    x = 296 + pace(stature) * steps
+    x = 336 + pace(stature) * steps
     if time_s < _FALL_S:
         return walk(steps - _FALL_S * 4.6, 84.0), x, 298.0
     return between(_TUMBLE, time_s - _FALL_S), x, 298.0
@@ -187,6 +188,16 @@ def render(index: int) -> tuple[Picture, NDArray[np.float32], NDArray[np.int32]]
     x, y = keypoints[:, :, 0], keypoints[:, :, 1]
     keypoints[(x < 0) | (y < 0) | (x > WIDTH - 1) | (y > HEIGHT - 1), 2] = 0
     return frame, keypoints, np.array(IDS, np.int32)
+
+
+def areas(index: int) -> NDArray[np.float64]:
+    """Area of each figure's whole outline in frame `index`, px, f64 [N]: the scale of object-keypoint similarity."""
+    found = np.zeros(len(IDS))
+    for i, body in enumerate(bodies(index)):
+        owner = np.full((HEIGHT, WIDTH), -1, np.int32)
+        draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), owner, body, CLOTHES[i], STATURES[i], 0)
+        found[i] = np.count_nonzero(owner >= 0)
+    return found
 
 
 def _enlarged(body: Body) -> Body:
