@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+
+settings.register_profile("posert", derandomize=True)  # the same examples on every machine
+settings.load_profile("posert")
 
 
 @pytest.fixture(scope="session")

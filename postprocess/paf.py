@@ -1,0 +1,200 @@
+"""Decoder `paf`: keypoint heatmaps and part-affinity fields -> people (the OpenPose family).
+
+Roles: `heatmaps` f32 [R,>=K,h,w] (a background map may follow the K parts) and `pafs` f32 [R,2L,h,w]. The rules and the
+defaults are tf-pose-estimation's; every number of them is a parameter.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.postprocess import _limbs, _peaks
+from posert.postprocess.errors import PosertError
+from posert.postprocess.poses import Float32Array, Poses, Skeleton, keypoint_boxes, no_poses
+
+COCO_18_CHANNELS = (
+    (12, 13), (20, 21), (14, 15), (16, 17), (22, 23), (24, 25), (0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11),
+    (28, 29), (30, 31), (34, 35), (32, 33), (36, 37), (18, 19), (26, 27),
+)  # fmt: skip
+_ASSEMBLY = {"first_match": _limbs.FIRST_MATCH, "complete": _limbs.COMPLETE}
+MAX_PEOPLE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Thresholds and rules; the defaults are tf-pose's.
+
+    Attributes:
+        paf_channels: x and y channel of each of the skeleton's edges.
+        upsample: samples per cell and axis; the grid on which peaks and limbs are looked for.
+        interpolation: `area` or `cubic`, of the up-sampling.
+        smooth_taps: odd length of the smoothing kernel in samples, 1 = none (25: a sigma of about 5 samples).
+        peak_threshold: least smoothed value of a peak.
+        peak_radius: a peak is the largest value within so many samples.
+        max_peaks: at most so many peaks per part, the strongest; bounds time and memory.
+        limb_samples: points of the field read along a limb.
+        limb_closed: whether the last of them lies on the second end (else one step before it).
+        limb_threshold: least alignment of a point that counts.
+        limb_least: so many points must count.
+        assembly: `first_match` extends a person from a limb's first end only; `complete` from either end, and never
+            over a part that is there.
+        strict_compat: repeat tf-pose's mistake of taking peak number 0 for none when it merges.
+        seeding_limbs: only the first so many edges start a person.
+        min_parts: least number of keypoints of a person.
+        min_score: least score per keypoint of a person.
+        person_score: `mean` = score per keypoint; `sum` = their sum over the skeleton's K, which ranks whole people
+            above fragments.
+        offset_px: added to x and y, px of the network input.
+    """
+
+    paf_channels: tuple[tuple[int, int], ...] = COCO_18_CHANNELS
+    upsample: float = 4.0
+    interpolation: str = "area"
+    smooth_taps: int = 25
+    peak_threshold: float = 0.05
+    peak_radius: int = 1
+    max_peaks: int = 128
+    limb_samples: int = 10
+    limb_closed: bool = False
+    limb_threshold: float = 0.05
+    limb_least: int = 7
+    assembly: str = "first_match"
+    strict_compat: bool = False
+    seeding_limbs: int = 17
+    min_parts: int = 4
+    min_score: float = 0.3
+    person_score: str = "mean"
+    offset_px: float = 0.0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "interpolation": self.interpolation in ("area", "cubic"),
+            "assembly": self.assembly in _ASSEMBLY,
+            "person_score": self.person_score in ("mean", "sum"),
+            "upsample": 1 <= self.upsample <= 16,
+            "smooth_taps": 1 <= self.smooth_taps <= 99 and self.smooth_taps % 2 == 1,
+            "peak_radius": 1 <= self.peak_radius <= 32,
+            "max_peaks": 1 <= self.max_peaks <= 512,
+            "limb_samples": 2 <= self.limb_samples <= 100,
+        }
+        wrong = [f"{name} = {getattr(self, name)!r}" for name, good in rules.items() if not good]
+        if wrong:
+            raise ValueError(", ".join(wrong))
+
+
+def decode(
+    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
+) -> list[Poses]:
+    """One `Poses` per row of the batch, in pixels of the network input.
+
+    Args:
+        outputs: `heatmaps` f32 [R,>=K,h,w] and `pafs` f32 [R,2L,h,w].
+        skeleton: K keypoints and L edges, in the order in which limbs are looked for.
+        input_wh: width and height of the network input, px.
+
+    A keypoint's score is its heatmap value. Equal limb values are taken in the order of the peaks (part, y, x). Cells
+    that are not finite never become a peak.
+
+    Raises:
+        PosertError: the maps do not fit the skeleton.
+    """
+    maps = np.ascontiguousarray(outputs["heatmaps"], np.float32)
+    pafs = np.ascontiguousarray(outputs["pafs"], np.float32)
+    _check(maps, pafs, skeleton, params)
+    workspace = _Workspace(maps.shape[2:], len(skeleton.names), len(skeleton.edges), params)
+    return [
+        _decode_row(heat, field, skeleton, params, input_wh, workspace) for heat, field in zip(maps, pafs, strict=True)
+    ]
+
+
+def _check(maps: Float32Array, pafs: Float32Array, skeleton: Skeleton, params: Params) -> None:
+    parts, edges = len(skeleton.names), len(skeleton.edges)
+    problems = []
+    if maps.ndim != 4 or maps.shape[1] < parts:
+        problems.append(f"heatmaps {list(maps.shape)}, expected [R,>={parts},h,w]")
+    if pafs.ndim != 4 or len(params.paf_channels) != edges:
+        problems.append(f"{len(params.paf_channels)} PAF channel pairs for {edges} edges")
+    elif max((max(pair) for pair in params.paf_channels), default=0) >= pafs.shape[1]:
+        problems.append(f"pafs {list(pafs.shape)}, expected [R,{2 * edges},h,w]")
+    if not problems and (maps.shape[0], *maps.shape[2:]) != (pafs.shape[0], *pafs.shape[2:]):
+        problems.append(f"heatmaps {list(maps.shape)} and pafs {list(pafs.shape)} of different sizes")
+    if problems:
+        raise PosertError("the decoder paf cannot use " + "; ".join(problems), "export the model again")
+
+
+class _Workspace:
+    """Everything the kernels write to, for one size of the maps."""
+
+    def __init__(self, size_hw: tuple[int, ...], parts: int, edges: int, params: Params) -> None:
+        h, w = size_hw
+        high, wide = max(1, int(h * params.upsample)), max(1, int(w * params.upsample))
+        rule, taps = params.interpolation, params.smooth_taps
+        self.size_hw = high, wide
+        self.smooth = *_peaks.axis_taps(h, high, rule, taps), *_peaks.axis_taps(w, wide, rule, taps)
+        self.plain = *_peaks.axis_taps(h, high, rule, 1), *_peaks.axis_taps(w, wide, rule, 1)
+        gain = np.abs(self.smooth[1]).sum(axis=1).max() * np.abs(self.smooth[3]).sum(axis=1).max()
+        self.floor = params.peak_threshold / max(1.0, float(gain)) if params.peak_threshold > 0 else -math.inf
+        direct = taps == 1 and params.upsample == 1
+        self.active = np.empty(high, np.uint8)
+        self.across = np.empty((1, 1) if direct else (h, wide), np.float32)
+        self.grid = np.empty((high, wide), np.float32)
+        self.peaks = np.empty((parts, params.max_peaks, 4), np.float32)
+        self.counts = np.empty(parts, np.int64)
+        pairs = params.max_peaks**2
+        self.pairs = np.empty(pairs, np.float32), np.empty((pairs, 2), np.int32), np.empty(pairs, np.int32)
+        self.used = np.empty((2, params.max_peaks), np.uint8)
+        self.links = np.empty((edges, params.max_peaks, 3), np.float32)
+        self.link_counts = np.empty(edges, np.int64)
+        self.people = np.empty((MAX_PEOPLE, parts), np.int32)
+        self.scores, self.sizes = np.empty(MAX_PEOPLE, np.float32), np.empty(MAX_PEOPLE, np.int64)
+
+
+def _decode_row(
+    heat: Float32Array,
+    field: Float32Array,
+    skeleton: Skeleton,
+    params: Params,
+    input_wh: tuple[int, int],
+    work: _Workspace,
+) -> Poses:
+    parts = len(skeleton.names)
+    _peaks.find_peaks(
+        heat, parts, params.peak_threshold, work.floor, params.peak_radius, *work.smooth, *work.plain,
+        work.active, work.across, work.grid, work.peaks, work.counts,
+    )  # fmt: skip
+    edges = np.array(skeleton.edges, np.int64).reshape(-1, 2)
+    channels = np.array(params.paf_channels, np.int64).reshape(-1, 2)
+    _limbs.connect(
+        field, edges, channels, work.peaks, work.counts, params.limb_samples, int(params.limb_closed),
+        params.limb_threshold, params.limb_least, *work.plain, *work.pairs, work.used, work.links, work.link_counts,
+    )  # fmt: skip
+    count = _limbs.assemble(
+        edges, params.seeding_limbs, work.peaks, work.counts, work.links, work.link_counts,
+        _ASSEMBLY[params.assembly], int(params.strict_compat), work.people, work.scores, work.sizes,
+    )  # fmt: skip
+    return _people(work, count, params, input_wh)
+
+
+def _people(work: _Workspace, count: int, params: Params, input_wh: tuple[int, int]) -> Poses:
+    """The rows that are whole enough, as `Poses`."""
+    sizes, scores = work.sizes[:count], work.scores[:count]
+    kept = (sizes >= params.min_parts) & (scores >= params.min_score * sizes)
+    parts = work.people.shape[1]
+    if not kept.any():
+        return no_poses(parts)
+    ids, sizes, scores = work.people[:count][kept], sizes[kept], scores[kept]
+    table = np.concatenate([work.peaks[part, : work.counts[part], :3] for part in range(parts)])
+    found = (ids >= 0) & (ids < len(table))
+    picked = table[np.where(found, ids, 0)]
+    high, wide = work.size_hw
+    keypoints = np.zeros((len(ids), parts, 3), np.float32)
+    keypoints[:, :, 0] = picked[:, :, 0].astype(float) / wide * input_wh[0] + params.offset_px
+    keypoints[:, :, 1] = picked[:, :, 1].astype(float) / high * input_wh[1] + params.offset_px
+    keypoints[:, :, 2] = picked[:, :, 2]
+    keypoints[~found] = 0
+    divisor = sizes if params.person_score == "mean" else parts
+    return Poses(keypoints, (scores / divisor).astype(np.float32), keypoint_boxes(keypoints))

