@@ -23,7 +23,14 @@ LIBC = {"memset", "memcpy", "memmove", "bzero", "sqrt", "sqrtf", "exp", "expf", 
 LIBC |= {"hypot", "hypotf", "_fltused"}
 """What a kernel may need at link time: libc and libm (and the marker Windows wants for floating point)."""
 
-KERNEL_MODULES = ("posert.postprocess.paf", "posert.postprocess._follow", "posert.runtime._sample")
+KERNEL_MODULES = (
+    "posert.postprocess.paf",
+    "posert.postprocess.heatmap",
+    "posert.postprocess.detect",
+    "posert.postprocess._nms",
+    "posert.postprocess._follow",
+    "posert.runtime._sample",
+)
 _C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t"}
 _UNOPTIMISED = {"NUMBA_OPT": "0", "NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0", "NUMBA_DISABLE_JIT": "0"}
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from posert.export.kernels import LIBC, compile_kernels, exported, header_text
+from posert.postprocess import detect, heatmap, suppress_poses
 from posert.postprocess.paf import Params, decode
 from posert.postprocess.poses import Poses, Skeleton
 
@@ -84,6 +85,13 @@ def test_python_calls_every_kernel_with_the_types_that_c_will_use() -> None:
     for rule in ("linear", "cubic", "area"):
         spec = InputSpec("i", "NCHW", "float32", "rgb", (16, 16), "stretch", interpolation=rule)
         prepare(np.zeros((40, 40, 3), np.uint8), place((40, 40), spec)[0], spec, (16, 16))
+    maps = np.zeros((1, 17, 4, 4), np.float32)
+    skeleton = Skeleton(COCO_17, ())
+    heatmap.decode({"maps": maps}, skeleton, heatmap.Params(5), (16, 16))
+    suppress_poses.suppress(poses, poses, suppress_poses.Params())
+    detect.decode({"grid_rows": np.ones((1, 21, 85), np.float32)}, skeleton, detect.Params(), (32, 32))
+    heads = {f"head{side}": np.ones((1, 255, 32 // side, 32 // side), np.float32) for side in (8, 16, 32)}
+    detect.decode(heads, skeleton, detect.Params(), (32, 32))
     for name, (fn, signature) in exported().items():
         kinds, _ = sigutils.normalize_signature(signature)
         assert fn.signatures == [kinds], name
