@@ -5,7 +5,6 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -108,7 +107,6 @@ def _system(entry: Entry) -> ModuleType:
 def _picture(photo: Path | None) -> NDArray[np.uint8]:
     if photo is not None:
         return next(frames(photo)).bgr
-    from posert.export.nano import clip
+    from posert.export.nano.clip import render
 
-    drawn: NDArray[np.uint8] = clip.render(0)[0]
-    return cv2.resize(drawn, (640, 360)).astype(np.uint8)
+    return np.asarray(render(0)[0], np.uint8)
