@@ -257,6 +257,9 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
     from_file: Annotated[Path | None, typer.Option("--from", help="The official file, already at hand.")] = None,
     dequantize: Annotated[bool, typer.Option("--dequantize", help="The float32 network of an int8 file.")] = False,
+    detector: Annotated[
+        str, typer.Option(help="Detector written beside a top-down model; none = none.")
+    ] = "yolox-nano",
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
     accept_unpinned: Annotated[
         bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
@@ -271,7 +274,8 @@ def export(
 
     with _bytes_progress(name) as progress:
         convert(
-            name, output, from_file=from_file, options=["dequantize"] if dequantize else [], photo=photo,
+            name, output, from_file=from_file, options=["dequantize"] if dequantize else [],
+            detector=detector, photo=photo,
             accept_unpinned=accept_unpinned, offline=offline, progress=progress, report=print,
         )  # fmt: skip
 
@@ -281,11 +285,12 @@ def tag(
     file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
     name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the file.")] = None,
+    detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
 ) -> None:
     """Give a ready-made ONNX its metadata."""
     from posert.export.convert import tag as write
 
-    print(write(file, name, output))
+    print(write(file, name, output, detector=detector))
 
 
 @models.command("list")

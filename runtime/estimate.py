@@ -210,7 +210,7 @@ class _Worker:
         skeleton = self.model.spec.skeleton
         windows, input_wh = self.windows(stage, group, known)
         crops = [(frame, window) for frame, own in zip(group, windows, strict=True) for window in own]
-        size = self.model.fixed_rows(stage.name) or (self.how.pose_batch if stage.region == "boxes" else len(crops))
+        size = self.how.pose_batch if stage.region == "boxes" else len(crops)
         rows: list[Poses] = []
         for start in range(0, len(crops), max(1, size)):
             rows += self.rows(stage, crops[start : start + size], input_wh, timings)
@@ -258,8 +258,6 @@ class _Worker:
 
     def row_count(self, stage: Stage, count: int) -> int:
         """Rows of the network call for `count` crops, a few unused ones included."""
-        if fixed := self.model.fixed_rows(stage.name):
-            return fixed
         if stage.region != "boxes" or self.model.device == "cpu":
             return count
         return next((rows for rows in _ROW_COUNTS if rows >= count), count)

@@ -50,11 +50,6 @@ class Model:
         """The `Params` of a stage's suppression rule, values of the file over the defaults."""
         return self._rules[stage]
 
-    def fixed_rows(self, stage: str) -> int | None:
-        """The number of rows that the stage's network takes, None = any."""
-        rows = self._sessions[stage].get_inputs()[0].shape[0]
-        return rows if isinstance(rows, int) else None
-
     def run(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Role -> output array of the stage's network for one input tensor.
 

@@ -81,25 +81,15 @@ def test_leaving_early_stops_the_reader(whole_frame: Path) -> None:
     assert len(read) == before < 50
 
 
-<<<<<<< HEAD
-def test_a_network_of_one_row_runs_row_by_row(whole_frame: Path, tmp_path: Path) -> None:
-=======
 def test_a_network_of_one_row_gets_the_rows_one_by_one(whole_frame: Path, tmp_path: Path) -> None:
->>>>>>> main
     import onnx
 
     model = onnx.load(str(whole_frame))
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(model, str(tmp_path / "one.onnx"))
-<<<<<<< HEAD
-    with open_model(tmp_path / "one.onnx") as opened:
-        results = list(estimate(opened, pictures(5), batch=2))
-    assert brightness(results) == pytest.approx([5 * i / 255 * 64 for i in range(5)], rel=1e-5)
-=======
     with open_model(tmp_path / "one.onnx") as one, open_model(whole_frame) as many:
         assert brightness(list(estimate(one, pictures(4), batch=2))) == brightness(list(estimate(many, pictures(4))))
->>>>>>> main
 
 
 def test_boxes_replace_the_regions_of_a_model_that_follows(tmp_path: Path) -> None:

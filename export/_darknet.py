@@ -1,7 +1,7 @@
 """Darknet's .cfg and .weights -> a torch module that gives the raw YOLO heads. Knows YOLOv3's layers, no pictures.
 
-AlphaPose's own rules where they differ from Darknet's: batch normalisation adds 1e-5 to the variance, and pools of stride
-1 pad with 0, not with the lowest value (parity 1.2.1).
+AlphaPose's own rules where they differ from Darknet's: batch normalisation adds 1e-5 to the variance, and pools of
+stride 1 pad with 0, not with the lowest value (parity 1.2.1).
 """
 
 from pathlib import Path
@@ -153,7 +153,9 @@ def read_weights(net: Darknet, file: Path) -> None:
         PosertError: the file has too few or too many numbers for this .cfg.
     """
     data = file.read_bytes()
-    numbers = np.frombuffer(data, "<f4", offset=min(_HEADER_BYTES, len(data)), count=max(0, len(data) - _HEADER_BYTES) // 4)
+    numbers = np.frombuffer(
+        data, "<f4", offset=min(_HEADER_BYTES, len(data)), count=max(0, len(data) - _HEADER_BYTES) // 4
+    )
     wanted = [tensor for part in net.parts for tensor in _in_file_order(part)]
     count = sum(tensor.numel() for tensor in wanted)
     if len(numbers) != count or len(data) != _HEADER_BYTES + 4 * count:
