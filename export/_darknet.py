@@ -42,16 +42,25 @@ def read_cfg(text: str) -> tuple[dict[str, str], list[Layer]]:
 
 
 class _Pool(nn.Module):  # type: ignore[misc]
-    """A maximum over size x size pixels, zeros around the picture."""
+    """A maximum over size x size pixels; with stride 1, zeros lie around the picture.
+
+    The zeros are a maximum with 0 near the border, not a padding: ONNX Runtime 1.31 merges a padding of zeros into the
+    pool, which pads with the lowest value, and the two differ where all values are negative.
+    """
 
     def __init__(self, size: int, stride: int) -> None:
         super().__init__()
-        low = (size - 1) // 2
-        self.padding = (low, size - 1 - low) * 2 if stride == 1 else (0, 0, 0, 0)
-        self.pool = nn.MaxPool2d(size, stride)
+        if stride == 1 and size % 2 == 0:
+            raise PosertError(f"the .cfg has a pool of size {size} and stride 1; YOLOv3-SPP's sizes are odd")
+        self.reach = size // 2 if stride == 1 else 0
+        self.pool = nn.MaxPool2d(size, stride, self.reach)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(nn.functional.pad(x, self.padding))
+        if not self.reach:
+            return self.pool(x)
+        inside = [(torch.arange(side) >= self.reach) & (torch.arange(side) < side - self.reach) for side in x.shape[2:]]
+        floor = torch.where(inside[0][:, None] & inside[1][None, :], torch.finfo(torch.float32).min, 0.0)
+        return torch.maximum(self.pool(x), floor.to(x.dtype))
 
 
 class Darknet(nn.Module):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Poses, keypoint_boxes
-from posert.runtime.frames import Frame
+from posert.runtime.frames import IMAGES, Frame
 
 Boxes = Callable[[Frame], NDArray[np.float32]]
 _MARGIN = 0.1  # of the longer side: the keypoints end at eyes and ankles, the person does not
@@ -22,13 +22,9 @@ _SURE = 0.4  # keypoints with less than this part of the person's best score do 
 
 def regions(boxes: NDArray[np.floating]) -> Poses:
     """Regions of f32 [N,4] xyxy px, or [N,5] with a score; without one it is 1."""
-    rows = np.asarray(boxes, np.float32).reshape(len(boxes), -1)
+    rows = np.asarray(boxes, np.float32)
     scores = rows[:, 4].copy() if rows.shape[1] > 4 else np.ones(len(rows), np.float32)
-    return Poses(np.zeros((len(rows), 0, 3), np.float32), scores, rows[:, :4].copy() if len(rows) else _no_boxes())
-
-
-def _no_boxes() -> NDArray[np.float32]:
-    return np.zeros((0, 4), np.float32)
+    return Poses(np.zeros((len(rows), 0, 3), np.float32), scores, rows[:, :4].copy())
 
 
 def usable(found: Poses) -> Poses:
@@ -79,7 +75,7 @@ def read_boxes(path: Path) -> Boxes:
             key, box = _row(row, number, path)
             if box is not None:
                 by_image.setdefault(_key(names.get(key, key)), []).append(box)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PosertError(f"{path} is no COCO file: {error!r}", _EXPECTED) from None
     return lambda frame: _lookup(by_image, frame)
 
@@ -105,8 +101,6 @@ def _key(image: str) -> str:
 
 
 def _lookup(by_image: dict[str, list[list[float]]], frame: Frame) -> NDArray[np.float32]:
-    stem = _key(Path(frame.source).name)
-    rows = by_image.get(stem) if frame.index == 0 else None
-    if rows is None:
-        rows = by_image.get(str(frame.index), [])
-    return np.array(rows, np.float32).reshape(-1, 5)
+    path = Path(frame.source)
+    key = _key(path.name) if path.suffix.lower() in IMAGES else str(frame.index)
+    return np.array(by_image.get(key, []), np.float32).reshape(-1, 5)
