@@ -15,6 +15,7 @@ from posert.runtime.spec import ModelSpec
 
 BONES = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13), (2, 5), (8, 11), (14, 15), (16, 17))
 GOLDEN_FRAMES = (0, 60, 120, 239)
+CHECKPOINT = Path(__file__).parent.parent / "export" / "nano" / "checkpoint.pt"
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +263,23 @@ class TestTraining:
         heatmaps, pafs = session.run(None, {"image": image.numpy()})
         np.testing.assert_allclose(heatmaps[:, :18], wanted[:, :18], atol=0.02 * np.abs(wanted).max())
         np.testing.assert_allclose(pafs, wanted[:, 18:], atol=0.02 * np.abs(wanted).max())
+
+    def test_checkpoint_of_the_repository_becomes_a_graph(self, tmp_path: Path) -> None:
+        pytest.importorskip("torch")
+        from posert.export.convert import convert
+
+        lines: list[str] = []
+        out = convert("nano", tmp_path / "own.onnx", from_file=CHECKPOINT, report=lines.append)
+        assert out.stat().st_size <= 2_000_000
+        with open_model(out, device="cpu", threads=1) as own, open_model("nano", device="cpu", threads=1) as shipped:
+            tensor = clip.render(30)[0][:352].transpose(2, 0, 1)[None].astype(np.float32)
+            np.testing.assert_allclose(own.run("pose", tensor)["pafs"], shipped.run("pose", tensor)["pafs"], atol=0.02)
+
+    def test_a_foreign_file_is_refused(self, tmp_path: Path) -> None:
+        pytest.importorskip("torch")
+        from posert.export.convert import convert
+        from posert.postprocess.errors import PosertError
+
+        (tmp_path / "zap.pt").write_bytes(b"zap")
+        with pytest.raises(PosertError, match="no checkpoint of posert-nano"):
+            convert("nano", tmp_path, from_file=tmp_path / "zap.pt")
