@@ -1,170 +1,208 @@
-"""Compiles every exported kernel ahead of time into one object file with plain C symbols and no Python in it.
+"""Every kernel as one object file with plain C symbols: the Python source, compiled ahead of time by numba and LLVM.
 
-    python -m posert.export.kernels kernels.o [--header kernels.h] [--triple x86_64-unknown-linux-gnu] [--cpu x86-64-v2]
+Owns the route from a `@kernel` to C: wrappers (array -> pointer and dimensions), the object, the header. Needs numba
+and llvmlite, which the base install has; no C compiler. Knows nothing of what the kernels do.
 
-Owns the route from `@kernel` to C: numba's public `cfunc` gives LLVM text, llvmlite optimises it for the target. Knows
-nothing of what the kernels compute. Runs as a program of its own, because numba must be told before its first import to
-leave optimising to us.
+    python -m posert.export.kernels kernels.o [--triple aarch64-unknown-linux-gnu] [--cpu generic] [--header kernels.h]
 """
 
 import argparse
 import importlib
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posert.postprocess.errors import PosertError
+import posert
+from posert.postprocess._jit import EXPORTED
 
-LIBC = {"memset", "memcpy", "memmove", "bzero", "sqrt", "sqrtf", "exp", "expf", "floor", "floorf", "tanh", "tanhf"}
-LIBC |= {"hypot", "hypotf", "_fltused"}
-"""What a kernel may need at link time: libc and libm (and the marker Windows wants for floating point)."""
+DEFAULT_TRIPLE, DEFAULT_CPU = "x86_64-unknown-linux-gnu", "x86-64-v2"
+_C_TYPES = {
+    "float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t", "none": "void",
+}  # fmt: skip
+# LLVM optimises for the target later; numba's own passes would already have vectorised for this machine.
+_NEUTRAL = {"NUMBA_OPT": "0", "NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0"}
 
-KERNEL_MODULES = ("posert.postprocess.paf", "posert.postprocess._follow", "posert.runtime._sample")
-_C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t"}
-_UNOPTIMISED = {"NUMBA_OPT": "0", "NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0", "NUMBA_DISABLE_JIT": "0"}
+
+@dataclass(frozen=True, slots=True)
+class CompiledKernels:
+    """An object file (ELF, Mach-O or COFF, position independent) and the names it expects from outside."""
+
+    code: bytes
+    undefined: frozenset[str]
 
 
-def compile_kernels(
-    target: Path, *, header: Path | None = None, triple: str = "x86_64-unknown-linux-gnu", cpu: str = "x86-64-v2"
-) -> list[str]:
-    """Writes the object file (and the header) and returns the undefined symbols it needs, sorted.
+def load_kernels() -> None:
+    """Imports every module that registers kernels: all of `postprocess/`, and the files `runtime/_*.py`."""
+    root = Path(posert.__file__).parent
+    for path in sorted([*root.glob("postprocess/*.py"), *root.glob("runtime/_*.py")]):
+        if path.stem != "__init__":
+            importlib.import_module(f"posert.{path.parent.name}.{path.stem}")
+
+
+def compile_object(triple: str = DEFAULT_TRIPLE, cpu: str = DEFAULT_CPU) -> CompiledKernels:
+    """All kernels for a target, in a process of its own: numba reads its settings once, when it is imported.
 
     Args:
-        triple: LLVM target triple; any target llvmlite knows, no cross compiler is needed.
-        cpu: LLVM name of the oldest processor that must run it.
+        triple: LLVM target, `aarch64-unknown-linux-gnu`. cpu: LLVM's name, `x86-64-v2`, `generic`.
 
     Raises:
-        PosertError: a kernel does not compile, or needs a symbol outside libc and libm; says which.
+        RuntimeError: the kernels do not compile, or LLVM does not know the target; carries the child's last words.
     """
-    command = [sys.executable, "-m", "posert.export.kernels", str(target), "--triple", triple, "--cpu", cpu]
-    if header is not None:
-        command += ["--header", str(header)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **_UNOPTIMISED}, check=False)
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise PosertError(f"the kernels do not compile for {triple}: {last[0]}", "see CONTRIBUTING.md, Add a decoder")
-    symbols: list[str] = json.loads(done.stdout)
-    return symbols
+    with tempfile.TemporaryDirectory(prefix="posert-kernels-") as folder:
+        # A cache of its own too: the cache's key has no optimisation level, unoptimised code would reach the users.
+        search = os.pathsep.join([str(Path(posert.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, **_NEUTRAL, "NUMBA_CACHE_DIR": folder, "PYTHONPATH": search.rstrip(os.pathsep)}
+        environment.pop("NUMBA_DISABLE_JIT", None)
+        code = "import sys; from posert.export.kernels import _build; _build(*sys.argv[1:])"
+        out = Path(folder, "kernels.o")
+        command = [sys.executable, "-c", code, triple, cpu, str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode:
+            raise RuntimeError(f"the kernels do not compile for {triple} ({cpu}):\n{done.stderr[-4000:]}")
+        return CompiledKernels(out.read_bytes(), frozenset(json.loads(out.with_suffix(".json").read_text())))
 
 
-def exported() -> dict[str, tuple[Any, str]]:
-    """C name -> (kernel, numba signature) of every `@kernel` in `KERNEL_MODULES`, sorted by name."""
-    from posert.postprocess._jit import EXPORTED
+def header() -> str:
+    """C declarations of all kernels: an array argument is a pointer and its dimensions, C-contiguous."""
+    load_kernels()
+    lines = ["/* Generated by posert. Arrays are C-contiguous: a pointer, then its dimensions. */"]
+    lines += ["#ifndef POSERT_KERNELS_H", "#define POSERT_KERNELS_H", "#include <stdint.h>"]
+    lines += ["#ifdef __cplusplus", 'extern "C" {', "#endif"]
+    for name, (fn, signature) in sorted(EXPORTED.items()):
+        arguments, result = _types(signature)
+        declared = []
+        for argument, kind in zip(_argument_names(fn), arguments, strict=True):
+            pointer = " *" if _dimensions(kind) else " "
+            declared.append(_C_TYPES[str(getattr(kind, "dtype", kind))] + pointer + argument)
+            declared += [f"int64_t {argument}_{axis}" for axis in range(_dimensions(kind))]
+        lines += ["", f"/* {_first_line(fn)} */", f"{_C_TYPES[str(result)]} {name}({', '.join(declared)});"]
+    return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", "#endif", ""])
 
-    for name in KERNEL_MODULES:
-        importlib.import_module(name)
-    return dict(sorted(EXPORTED.items()))
+
+def declared_types(name: str) -> tuple[Any, ...]:
+    """The numba argument types of the exported kernel `name`."""
+    return _types(EXPORTED[name][1])[0]
 
 
-def _parameters(fn: Any, signature: str) -> tuple[list[tuple[str, Any]], Any]:
-    """(name, numba type) of every argument, and the return type."""
-    from numba.core import sigutils
+def _types(signature: str) -> tuple[tuple[Any, ...], Any]:
+    from numba.core.sigutils import normalize_signature
 
-    kinds, returned = sigutils.normalize_signature(signature)
-    code = fn.py_func.__code__
-    return list(zip(code.co_varnames[: code.co_argcount], kinds, strict=True)), returned
+    arguments, result = normalize_signature(signature)
+    return tuple(arguments), result
 
 
-def _wrapper(fn: Any, signature: str) -> tuple[Any, Any, str]:
-    """A function of pointers, sizes and scalars around a kernel of arrays: itself, its numba type, its C arguments."""
+def _dimensions(kind: Any) -> int:
+    return getattr(kind, "ndim", 0)
+
+
+def _plain(fn: Callable[..., Any]) -> Callable[..., Any]:
+    function: Callable[..., Any] = getattr(fn, "py_func", fn)
+    return function
+
+
+def _argument_names(fn: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(_plain(fn)).parameters)
+
+
+def _first_line(fn: Callable[..., Any]) -> str:
+    return (inspect.getdoc(_plain(fn)) or "").split("\n", 1)[0]
+
+
+def _wrapper(name: str, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any]]:
+    """A Python function over pointers, dimensions and scalars that calls the kernel, and its argument types."""
     from numba import carray, types
 
-    parameters, returned = _parameters(fn, signature)
-    names: list[str] = []
-    kinds: list[Any] = []
-    passed: list[str] = []
-    declared: list[str] = []
-    for name, kind in parameters:
-        names.append(name)
-        if not isinstance(kind, types.Array):
-            kinds.append(kind)
-            passed.append(name)
-            declared.append(f"{_C_TYPES[str(kind)]} {name}")
-            continue
-        sides = [f"{name}_{axis}" for axis in range(kind.ndim)]
-        names += sides
-        kinds += [types.CPointer(kind.dtype), *[types.int64] * kind.ndim]
-        passed.append(f"carray({name}, ({', '.join(sides)},))")
-        declared += [f"{_C_TYPES[str(kind.dtype)]} *{name}", *(f"int64_t {side}" for side in sides)]
-    scope = {"carray": carray, "kernel": fn}
-    exec(f"def wrapper({', '.join(names)}):\n    return kernel({', '.join(passed)})", scope)
-    return scope["wrapper"], returned(*kinds), ", ".join(declared)
+    parameters, passed, kinds = [], [], []
+    for argument, kind in zip(_argument_names(fn), arguments, strict=True):
+        axes = [f"{argument}_{axis}" for axis in range(_dimensions(kind))]
+        parameters += [argument, *axes]
+        passed.append(f"carray({argument}, ({', '.join(axes)},))" if axes else argument)
+        kinds += [types.CPointer(kind.dtype) if axes else kind, *[types.int64] * len(axes)]
+    source = f"def {name}({', '.join(parameters)}):\n    return kernel({', '.join(passed)})\n"
+    space: dict[str, Any] = {"carray": carray, "kernel": fn}
+    exec(source, space)
+    return space[name], kinds
 
 
-def header_text() -> str:
-    """The C header: one prototype per kernel; an array is its pointer and then its sizes, C order."""
-    lines = ["#include <stdint.h>", ""]
-    for name, (fn, signature) in exported().items():
-        _, kind, declared = _wrapper(fn, signature)
-        lines.append(f"{_C_TYPES[str(kind.return_type)]} {name}({declared});")
-    return "\n".join(lines) + "\n"
-
-
-def _module(name: str, fn: Any, signature: str, triple: str, machine: Any) -> Any:
-    """One kernel as an optimised LLVM module whose only visible symbol is `name`."""
-    import llvmlite.binding as llvm
+def _ir(name: str) -> str:
+    """LLVM IR of one kernel, its wrapper under the name `name`."""
     from numba import cfunc
 
-    wrapper, kind, _ = _wrapper(fn, signature)
-    compiled = cfunc(kind, nopython=True, error_model="numpy")(wrapper)
-    text = compiled.inspect_llvm().replace(compiled.native_name, name)
-    text = re.sub(r"^target triple = .*$", f'target triple = "{triple}"', text, flags=re.MULTILINE)
-    layout = f'target datalayout = "{machine.target_data}"'
-    text = re.sub(r"^target datalayout = .*$", layout, text, flags=re.MULTILINE)
-    module = llvm.parse_assembly(text)
-    for function in module.functions:
-        if not function.is_declaration and function.name != name:
-            function.linkage = "internal"
-    for variable in module.global_variables:
-        if not variable.is_declaration or variable.name.startswith("_ZN08NumbaEnv"):
-            variable.linkage = "internal"
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
-    for _ in range(2):  # the second pass removes what inlining in the first one made dead
-        builder.getModulePassManager().run(module, builder)
-    return module
+    fn, signature = EXPORTED[name]
+    arguments, result = _types(signature)
+    wrapper, kinds = _wrapper(name, fn, arguments)
+    compiled = cfunc(result(*kinds), nopython=True, error_model="numpy")(wrapper)
+    return str(compiled.inspect_llvm()).replace(compiled.native_name, name)
 
 
-def _undefined(module: Any) -> set[str]:
-    functions = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
-    return functions | {v.name for v in module.global_variables if v.is_declaration}
-
-
-def main() -> None:
-    """Compile in this process; writes the undefined symbols to standard output as a JSON list."""
-    parser = argparse.ArgumentParser(description="Compile posert's kernels into one object file.")
-    parser.add_argument("target", type=Path)
-    parser.add_argument("--header", type=Path)
-    parser.add_argument("--triple", default="x86_64-unknown-linux-gnu")
-    parser.add_argument("--cpu", default="x86-64-v2")
-    options = parser.parse_args()
-    os.environ.update(_UNOPTIMISED)
+def _build(triple: str, cpu: str, out: str) -> None:
+    """Runs in the child: writes the object to `out` and the undefined names beside it as JSON."""
     import llvmlite.binding as llvm
 
+    load_kernels()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    machine = llvm.Target.from_triple(options.triple).create_target_machine(
-        cpu=options.cpu, opt=3, reloc="pic", codemodel="default"
-    )
-    whole: Any = None
-    needed: set[str] = set()
-    for name, (fn, signature) in exported().items():
-        module = _module(name, fn, signature, options.triple, machine)
-        foreign = _undefined(module) - LIBC
-        if foreign:
-            raise SystemExit(f"kernel {name} needs {', '.join(sorted(foreign))}")
-        needed |= _undefined(module)
+    target = llvm.Target.from_triple(triple)
+    machine = target.create_target_machine(cpu=cpu, opt=3, reloc="pic", codemodel="default")
+    whole = None
+    for name in sorted(EXPORTED):
+        module = _optimised(llvm, machine, triple, _ir(name), name)
         if whole is None:
             whole = module
         else:
             whole.link_in(module)
-    options.target.write_bytes(machine.emit_object(whole))
+    assert whole is not None
+    undefined = {fn.name for fn in whole.functions if fn.is_declaration and not fn.name.startswith("llvm.")}
+    undefined |= {variable.name for variable in whole.global_variables if variable.is_declaration}
+    undefined |= {call for fn in whole.functions for call in _library_calls(fn.name)}
+    Path(out).write_bytes(machine.emit_object(whole))
+    Path(out).with_suffix(".json").write_text(json.dumps(sorted(undefined)))
+
+
+def _library_calls(name: str) -> list[str]:
+    """The C function that an LLVM intrinsic may become (`llvm.floor.f32`: floorf); none for those that never do."""
+    match = re.fullmatch(r"llvm\.(mem\w+|exp2?|log2?|log10|pow|sin|cos|floor|ceil|trunc|rint|fma)\.(.*)", name)
+    if match is None:
+        return []
+    return [match[1] + ("f" if match[2] == "f32" else "")]
+
+
+def _optimised(llvm: Any, machine: Any, triple: str, ir: str, name: str) -> Any:
+    """The module for the target, everything but `name` internal. Two passes remove numba's error paths entirely."""
+    ir = re.sub(r"^target triple = .*$", f'target triple = "{triple}"', ir, flags=re.M)
+    ir = re.sub(r"^target datalayout = .*$", f'target datalayout = "{machine.target_data}"', ir, flags=re.M)
+    module = llvm.parse_assembly(ir)
+    for fn in module.functions:
+        if not fn.is_declaration and fn.name != name:
+            fn.linkage = "internal"
+    for variable in module.global_variables:
+        if not variable.is_declaration or variable.name.startswith("_ZN08NumbaEnv"):
+            variable.linkage = "internal"
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    for _ in range(2):
+        passes.getModulePassManager().run(module, passes)
+    return module
+
+
+def main() -> None:
+    """Writes the object, and the header if it is asked for."""
+    parser = argparse.ArgumentParser(prog="posert.export.kernels", description="compile the kernels ahead of time")
+    parser.add_argument("object", type=Path)
+    parser.add_argument("--triple", default=DEFAULT_TRIPLE)
+    parser.add_argument("--cpu", default=DEFAULT_CPU)
+    parser.add_argument("--header", type=Path)
+    options = parser.parse_args()
+    options.object.write_bytes(compile_object(options.triple, options.cpu).code)
     if options.header:
-        options.header.write_text(header_text(), encoding="utf-8")
-    sys.stdout.write(json.dumps(sorted(needed)))
+        options.header.write_text(header(), encoding="utf-8")
 
 
 if __name__ == "__main__":

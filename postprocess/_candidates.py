@@ -5,9 +5,28 @@ import math
 import numpy as np
 
 from posert.postprocess._jit import jit, kernel
-from posert.postprocess._peaks import _smooth_rows, value_at
+from posert.postprocess._peaks import value_at
 
 _TINY = np.float32(1e-6)
+_ONE = np.float32(1.0)
+
+
+@jit
+def _upsample(field, first_y, weight_y, first_x, weight_x, across, grid):
+    """The whole field up-sampled into grid f32 [H,W], the bits of `value_at`; across f32 [h,W] is workspace."""
+    for r in range(field.shape[0]):
+        for x in range(grid.shape[1]):
+            total = np.float32(0.0)
+            for j in range(weight_x.shape[1]):
+                total += weight_x[x, j] * field[r, first_x[x] + j]
+            across[r, x] = total
+    for y in range(grid.shape[0]):
+        line = grid[y]
+        line[:] = np.float32(0.0)
+        for i in range(weight_y.shape[1]):
+            weight, row = weight_y[y, i], across[first_y[y] + i]
+            for x in range(line.shape[0]):
+                line[x] += weight * row[x]
 
 
 @jit
@@ -38,8 +57,8 @@ def _score(
         if dense:
             t = ux * grids[0, y, x] + uy * grids[1, y, x]
         else:
-            t = ux * value_at(fx, y, x, taps_y, taps_wy, taps_x, taps_wx) + uy * value_at(
-                fy, y, x, taps_y, taps_wy, taps_x, taps_wx
+            t = ux * value_at(fx, y, x, taps_y, taps_wy, taps_x, taps_wx, _ONE) + uy * value_at(
+                fy, y, x, taps_y, taps_wy, taps_x, taps_wx, _ONE
             )
         if t > inter:
             total += t
@@ -91,12 +110,12 @@ def sort_candidates(key, value, order):
 
 @kernel(
     "int64(float32[:,:,::1], int64[:,::1], int64[:,::1], float32[:,:,::1], int64[::1], float64, float64, float64, "
-    "float64, float64, int64[::1], float32[:,::1], int64[::1], float32[:,::1], uint8[::1], float32[:,::1], "
+    "float64, float64, int64[::1], float32[:,::1], int64[::1], float32[:,::1], float32[:,::1], "
     "float32[:,:,::1], float32[::1], float32[::1], int32[:,::1], int64[::1])"
 )
 def score_candidates(
     pafs, edges, channels, peaks, counts, bonus, inter, ratio, near, near_value, taps_y, taps_wy, taps_x, taps_wx,
-    every, across, grids, key, value, index, starts,
+    across, grids, key, value, index, starts,
 ):  # fmt: skip
     """Every pair of peaks that an edge could join, edge by edge.
 
@@ -105,7 +124,7 @@ def score_candidates(
         peaks, counts: as `find_centroids` gives them. bonus: weight of both peaks' scores in `key`.
         inter: a sample above it counts. ratio: more than so much of the samples must. near, near_value: a refused pair
             closer than `near` (samples) gets this value.
-        taps_*: of the up-sampling. every: u8 [H] of ones, across: f32 [h,W], grids: f32 [2,H,W] are workspace: an edge
+        taps_*: of the up-sampling. across: f32 [h,W], grids: f32 [2,H,W] are workspace: an edge
             with so many pairs that they would read most samples has its field up-sampled at once, to the same bits.
         key, value: f32 [C] out. index: i32 [C,3] out, edge and the two peaks within their parts.
         starts: i64 [L+1] out, the first candidate of each edge. Returns the number of all candidates.
@@ -120,8 +139,8 @@ def score_candidates(
         fx, fy = pafs[channels[edge, 0]], pafs[channels[edge, 1]]
         dense = counts[a] * counts[b] * 64 > height * width
         if dense:
-            _smooth_rows(fx, taps_y, taps_wy, taps_x, taps_wx, every, across, grids[0])
-            _smooth_rows(fy, taps_y, taps_wy, taps_x, taps_wx, every, across, grids[1])
+            _smooth_rows(fx, taps_y, taps_wy, taps_x, taps_wx, across, grids[0])
+            _smooth_rows(fy, taps_y, taps_wy, taps_x, taps_wx, across, grids[1])
         for i in range(counts[a]):
             for j in range(counts[b]):
                 v = _score(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.postprocess._jit import jit, kernel
-from posert.postprocess._peaks import axis_taps, value_at
+from posert.postprocess._peaks import _banded, _cubic_matrix, value_at
 
 BLOCK = 8
 INTERIOR, RING = 0, 1
@@ -22,17 +22,39 @@ Axis = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[
 
 @lru_cache(maxsize=64)
 def axis_blocks(length: int, size: int, interpolation: str) -> Axis:
-    """First cell i64 [S], weights f32 [S,T], and for one axis of `length` cells and `size` samples also
+    """First cell i64 [S] and weights f32 [S,T] of every sample of one axis, and who reads whom.
 
-    the first cell and the one past the last of each block, i64 [blocks,2], and the first block and the one past the
-    last that reads each cell, i64 [length,2]. `interpolation` as for `axis_taps`.
+    Args:
+        length: cells of the map. size: S, samples.
+        interpolation: `cubic` (Keys, a = -0.75, half-pixel centres, border repeated: OpenCV's) or `keys` (a = -0.5, the
+            fraction measured from the clamped cell: CMU OpenPose's on CUDA).
+
+    The third array, i64 [blocks,2], has the first cell and the one past the last of each block; the fourth, i64
+    [length,2], the first block and the one past the last that reads each cell.
     """
-    first, weight = axis_taps(length, size, interpolation, 1)
+    first, weight = _banded(_cubic_matrix(length, size) if interpolation == "cubic" else _keys_matrix(length, size))
     starts = range(0, size, BLOCK)
     taps = weight.shape[1]
     cells = [(first[s : s + BLOCK].min(), first[s : s + BLOCK].max() + taps) for s in starts]
     blocks = [[b for b, (low, high) in enumerate(cells) if low <= cell < high] or [0, -1] for cell in range(length)]
     return first, weight, np.array(cells, np.int64), np.array([(b[0], b[-1] + 1) for b in blocks], np.int64)
+
+
+def _keys_matrix(length: int, size: int) -> NDArray[np.float64]:
+    """Cubic convolution of four cells as a polynomial in the fraction, which is below 0 left of the first cell."""
+    center = (np.arange(size) + 0.5) * length / size - 0.5
+    cell = np.floor(center).clip(0, length - 1)
+    d = center - cell
+    weights = (
+        d * (-0.5 + d * (1 - 0.5 * d)),
+        1 + d * d * (-2.5 + 1.5 * d),
+        d * (0.5 + d * (2 - 1.5 * d)),
+        d * d * (-0.5 + 0.5 * d),
+    )
+    matrix = np.zeros((size, length))
+    for tap, weight in zip(range(-1, 3), weights, strict=True):
+        np.add.at(matrix, (np.arange(size), (cell + tap).clip(0, length - 1).astype(int)), weight)
+    return matrix
 
 
 @jit
@@ -104,7 +126,7 @@ def _centroid(field, y, x, first_y, weight_y, first_x, weight_x, peak):
     total, total_x, total_y = 0.0, 0.0, 0.0
     for j in range(max(0, y - _REACH), min(first_y.shape[0], y + _REACH + 1)):
         for i in range(max(0, x - _REACH), min(first_x.shape[0], x + _REACH + 1)):
-            value = value_at(field, j, i, first_y, weight_y, first_x, weight_x)
+            value = value_at(field, j, i, first_y, weight_y, first_x, weight_x, np.float32(1.0))
             if value > np.float32(0.0) and math.isfinite(value):
                 total += value
                 total_x += float(value) * (i - x)

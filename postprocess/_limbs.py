@@ -12,7 +12,7 @@ FIRST_MATCH, COMPLETE = 0, 1
 
 @jit
 def _limb_value(
-    fx, fy, ax, ay, bx, by, samples, closed, inter_threshold, least, taps_y, taps_wy, taps_x, taps_wx
+    fx, fy, ax, ay, bx, by, samples, closed, inter_threshold, least, taps_y, taps_wy, taps_x, taps_wx, gain
 ):  # fmt: skip
     """Mean alignment (f32) of the field along a -> b with the length penalty, or 0 if the limb is refused.
 
@@ -26,19 +26,21 @@ def _limb_value(
     ux, uy = vx / length, vy / length
     parts = np.float32(samples - 1 if closed else samples)
     step_x, step_y = vx / parts, vy / parts
-    total, count = np.float32(0.0), 0
+    total, spare = np.float32(0.0), samples - least
     for i in range(samples):
         x = min(int(ax + np.float32(i) * step_x + np.float32(0.5)), width - 1)
         y = min(int(ay + np.float32(i) * step_y + np.float32(0.5)), height - 1)
-        t = ux * value_at(fx, y, x, taps_y, taps_wy, taps_x, taps_wx) + uy * value_at(
-            fy, y, x, taps_y, taps_wy, taps_x, taps_wx
-        )
+        field_x = value_at(fx, y, x, taps_y, taps_wy, taps_x, taps_wx, gain)
+        field_y = value_at(fy, y, x, taps_y, taps_wy, taps_x, taps_wx, gain)
+        t = ux * field_x + uy * field_y
         total += t
-        if t > inter_threshold:
-            count += 1
+        if not t > inter_threshold:
+            spare -= 1
+            if spare < 0:  # too few points can still count: most pairs end here
+                return np.float32(0.0)
     penalty = np.float32(0.5) * np.float32(height) / length - np.float32(1.0)
     value = total / np.float32(samples) + min(np.float32(0.0), penalty)
-    if count < least or not value > np.float32(0.0) or not math.isfinite(value):
+    if not value > np.float32(0.0) or not math.isfinite(value):
         return np.float32(0.0)
     return value
 
@@ -79,24 +81,24 @@ def sort_descending(value, order, count):
 
 @kernel(
     "int64(float32[:,:,::1], int64[:,::1], int64[:,::1], float32[:,:,::1], int64[::1], int64, int64, float64, int64, "
-    "int64[::1], float32[:,::1], int64[::1], float32[:,::1], float32[::1], int32[:,::1], int32[::1], uint8[:,::1], "
-    "float32[:,:,::1], int64[::1])"
+    "int64[::1], float32[:,::1], int64[::1], float32[:,::1], float64, float32[::1], int32[:,::1], int32[::1], "
+    "uint8[:,::1], float32[:,:,::1], int64[::1])"
 )
 def connect(
     pafs, edges, channels, peaks, counts, samples, closed, inter_threshold, least, taps_y, taps_wy, taps_x, taps_wx,
-    value, pair, order, used, links, link_counts,
+    gain, value, pair, order, used, links, link_counts,
 ):  # fmt: skip
     """The limbs of every edge, greedily, best first: each peak has at most one limb per edge.
 
     Args:
         pafs: f32 [2L,h,w]. edges: i64 [L,2] part indices. channels: i64 [L,2] x and y channel of each edge.
         peaks, counts: as `find_peaks` gives them. samples, closed, inter_threshold, least: see `paf.Params`.
-        taps_*: of the up-sampling alone. value: f32 [P*P], pair: i32 [P*P,2], order: i32 [P*P], used: u8 [2,P] are
-            workspace.
+        taps_*, gain: of the up-sampling alone.
+        value: f32 [P*P], pair: i32 [P*P,2], order: i32 [P*P], used: u8 [2,P] are workspace.
         links: f32 [L,P,3] out, index of peak a, index of peak b (both within their part), value.
         link_counts: i64 [L] out. Returns the number of all limbs.
     """
-    inter, total = np.float32(inter_threshold), 0
+    inter, plain_gain, total = np.float32(inter_threshold), np.float32(gain), 0
     for edge in range(edges.shape[0]):
         a, b = edges[edge, 0], edges[edge, 1]
         fx, fy = pafs[channels[edge, 0]], pafs[channels[edge, 1]]
@@ -105,7 +107,7 @@ def connect(
             for j in range(counts[b]):
                 v = _limb_value(
                     fx, fy, peaks[a, i, 0], peaks[a, i, 1], peaks[b, j, 0], peaks[b, j, 1], samples, closed, inter,
-                    least, taps_y, taps_wy, taps_x, taps_wx,
+                    least, taps_y, taps_wy, taps_x, taps_wx, plain_gain,
                 )  # fmt: skip
                 if v > np.float32(0.0):
                     value[found], pair[found, 0], pair[found, 1] = v, i, j

@@ -1,7 +1,7 @@
 """Shared kernels: up-sampled (and smoothed) maps, and their peaks. Knows maps and pixels, not skeletons.
 
-Up-sampling and smoothing are linear and separable, so both together are one sparse matrix per axis: `axis_taps`. A map
-is never up-sampled where it cannot reach the threshold, and limb maps are read at single points (`value_at`).
+Up-sampling and smoothing are linear and separable, so both together are one sparse matrix per axis (`smooth_taps`), and
+only samples that can reach the threshold are ever computed. Limb maps are read at single points (`value_at`).
 """
 
 import math
@@ -16,25 +16,49 @@ Taps = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 @lru_cache(maxsize=64)
-def axis_taps(length: int, size: int, interpolation: str, smooth_taps: int) -> Taps:
-    """First source cell i64 [S] and weights f32 [S,T] of every sample of one axis, up-sampled and then smoothed.
+def plain_taps(length: int, size: int, interpolation: str) -> tuple[NDArray[np.int64], NDArray[np.float32], float]:
+    """First cell i64 [S], weights f32 [S,T] and their common gain, for every sample of one axis of a map.
 
     Args:
         length: cells of the map. size: S, samples.
-        interpolation: `area` (TensorFlow's resize_area: a sample averages the cells under it), `cubic` (Keys,
-            a = -0.75, half-pixel centres, border repeated: OpenCV's) or `keys` (a = -0.5, the fraction measured from
-            the clamped cell: CMU OpenPose's on CUDA).
-        smooth_taps: length of the smoothing kernel in samples, zeros beyond the border; 1 = none. The kernel is
-            tf-pose's: square roots of the normal distribution's mass in `smooth_taps` bins from -3.14 to 3.14.
+        interpolation: `area` (TensorFlow's resize_area: a sample averages the cells under it) or `cubic` (Keys,
+            a = -0.75, half-pixel centres, border repeated: OpenCV's).
+
+    A sample is the weighted sum times the gain. TensorFlow sums the overlaps (float32) and divides last; to repeat
+    its bits, so do we.
     """
-    matrix = _MATRICES[interpolation](length, size)
-    if smooth_taps > 1:
-        edges = [0.5 * (1 + math.erf(x / math.sqrt(2))) for x in np.linspace(-3.14, 3.14, smooth_taps + 1)]
+    if interpolation == "area":
+        step = np.float32(length) / np.float32(size)
+        return *_banded(_overlaps(length, size)), float(1 / step)
+    return *_banded(_cubic_matrix(length, size)), 1.0
+
+
+@lru_cache(maxsize=64)
+def smooth_taps(length: int, size: int, interpolation: str, taps: int) -> Taps:
+    """First cell i64 [S] and weights f32 [S,T] of every sample of one axis, up-sampled and then smoothed.
+
+    Args:
+        length, size, interpolation: as `plain_taps`.
+        taps: length of the smoothing kernel in samples, zeros beyond the border; 1 = none. The kernel is tf-pose's:
+            square roots of the normal distribution's mass in `taps` bins from -3.14 to 3.14.
+    """
+    if interpolation == "area":
+        matrix = _overlaps(length, size) / (np.float32(length) / np.float32(size))
+    else:
+        matrix = _cubic_matrix(length, size)
+    if taps > 1:
+        edges = [0.5 * (1 + math.erf(x / math.sqrt(2))) for x in np.linspace(-3.14, 3.14, taps + 1)]
         kernel_1d = np.sqrt(np.diff(edges))
         kernel_1d /= kernel_1d.sum()
-        offset = np.arange(size)[:, None] - np.arange(size)[None, :] + smooth_taps // 2
-        band = np.where((offset >= 0) & (offset < smooth_taps), kernel_1d[offset.clip(0, smooth_taps - 1)], 0)
+        offset = np.arange(size)[:, None] - np.arange(size)[None, :] + taps // 2
+        band = np.where((offset >= 0) & (offset < taps), kernel_1d[offset.clip(0, taps - 1)], 0)
         matrix = band @ matrix
+    return _banded(matrix)
+
+
+def _banded(matrix: NDArray[np.float64]) -> Taps:
+    """The non-zero band of f64 [S,length] as first column and weights."""
+    length = matrix.shape[1]
     used = matrix != 0
     first = used.argmax(axis=1)
     last = length - 1 - used[:, ::-1].argmax(axis=1)
@@ -44,15 +68,15 @@ def axis_taps(length: int, size: int, interpolation: str, smooth_taps: int) -> T
     return np.ascontiguousarray(first, np.int64), np.ascontiguousarray(weights, np.float32)
 
 
-def _area_matrix(length: int, size: int) -> NDArray[np.float64]:
-    step = np.float32(length) / np.float32(size)  # float32, as TensorFlow places its samples
+def _overlaps(length: int, size: int) -> NDArray[np.float64]:
+    """Length of every cell's overlap with every sample, f64 [S,length] of float32 values, as TensorFlow places them."""
+    step = np.float32(length) / np.float32(size)
     edges = np.arange(size + 1, dtype=np.float32) * step
     cell = np.arange(length, dtype=np.float32)
     begin, end = edges[:-1, None], edges[1:, None]
     overlap = np.minimum(end, cell + 1) - np.maximum(begin, cell)
-    overlap = np.where((cell < begin) & (cell + 1 > end), step, overlap)  # end - begin would lose digits
-    matrix: NDArray[np.float64] = np.clip(overlap, 0, None).astype(np.float64) / step
-    return matrix
+    overlap = np.where((cell <= begin) & (cell + 1 > end), step, overlap)  # end - begin would lose digits
+    return np.clip(overlap, 0, None).astype(np.float64)
 
 
 def _cubic_matrix(length: int, size: int) -> NDArray[np.float64]:
@@ -67,172 +91,220 @@ def _cubic_matrix(length: int, size: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _keys_matrix(length: int, size: int) -> NDArray[np.float64]:
-    """Cubic convolution of four cells as a polynomial in the fraction, which is below 0 left of the first cell."""
-    center = (np.arange(size) + 0.5) * length / size - 0.5
-    cell = np.floor(center).clip(0, length - 1)
-    d = center - cell
-    weights = (
-        d * (-0.5 + d * (1 - 0.5 * d)),
-        1 + d * d * (-2.5 + 1.5 * d),
-        d * (0.5 + d * (2 - 1.5 * d)),
-        d * d * (-0.5 + 0.5 * d),
-    )
-    matrix = np.zeros((size, length))
-    for tap, weight in zip(range(-1, 3), weights, strict=True):
-        np.add.at(matrix, (np.arange(size), (cell + tap).clip(0, length - 1).astype(int)), weight)
-    return matrix
-
-
-_MATRICES = {"area": _area_matrix, "cubic": _cubic_matrix, "keys": _keys_matrix}
-
-
 @jit
-def value_at(field, y, x, first_y, weight_y, first_x, weight_x):
-    """One up-sampled value (f32) of `field` f32 [h,w] at sample (y, x); taps as `axis_taps` gives them."""
+def value_at(field, y, x, first_y, weight_y, first_x, weight_x, gain):
+    """One up-sampled value (f32) of `field` f32 [h,w] at sample (y, x); taps and gain as `plain_taps` gives them."""
+    top, left = first_y[y], first_x[x]
     total = np.float32(0.0)
     for i in range(weight_y.shape[1]):
         line = np.float32(0.0)
         for j in range(weight_x.shape[1]):
-            line += weight_x[x, j] * field[first_y[y] + i, first_x[x] + j]
+            line += weight_x[x, j] * field[top + i, left + j]
         total += weight_y[y, i] * line
-    return total
+    return total * gain
 
 
 @jit
-def _active_rows(field, floor, first_y, count, active):
-    """active u8 [H] = 1 where a sample row has a cell above `floor` (f32) under its `count` taps; returns how many."""
-    h, w = field.shape
-    for y in range(active.shape[0]):
-        active[y] = 0
-    total = 0
-    for r in range(h):
+def _hot_columns(field, floor, hot):
+    """hot i64 [h,2]: first and last column of each row whose magnitude is above `floor` (f32); -1 if none is."""
+    found = 0
+    for r in range(field.shape[0]):
         row = field[r]
-        above = 0
-        for x in range(w):
-            above += row[x] > floor
-        if above == 0:
+        hot[r, 0], hot[r, 1] = -1, -1
+        above = False
+        for x in range(row.shape[0]):
+            above |= abs(row[x]) > floor  # no early exit: this loop vectorises
+        if not above:
             continue
-        for y in range(active.shape[0]):
-            if first_y[y] <= r < first_y[y] + count and not active[y]:
-                active[y] = 1
-                total += 1
-    return total
+        found += 1
+        first, last = 0, row.shape[0] - 1
+        while not abs(row[first]) > floor:
+            first += 1
+        while not abs(row[last]) > floor:
+            last -= 1
+        hot[r, 0], hot[r, 1] = first, last
+    return found
 
 
 @jit
-def _smooth_rows(field, first_y, weight_y, first_x, weight_x, active, across, smooth):
-    """smooth f32 [H,W]: the up-sampled, smoothed field, in its active rows only; `across` f32 [h,W] is workspace."""
-    h = field.shape[0]
-    width, taps = weight_x.shape
-    for r in range(h):
-        for x in range(width):
-            total = np.float32(0.0)
-            for j in range(taps):
-                total += weight_x[x, j] * field[r, first_x[x] + j]
-            across[r, x] = total
-    for y in range(active.shape[0]):
-        if not active[y]:
-            continue
-        line = smooth[y]
-        w0, row = weight_y[y, 0], across[first_y[y]]
-        for x in range(width):
-            line[x] = w0 * row[x]
-        for i in range(1, weight_y.shape[1]):
-            w0, row = weight_y[y, i], across[first_y[y] + i]
-            for x in range(width):
-                line[x] += w0 * row[x]
+def _first_above(ascending, value):
+    """Index of the first element above `value`; the length if none is."""
+    low, high = 0, ascending.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if ascending[middle] > value:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 @jit
-def _is_peak(smooth, active, y, x, radius):
-    """Whether the value is the largest of its window; equal values all count, NaN never does."""
-    value = smooth[y, x]
-    for j in range(max(0, y - radius), min(smooth.shape[0], y + radius + 1)):
-        if not active[j]:
+def _spans(hot, first_y, taps_y, first_x, taps_x, span):
+    """span i64 [H,2]: the columns (from, to) of each sample row that a hot cell reaches; empty elsewhere."""
+    for y in range(first_y.shape[0]):
+        low, high = np.int64(1 << 60), np.int64(-1)
+        for r in range(first_y[y], first_y[y] + taps_y):
+            if hot[r, 0] >= 0:
+                low, high = min(low, hot[r, 0]), max(high, hot[r, 1])
+        span[y, 0], span[y, 1] = 0, 0
+        if high < 0:
             continue
-        for i in range(max(0, x - radius), min(smooth.shape[1], x + radius + 1)):
-            if smooth[j, i] > value:
+        span[y, 0], span[y, 1] = _first_above(first_x, low - taps_x), _first_above(first_x, high)
+
+
+@jit
+def _smooth_line(field, first_y, weight_y, first_x, weight_x, begin, end, done, across, line):
+    """line f32 [W], begin..end: one sample row. Rows already summed along x are kept in `across` (`done`: columns)."""
+    taps_x = weight_x.shape[1]
+    for x in range(begin, end):
+        line[x] = np.float32(0.0)
+    for i in range(weight_y.shape[0]):
+        r = first_y + i
+        source, target = field[r], across[r]
+        if done[r, 0] > begin or done[r, 1] < end:
+            low, high = min(begin, done[r, 0]), max(end, done[r, 1])
+            for x in range(low, high):
+                total, left = np.float32(0.0), first_x[x]
+                for j in range(taps_x):
+                    total += weight_x[x, j] * source[left + j]
+                target[x] = total
+            done[r, 0], done[r, 1] = low, high
+        weight = weight_y[i]
+        for x in range(begin, end):
+            line[x] += weight * target[x]
+
+
+@jit
+def _smooth(field, first_y, weight_y, first_x, weight_x, span, done, across, smooth):
+    """smooth f32 [H,W]: the up-sampled, smoothed field, only within `span`."""
+    width = smooth.shape[1]
+    for r in range(done.shape[0]):
+        done[r, 0], done[r, 1] = width, 0
+    for y in range(span.shape[0]):
+        if span[y, 0] < span[y, 1]:
+            _smooth_line(
+                field, first_y[y], weight_y[y], first_x, weight_x, span[y, 0], span[y, 1], done, across, smooth[y]
+            )
+
+
+@jit
+def _largest(field, span, y, x, radius):
+    """Whether the value is the largest of its window; equal values all count, NaN is never larger."""
+    value = field[y, x]
+    for j in range(max(0, y - radius), min(field.shape[0], y + radius + 1)):
+        row = field[j]
+        for i in range(max(span[j, 0], x - radius), min(span[j, 1], x + radius + 1)):
+            if row[i] > value:
                 return False
     return True
 
 
 @jit
-def _keep(peaks, count, y, x, value, score):
-    """Adds to peaks f32 [P,4] (x, y, score, smoothed value); when it is full, in place of a weaker one."""
-    at = count
-    if count == peaks.shape[0]:
-        at = 0
-        for p in range(1, count):
-            if peaks[p, 3] < peaks[at, 3]:
-                at = p
-        if not value > peaks[at, 3]:
-            return count
-    peaks[at, 0], peaks[at, 1], peaks[at, 2], peaks[at, 3] = x, y, score, value
-    return min(count + 1, peaks.shape[0])
+def _weakest(peaks, count):
+    """The row with the smallest smoothed value, the last of equal ones."""
+    at = 0
+    for p in range(1, count):
+        if peaks[p, 3] <= peaks[at, 3]:
+            at = p
+    return at
 
 
 @jit
-def _sort_by_place(peaks, count):
-    """Back to scan order (y, then x) after replacements; insertion sort of almost sorted rows."""
-    for p in range(1, count):
-        q = p
-        while q > 0 and (
-            peaks[q, 1] < peaks[q - 1, 1] or (peaks[q, 1] == peaks[q - 1, 1] and peaks[q, 0] < peaks[q - 1, 0])
-        ):
-            for c in range(4):
-                held = peaks[q, c]
-                peaks[q, c] = peaks[q - 1, c]
-                peaks[q - 1, c] = held
-            q -= 1
+def _remove(peaks, count, at):
+    """Takes row `at` out; the rows after it keep their order."""
+    for p in range(at, count - 1):
+        for c in range(peaks.shape[1]):
+            peaks[p, c] = peaks[p + 1, c]
+
+
+@jit
+def _scan(field, span, limit, radius, peaks):
+    """Peaks of one map in scan order; peaks f32 [P,4] out (x, y, -, value), the P strongest. Returns how many."""
+    found, least = 0, limit
+    for y in range(field.shape[0]):
+        row = field[y]
+        for x in range(span[y, 0], span[y, 1]):
+            value = row[x]
+            if not value > least or not math.isfinite(value):
+                continue
+            if (x > span[y, 0] and row[x - 1] > value) or (x + 1 < span[y, 1] and row[x + 1] > value):
+                continue
+            if not _largest(field, span, y, x, radius):
+                continue
+            if found == peaks.shape[0]:
+                _remove(peaks, found, _weakest(peaks, found))
+                found -= 1
+            peaks[found, 0], peaks[found, 1], peaks[found, 3] = x, y, value
+            found += 1
+            if found == peaks.shape[0]:
+                least = max(limit, peaks[_weakest(peaks, found), 3])
+    return found
+
+
+@jit
+def _vertex(before, at, after):
+    """Where between -0.5 and 0.5 the parabola through three equidistant values peaks (f32)."""
+    bend = before - np.float32(2.0) * at + after
+    if not bend < np.float32(-1e-9):
+        return np.float32(0.0)
+    shift = np.float32(0.5) * (before - after) / bend
+    return min(max(shift, np.float32(-0.5)), np.float32(0.5))
+
+
+@jit
+def _refine(field, span, peak):
+    """Moves a peak (x, y, ...) to the top of the parabolas through its neighbours; at a border it stays."""
+    x, y = int(peak[0]), int(peak[1])
+    at = field[y, x]
+    if span[y, 0] < x < span[y, 1] - 1:
+        peak[0] += _vertex(field[y, x - 1], at, field[y, x + 1])
+    if 0 < y < field.shape[0] - 1 and span[y - 1, 0] <= x < span[y - 1, 1] and span[y + 1, 0] <= x < span[y + 1, 1]:
+        peak[1] += _vertex(field[y - 1, x], at, field[y + 1, x])
 
 
 @kernel(
-    "int64(float32[:,:,::1], int64, float64, float64, int64, int64[::1], float32[:,::1], int64[::1], float32[:,::1], "
-    "int64[::1], float32[:,::1], int64[::1], float32[:,::1], uint8[::1], float32[:,::1], float32[:,::1], "
-    "float32[:,:,::1], int64[::1])"
+    "int64(float32[:,:,::1], int64, float64, float64, int64, int64, int64[::1], float32[:,::1], int64[::1], "
+    "float32[:,::1], int64[::1], float32[:,::1], int64[::1], float32[:,::1], float64, int64[:,::1], int64[:,::1], "
+    "int64[:,::1], float32[:,::1], float32[:,::1], float32[:,:,::1], int64[::1])"
 )
 def find_peaks(
-    maps, parts, threshold, floor, radius,
-    smooth_y, smooth_wy, smooth_x, smooth_wx, plain_y, plain_wy, plain_x, plain_wx,
-    active, across, smooth, peaks, counts,
+    maps, parts, threshold, floor, radius, refine,
+    smooth_y, smooth_wy, smooth_x, smooth_wx, plain_y, plain_wy, plain_x, plain_wx, plain_gain,
+    hot, done, span, across, smooth, peaks, counts,
 ):  # fmt: skip
     """Peaks of the first `parts` maps, by part, then y, then x.
 
     Args:
-        maps: f32 [C,h,w]. threshold: a peak's smoothed value is above it. floor: no sample whose cells are all at or
-            below it can be above the threshold. radius: of the window whose largest value a peak is, samples.
+        maps: f32 [C,h,w]. threshold: a peak's smoothed value is above it. floor: no sample whose cells all have a
+            magnitude of at most this can be above the threshold. radius: of the window whose largest value a peak is,
+            samples. refine: 1 = peaks between samples.
         smooth_*, plain_*: taps of both axes with and without smoothing; the score is the value without.
-        active: u8 [H], across: f32 [h,W], smooth: f32 [H,W] are workspace.
-        peaks: f32 [parts,P,4] out, x, y, score, smoothed value; at most P a part, the strongest ones.
+        hot, done: i64 [h,2], span: i64 [H,2], across: f32 [h,W], smooth: f32 [H,W] are workspace; where the maps are
+            taken as they are (H = h, W = w, single taps of 1) the last two are not touched.
+        peaks: f32 [parts,P,4] out, x, y, score, smoothed value; at most P a part, the strongest ones, of equal ones
+            the first.
         counts: i64 [parts] out. Returns the number of all peaks.
     """
-    limit, low = np.float32(threshold), np.float32(floor)
-    direct = smooth_wy.shape[1] == 1 and smooth_wx.shape[1] == 1 and smooth.shape == maps[0].shape
+    limit, low, gain = np.float32(threshold), np.float32(floor), np.float32(plain_gain)
+    taps_y, taps_x = smooth_wy.shape[1], smooth_wx.shape[1]
+    direct = taps_y == 1 and taps_x == 1 and span.shape[0] == maps.shape[1] and smooth_x.shape[0] == maps.shape[2]
     total = 0
     for part in range(parts):
         counts[part] = 0
-        if _active_rows(maps[part], low, smooth_y, smooth_wy.shape[1], active) == 0:
+        field, own = maps[part], peaks[part]
+        if _hot_columns(field, low, hot) == 0:
             continue
-        field = maps[part]
+        _spans(hot, smooth_y, taps_y, smooth_x, taps_x, span)
         if not direct:
-            _smooth_rows(field, smooth_y, smooth_wy, smooth_x, smooth_wx, active, across, smooth)
+            _smooth(field, smooth_y, smooth_wy, smooth_x, smooth_wx, span, done, across, smooth)
             field = smooth
-        found, seen = 0, 0
-        for y in range(active.shape[0]):
-            if not active[y]:
-                continue
-            for x in range(field.shape[1]):
-                value = field[y, x]
-                if not (value > limit) or not _is_peak(field, active, y, x, radius) or not math.isfinite(value):
-                    continue
-                score = value
-                if not direct:
-                    score = value_at(maps[part], y, x, plain_y, plain_wy, plain_x, plain_wx)
-                seen += 1
-                found = _keep(peaks[part], found, y, x, value, score)
-        if seen > found:
-            _sort_by_place(peaks[part], found)
+        found = _scan(field, span, limit, radius, own)
+        for p in range(found):
+            y, x = int(own[p, 1]), int(own[p, 0])
+            own[p, 2] = value_at(maps[part], y, x, plain_y, plain_wy, plain_x, plain_wx, gain)
+            if refine:
+                _refine(field, span, own[p])
         counts[part] = found
         total += found
     return total

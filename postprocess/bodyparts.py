@@ -143,7 +143,7 @@ class _Workspace:
         self.active = np.empty((len(self.y[2]), len(self.x[2])), np.uint8)
         self.block = np.empty((deepest, _centroids.BLOCK), np.float32)
         self.grids = np.empty((2, high, wide), np.float32)
-        self.every, self.across = np.ones(high, np.uint8), np.empty((h, wide), np.float32)
+        self.across = np.empty((h, wide), np.float32)
         self.peaks, self.counts = np.empty((parts, params.max_peaks, 3), np.float32), np.empty(parts, np.int64)
         self.starts = np.empty(edges + 1, np.int64)
         self.used = np.empty((2, params.max_peaks), np.uint8)
@@ -166,7 +166,7 @@ def _decode_row(heat: Float32Array, field: Float32Array, skeleton: Skeleton, par
     candidates = _candidates.score_candidates(
         field, edges, channels, work.peaks, work.counts, _KEY_BONUS if together else 0.0, params.limb_threshold,
         params.limb_ratio, math.sqrt(work.size_wh[0] * work.size_wh[1]) / _NEAR, params.peak_threshold + 1e-6,
-        *taps_y, *taps_x, work.every, work.across, work.grids, key, value, index, work.starts,
+        *taps_y, *taps_x, work.across, work.grids, key, value, index, work.starts,
     )  # fmt: skip
     # No more people than limbs or peaks can start: with `pairwise` each edge at most one per peak of either end.
     most = int(work.counts[edges].max(axis=1).sum()) if len(edges) else 0

@@ -24,7 +24,7 @@ class Params:
             own score of one of several. The single-person network answers for an empty room too, with low scores.
     """
 
-    min_score: float = 0.2
+    min_score: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_score <= 1:

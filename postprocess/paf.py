@@ -35,6 +35,7 @@ class Params:
         smooth_taps: odd length of the smoothing kernel in samples, 1 = none (25: a sigma of about 5 samples).
         peak_threshold: least smoothed value of a peak.
         peak_radius: a peak is the largest value within so many samples.
+        refine: move peaks between samples, to the top of a parabola.
         max_peaks: at most so many peaks per part, the strongest; bounds time and memory.
         limb_samples: points of the field read along a limb.
         limb_closed: whether the last of them lies on the second end (else one step before it).
@@ -57,6 +58,7 @@ class Params:
     smooth_taps: int = 25
     peak_threshold: float = 0.05
     peak_radius: int = 1
+    refine: bool = False
     max_peaks: int = 128
     limb_samples: int = 10
     limb_closed: bool = False
@@ -77,9 +79,17 @@ class Params:
             "person_score": self.person_score in ("mean", "sum"),
             "upsample": 1 <= self.upsample <= 16,
             "smooth_taps": 1 <= self.smooth_taps <= 99 and self.smooth_taps % 2 == 1,
+            "peak_threshold": 0 <= self.peak_threshold < math.inf,
             "peak_radius": 1 <= self.peak_radius <= 32,
             "max_peaks": 1 <= self.max_peaks <= 512,
             "limb_samples": 2 <= self.limb_samples <= 100,
+            "limb_threshold": math.isfinite(self.limb_threshold),
+            "limb_least": 0 <= self.limb_least <= self.limb_samples,
+            "seeding_limbs": self.seeding_limbs >= 1,
+            "min_parts": self.min_parts >= 1,
+            "min_score": math.isfinite(self.min_score),
+            "offset_px": math.isfinite(self.offset_px),
+            "paf_channels": all(len(pair) == 2 and min(pair) >= 0 for pair in self.paf_channels),
         }
         wrong = [f"{name} = {getattr(self, name)!r}" for name, good in rules.items() if not good]
         if wrong:
@@ -134,14 +144,16 @@ class _Workspace:
         high, wide = max(1, int(h * params.upsample)), max(1, int(w * params.upsample))
         rule, taps = params.interpolation, params.smooth_taps
         self.size_hw = high, wide
-        self.smooth = *_peaks.axis_taps(h, high, rule, taps), *_peaks.axis_taps(w, wide, rule, taps)
-        self.plain = *_peaks.axis_taps(h, high, rule, 1), *_peaks.axis_taps(w, wide, rule, 1)
-        gain = np.abs(self.smooth[1]).sum(axis=1).max() * np.abs(self.smooth[3]).sum(axis=1).max()
-        self.floor = params.peak_threshold / max(1.0, float(gain)) if params.peak_threshold > 0 else -math.inf
-        direct = taps == 1 and params.upsample == 1
-        self.active = np.empty(high, np.uint8)
-        self.across = np.empty((1, 1) if direct else (h, wide), np.float32)
-        self.grid = np.empty((high, wide), np.float32)
+        self.smooth = *_peaks.smooth_taps(h, high, rule, taps), *_peaks.smooth_taps(w, wide, rule, taps)
+        *plain_y, gain_y = _peaks.plain_taps(h, high, rule)
+        *plain_x, gain_x = _peaks.plain_taps(w, wide, rule)
+        self.plain = *plain_y, *plain_x, float(np.float32(gain_y * gain_x))
+        self.floor = _floor(params.peak_threshold, self.smooth[1], self.smooth[3])
+        taken_as_is = taps == 1 and params.upsample == 1
+        self.hot, self.done = np.empty((h, 2), np.int64), np.empty((h, 2), np.int64)
+        self.span = np.empty((high, 2), np.int64)
+        self.across = np.empty((1, 1) if taken_as_is else (h, wide), np.float32)
+        self.grid = np.empty((1, 1) if taken_as_is else (high, wide), np.float32)
         self.peaks = np.empty((parts, params.max_peaks, 4), np.float32)
         self.counts = np.empty(parts, np.int64)
         pairs = params.max_peaks**2
@@ -151,6 +163,12 @@ class _Workspace:
         self.link_counts = np.empty(edges, np.int64)
         self.people = np.empty((MAX_PEOPLE, parts), np.int32)
         self.scores, self.sizes = np.empty(MAX_PEOPLE, np.float32), np.empty(MAX_PEOPLE, np.int64)
+
+
+def _floor(threshold: float, weights_y: Float32Array, weights_x: Float32Array) -> float:
+    """A magnitude that some cell must exceed before a smoothed sample of it can exceed `threshold`."""
+    gain = max(1.0, float(np.abs(weights_y).sum(axis=1).max() * np.abs(weights_x).sum(axis=1).max()))
+    return threshold / gain * (1 - 1e-5)  # less the rounding of the sums
 
 
 def _decode_row(
@@ -163,8 +181,8 @@ def _decode_row(
 ) -> Poses:
     parts = len(skeleton.names)
     _peaks.find_peaks(
-        heat, parts, params.peak_threshold, work.floor, params.peak_radius, *work.smooth, *work.plain,
-        work.active, work.across, work.grid, work.peaks, work.counts,
+        heat, parts, params.peak_threshold, work.floor, params.peak_radius, int(params.refine),
+        *work.smooth, *work.plain, work.hot, work.done, work.span, work.across, work.grid, work.peaks, work.counts,
     )  # fmt: skip
     edges = np.array(skeleton.edges, np.int64).reshape(-1, 2)
     channels = np.array(params.paf_channels, np.int64).reshape(-1, 2)

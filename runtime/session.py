@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from posert.postprocess import decoder_params
@@ -43,12 +44,20 @@ class Model:
     def run(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Role -> output array of the stage's network for one input tensor.
 
+        A network whose batch axis is fixed to 1 gets the rows one by one.
+
         Raises:
             PosertError: the network does not take this shape.
         """
-        outputs = self._stages[stage].outputs
+        outputs, session = self._stages[stage].outputs, self._sessions[stage]
+        feed, fetch = self._stages[stage].input.name, list(outputs.values())
+        single = session.get_inputs()[0].shape[0] == 1 and len(tensor) > 1
         try:
-            arrays = self._sessions[stage].run(list(outputs.values()), {self._stages[stage].input.name: tensor})
+            if single:
+                rows = [session.run(fetch, {feed: row[None]}) for row in tensor]
+                arrays = [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
+            else:
+                arrays = session.run(fetch, {feed: tensor})
         except Exception as error:  # ONNX Runtime's own exception types are not public
             raise PosertError(
                 f"the network of stage {stage!r} failed on input {list(tensor.shape)}: {_first_line(error)}",

@@ -34,7 +34,7 @@ def test_several_people() -> None:
     raw = np.zeros((1, 6, 56), np.float32)
     raw[0, 0, :51] = single()[0].ravel()
     raw[0, 0, 51:] = 0.1, 0.2, 0.6, 0.7, 0.9
-    raw[0, 3, 51:] = 0.1, 0.2, 0.6, 0.7, 0.19
+    raw[0, 3, 51:] = 0.1, 0.2, 0.6, 0.7, 0.09
     (poses,) = decode({"people": raw}, SKELETON, Params(), (256, 160))
     assert len(poses) == 1
     assert poses.scores[0] == pytest.approx(0.9)

@@ -1,93 +1,157 @@
-"""Kernels compile twice: what Python runs is what C gets, with nothing but libc and libm."""
+"""Every kernel compiles ahead of time, needs nothing of Python there, and gives the same bits as the JIT."""
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import fields
 import numpy as np
 import pytest
 
-from posert.export.kernels import LIBC, compile_kernels, exported, header_text
-from posert.postprocess.paf import Params, decode
+from posert.export import kernels
+from posert.postprocess import _follow, _limbs, _peaks, paf
+from posert.postprocess._jit import EXPORTED
 from posert.postprocess.poses import Poses, Skeleton
+from posert.runtime import _sample
+from posert.runtime.prepare import place, prepare
+from posert.runtime.spec import InputSpec
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled without the JIT"
-)
+kernels.load_kernels()
+LIBC = {"memset", "memcpy", "memmove"}
+LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos"}
+LIBM |= {name + "f" for name in LIBM}  # the same for float
+COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
+INPUT = InputSpec("image", "NCHW", "float32", "bgr", (64, 48), "stretch")
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    target = tmp_path_factory.mktemp("kernels") / "kernels.o"
-    return target, compile_kernels(target, header=target.with_suffix(".h"))
+def compiled() -> kernels.CompiledKernels:
+    return kernels.compile_object()
 
 
-def test_the_object_needs_only_libc_and_libm(built: tuple[Path, list[str]]) -> None:
-    target, undefined = built
-    assert set(undefined) <= LIBC
-    assert target.read_bytes()[:4] == b"\x7fELF"
-    if nm := shutil.which("nm"):
-        listed = subprocess.run([nm, "-u", str(target)], capture_output=True, text=True, check=True).stdout.split()
-        assert {name for name in listed if name != "U"} <= LIBC | {"_GLOBAL_OFFSET_TABLE_"}
-        defined = subprocess.run([nm, "--defined-only", "-g", str(target)], capture_output=True, text=True, check=True)
-        assert sorted(line.split()[-1] for line in defined.stdout.splitlines()) == list(exported())
+def test_nothing_but_libc_and_libm_is_needed(compiled: kernels.CompiledKernels) -> None:
+    assert compiled.undefined <= LIBC | LIBM
 
 
-def test_the_header_compiles_as_c99(built: tuple[Path, list[str]], tmp_path: Path) -> None:
-    if not (compiler := shutil.which("cc")):
-        pytest.skip("no C compiler (cc) on this machine")
-    header = built[0].with_suffix(".h")
-    (tmp_path / "use.c").write_text(f'#include "{header}"\nint main(void) {{ return 0; }}\n')
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
-    subprocess.run([compiler, *flags, str(tmp_path / "use.c")], check=True)
+@pytest.mark.parametrize("name", sorted(EXPORTED))
+def test_every_kernel_is_in_the_object(compiled: kernels.CompiledKernels, name: str) -> None:
+    assert name.encode() + b"\0" in compiled.code
 
 
-@pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-macos", "x86_64-pc-windows-msvc"])
-def test_other_targets(tmp_path: Path, triple: str) -> None:
-    cpu = "x86-64-v2" if triple.startswith("x86") else "generic"
-    assert set(compile_kernels(tmp_path / "kernels.o", triple=triple, cpu=cpu)) <= LIBC
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs binutils")
+def test_the_object_itself_says_the_same(compiled: kernels.CompiledKernels, tmp_path: Path) -> None:
+    (tmp_path / "k.o").write_bytes(compiled.code)
+    listed = subprocess.run(["nm", "-u", tmp_path / "k.o"], capture_output=True, text=True, check=True).stdout
+    assert set(listed.split()) - {"U"} <= compiled.undefined
 
 
-def test_a_kernel_that_needs_python_is_named(tmp_path: Path) -> None:
-    (tmp_path / "greedy.py").write_text(
-        "import numpy as np\nfrom posert.postprocess._jit import kernel\n"
-        "@kernel('int64(float64[::1])')\ndef greedy(x):\n    return len(np.sort(x))\n"
+def test_a_kernel_that_needs_python_is_found_out(tmp_path: Path) -> None:
+    """The same route with one bad kernel, which allocates: its object asks for numba's runtime."""
+    program = (
+        "import numpy as np, sys; from posert.export import kernels; from posert.postprocess._jit import kernel\n"
+        "kernels.load_kernels = lambda: None\n"
+        "def bad(n): return np.int64(len(np.zeros(n)) + np.ones(n).sum())\n"
+        "kernel('int64(int64)')(bad); kernels._build('x86_64-unknown-linux-gnu', 'x86-64', sys.argv[1])"
     )
-    (tmp_path / "build.py").write_text(
-        "import greedy, runpy, sys\nsys.argv = ['kernels', 'x.o']\n"
-        "runpy.run_module('posert.export.kernels', run_name='__main__')\n"
-    )
+    environment = {**os.environ, **kernels._NEUTRAL, "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment.pop("NUMBA_DISABLE_JIT", None)
     root = Path(__file__).parent.parent / ".typing"
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}", "NUMBA_OPT": "0"}
-    command = [sys.executable, str(tmp_path / "build.py")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
-    assert done.returncode != 0
-    assert "kernel posert_k_greedy needs NRT_" in done.stderr
+    subprocess.run([sys.executable, "-c", program, tmp_path / "k.o"], check=True, env=environment, cwd=root)
+    assert "NRT_" in (tmp_path / "k.json").read_text()
 
 
-def test_python_calls_every_kernel_with_the_types_that_c_will_use() -> None:
-    """Another layout or dtype would compile a second variant, and the two might differ."""
-    from numba.core import sigutils
+def test_an_unknown_target_says_so() -> None:
+    with pytest.raises(RuntimeError, match="nonsense"):
+        kernels.compile_object("nonsense-unknown-none")
 
-    from posert.postprocess._follow import next_window
-    from posert.runtime.evaluate import COCO_17
-    from posert.runtime.prepare import place, prepare
-    from posert.runtime.spec import InputSpec
 
-    heat, pafs = fields.maps(fields.people(1, 40, 30), 40, 30)
-    decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, Params(), (320, 240))
-    poses = Poses(np.ones((1, 17, 3), np.float32), np.ones(1, np.float32), np.ones((1, 4), np.float32))
-    next_window(poses, (640, 480), Skeleton(COCO_17, ()))
+@needs_cc
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_the_header_is_clean(tmp_path: Path, language: str) -> None:
+    (tmp_path / "k.h").write_text(kernels.header())
+    standard = "-std=c99" if language == "c" else "-std=c++11"
+    flags = [standard, "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-x", language]
+    subprocess.run(["cc", *flags, tmp_path / "k.h"], check=True)
+
+
+def _callable(library: ctypes.CDLL, name: str) -> Callable[..., int]:
+    """The C symbol, called like the kernel itself: arrays become a pointer and their dimensions."""
+    symbol = library[name]
+    symbol.restype = ctypes.c_int64
+
+    def call(*arguments: object) -> int:
+        passed: list[object] = []
+        for argument, kind in zip(arguments, kernels.declared_types(name), strict=True):
+            if isinstance(argument, np.ndarray):
+                assert (argument.flags.c_contiguous, argument.dtype.name) == (True, str(kind.dtype))
+                passed += [ctypes.c_void_p(argument.ctypes.data), *(ctypes.c_int64(n) for n in argument.shape)]
+            else:
+                passed.append(ctypes.c_double(argument) if str(kind) == "float64" else ctypes.c_int64(argument))
+        return symbol(*passed)
+
+    return call
+
+
+def decoded(params: paf.Params) -> Poses:
+    heat, pafs = fields.maps(fields.people(2, 40, 30), 40, 30)
+    heat += np.random.default_rng(0).normal(0, 0.02, heat.shape).astype(np.float32)
+    return paf.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, (320, 240))[0]
+
+
+def sampled(spec: InputSpec) -> np.ndarray:
+    picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    windows, input_wh = place((120, 90), spec)
+    return prepare(picture, windows, spec, input_wh)
+
+
+PARAMS = [paf.Params(), replace(paf.Params(), interpolation="cubic", smooth_taps=5, refine=True, assembly="complete")]
+
+
+@needs_cc
+@pytest.mark.skipif(not COMPILED or sys.platform != "linux", reason="compares with the JIT, in an ELF library")
+def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path, monkeypatch) -> None:
+    expected = [decoded(params) for params in PARAMS]
+    pictures = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
+    (tmp_path / "k.o").write_bytes(compiled.code)
+    subprocess.run(["cc", "-shared", "-o", tmp_path / "k.so", tmp_path / "k.o", "-lm"], check=True)
+    library = ctypes.CDLL(str(tmp_path / "k.so"))
+    replaced = 0
+    for module in (_peaks, _limbs, _sample):
+        for name in EXPORTED:
+            own = name.removeprefix("posert_k_")
+            if getattr(module, own, None) is EXPORTED[name][0]:
+                monkeypatch.setattr(module, own, _callable(library, name))
+                replaced += 1
+    assert replaced >= 6
+    for params, poses in zip(PARAMS, expected, strict=True):
+        again = decoded(params)
+        assert again.keypoints.tobytes() == poses.keypoints.tobytes()
+        assert again.scores.tobytes() == poses.scores.tobytes()
+    again = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
+    assert [tensor.tobytes() for tensor in again] == [tensor.tobytes() for tensor in pictures]
+
+
+@pytest.mark.skipif(not COMPILED, reason="there are no compiled signatures")
+def test_callers_give_exactly_the_declared_types() -> None:
+    """Another dtype or layout would compile a second variant in Python and be undefined behaviour in C."""
+    for params in PARAMS:
+        decoded(params)
     for rule in ("linear", "cubic", "area"):
-        spec = InputSpec("i", "NCHW", "float32", "rgb", (16, 16), "stretch", interpolation=rule)
-        prepare(np.zeros((40, 40, 3), np.uint8), place((40, 40), spec)[0], spec, (16, 16))
-    for name, (fn, signature) in exported().items():
-        kinds, _ = sigutils.normalize_signature(signature)
-        assert fn.signatures == [kinds], name
+        sampled(replace(INPUT, interpolation=rule))
+    joints = Skeleton(("left_hip", "right_hip", "left_shoulder", "right_shoulder"), ())
+    _follow.next_window(decoded_joints(), (320, 240), joints)
+    driven = {name for name in EXPORTED if EXPORTED[name][0].signatures}
+    assert len(driven) >= 8
+    for name in driven:
+        assert EXPORTED[name][0].signatures == [kernels.declared_types(name)], name
 
 
-def test_the_header_lists_sizes_after_each_pointer() -> None:
-    assert "float *weight, int64_t weight_0" in header_text()
+def decoded_joints() -> Poses:
+    keypoints = np.array([[[60, 90, 1], [40, 90, 1], [65, 40, 1], [35, 40, 1]]], np.float32)
+    return Poses(keypoints, np.ones(1, np.float32), np.array([[35, 40, 65, 90]], np.float32))

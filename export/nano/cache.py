@@ -14,7 +14,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,13 @@ PAD = 110  # grey around photos, the same value as at inference
 VALIDATION = 160  # photos held out, to choose checkpoints by
 _HEAT, _PAF, _FEATURES = "Mconv7_stage2_L2", "Mconv7_stage2_L1", "relu4_4_CPM"
 
+BASIS = 60  # photos the principal components are taken from
+
 Maps = NDArray[np.float32]
-Teacher = Callable[[NDArray[np.uint8]], tuple[Maps, Maps]]
+Picture = NDArray[np.uint8]
+Record = dict[str, Any]
+Teacher = Callable[[Picture], tuple[Maps, Maps]]
+Ask = Callable[[Picture], tuple[Maps, Maps]]
 
 
 def open_teacher(path: Path, threads: int) -> Teacher:
@@ -48,7 +53,7 @@ def open_teacher(path: Path, threads: int) -> Teacher:
     session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def ask(picture: NDArray[np.uint8]) -> tuple[Maps, Maps]:
+    def ask(picture: Picture) -> tuple[Maps, Maps]:
         tensor = picture.transpose(2, 0, 1)[None].astype(np.float32)
         heat, paf, features = session.run([_HEAT, _PAF, _FEATURES], {name: tensor})
         return np.concatenate([heat[0, : layout.KEYPOINTS], paf[0]]), features[0]
@@ -56,23 +61,23 @@ def open_teacher(path: Path, threads: int) -> Teacher:
     return ask
 
 
-def both_sides(teacher: Teacher, picture: NDArray[np.uint8]) -> tuple[Maps, Maps]:
+def both_sides(teacher: Teacher, picture: Picture) -> tuple[Maps, Maps]:
     """Maps f32 [56,H,W] averaged over mirroring, and features f32 [2,128,H,W] of the picture and its mirror image."""
     maps, features = teacher(picture)
     mirrored_maps, mirrored_features = teacher(np.ascontiguousarray(picture[:, ::-1]))
-    return (maps + layout.unmirror(mirrored_maps)) / 2, np.stack([features, mirrored_features])
+    return (maps + layout.unmirror(mirrored_maps)) * np.float32(0.5), np.stack([features, mirrored_features])
 
 
-def principal_components(teacher: Teacher, pictures: list[NDArray[np.uint8]]) -> tuple[Maps, Maps]:
+def principal_components(teacher: Teacher, pictures: list[Picture]) -> tuple[Maps, Maps]:
     """Mean f32 [128] and projection f32 [F,128] of the features; projected values are about -1..1."""
     samples = np.concatenate([teacher(picture)[1].reshape(128, -1).T[::7] for picture in pictures])
     mean = samples.mean(0)
     variances, vectors = np.linalg.eigh(np.cov((samples - mean).T))
-    scale = 1 / np.sqrt(variances.sum())
-    return mean, (vectors[:, ::-1][:, :HINT_CHANNELS] * scale).T.astype(np.float32)
+    projection = vectors[:, ::-1][:, :HINT_CHANNELS].T / np.sqrt(variances.sum())
+    return np.asarray(mean, np.float32), np.asarray(projection, np.float32)
 
 
-def people_of(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def people_of(annotations: list[Record]) -> list[Record]:
     """The labelled people of one photo: `keypoints` [18,3] (px), `box` xywh (px)."""
     people = []
     for annotation in annotations:
@@ -83,12 +88,12 @@ def people_of(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return people
 
 
-def list_photos(labels: Path, seed: int) -> list[dict[str, Any]]:
+def list_photos(labels: Path, seed: int) -> list[Record]:
     """The photos of a COCO keypoint file by id, each with its split: `val` for a fixed random part, else `train`."""
     document = json.loads(labels.read_text())
     images = sorted(document["images"], key=lambda image: int(image["id"]))
     held_out = {image["id"] for image in random.Random(seed).sample(images, VALIDATION)}
-    by_image: dict[int, list[dict[str, Any]]] = {}
+    by_image: dict[int, list[Record]] = {}
     for annotation in document["annotations"]:
         by_image.setdefault(annotation["image_id"], []).append(annotation)
     return [
@@ -102,7 +107,7 @@ def list_photos(labels: Path, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def read_photo(path: Path) -> NDArray[np.uint8]:
+def read_photo(path: Path) -> Picture:
     """A BGR picture u8 [H,W,3], shrunk so that its long side is at most `SIDE`."""
     picture = cv2.imread(str(path))
     if picture is None or max(picture.shape[:2]) > SIDE:
@@ -110,34 +115,43 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def prepare(labels: Path, images: Path, teacher_path: Path, out: Path, threads: int, seed: int) -> None:
-    """Write the cache of all photos of `labels` to the folder `out`."""
-    photos = list_photos(labels, seed)
-    count = len(photos)
+def fill(out: Path, items: Iterable[tuple[Picture, Record]], count: int, ask: Ask) -> None:
+    """Write a cache of `count` pictures u8 [H,W,3] and their records (`split`, `people`) to the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
     create = np.lib.format.open_memmap
     img = create(out / "img.npy", "w+", np.uint8, (count, SIDE, SIDE, 3))
     maps = create(out / "maps.npy", "w+", np.int8, (count, CELLS, CELLS, layout.CHANNELS))
     hint = create(out / "hint.npy", "w+", np.int8, (count, 2, CELLS, CELLS, HINT_CHANNELS))
-    teacher = open_teacher(teacher_path, threads)
-    first = [pad(read_photo(images / photo["file"])) for photo in photos[:60]]
-    mean, projection = principal_components(teacher, first)
-    started = time.monotonic()
-    for index, photo in enumerate(photos):
-        picture = read_photo(images / photo["file"])
-        photo["height"], photo["width"] = picture.shape[:2]
+    started, records = time.monotonic(), []
+    for index, (picture, record) in enumerate(items):
+        height, width = picture.shape[:2]
+        records.append(record | {"height": height, "width": width})
         img[index] = PAD
-        img[index, : picture.shape[0], : picture.shape[1]] = picture
-        average, features = both_sides(teacher, pad(picture))
+        img[index, :height, :width] = picture
+        average, parts = ask(pad(picture))
         rows, columns = average.shape[1:]
         maps[index, :rows, :columns] = quantised(average.transpose(1, 2, 0), 127)
-        parts = np.einsum("fd,mdhw->mhwf", projection, features - mean[:, None, None])
         hint[index, :, :rows, :columns] = quantised(parts, HINT_STEPS)
         if index % 100 == 0:
             print(f"{index}/{count} {time.monotonic() - started:.0f} s", flush=True)
     for array in (img, maps, hint):
         array.flush()
-    (out / "meta.json").write_text(json.dumps(photos))
+    (out / "meta.json").write_text(json.dumps(records))
+
+
+def open_asker(teacher_path: Path, pictures: list[Picture], threads: int) -> Ask:
+    """A function of a picture: mirror-averaged maps f32 [56,H,W] and hints f32 [2,H,W,F].
+
+    The principal components of the hints are those of `pictures`, always the same: the first training photos.
+    """
+    teacher = open_teacher(teacher_path, threads)
+    mean, projection = principal_components(teacher, [pad(picture) for picture in pictures])
+
+    def ask(picture: Picture) -> tuple[Maps, Maps]:
+        average, features = both_sides(teacher, picture)
+        return average, np.einsum("fd,mdhw->mhwf", projection, features - mean[:, None, None])
+
+    return ask
 
 
 def quantised(values: Maps, steps: float) -> NDArray[np.int8]:
@@ -146,7 +160,7 @@ def quantised(values: Maps, steps: float) -> NDArray[np.int8]:
     return steps_of
 
 
-def pad(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def pad(picture: Picture) -> Picture:
     """The picture with its last rows and columns repeated up to a multiple of 8."""
     rows, columns = (-side % layout.STRIDE for side in picture.shape[:2])
     return np.pad(picture, ((0, rows), (0, columns), (0, 0)), "edge")
@@ -162,7 +176,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    prepare(arguments.labels, arguments.images, arguments.teacher, arguments.out, arguments.threads, arguments.seed)
+    photos = list_photos(arguments.labels, arguments.seed)
+    basis = [read_photo(arguments.images / photo["file"]) for photo in photos[:BASIS]]
+    ask = open_asker(arguments.teacher, basis, arguments.threads)
+    items = ((read_photo(arguments.images / photo["file"]), photo) for photo in photos)
+    fill(arguments.out, items, len(photos), ask)
 
 
 if __name__ == "__main__":

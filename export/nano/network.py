@@ -1,0 +1,75 @@
+"""The network: residual blocks at strides 8, 16 and 32, one way back up to stride 8, two heads. Knows torch alone."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from posert.export.nano import layout
+
+GREY, SPREAD = 110.0, 64.0  # the input is (pixel - GREY) / SPREAD
+
+
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, active: bool = True) -> nn.Sequential:
+    """Convolution, batch normalisation and, if `active`, a ReLU; the kernel 8 of the stem pads 2."""
+    padding = 2 if kernel == 8 else kernel // 2
+    layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if active else []))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, channels: int, inner: int | None = None) -> None:
+        super().__init__()
+        self.a = convolution(channels, inner or channels)
+        self.b = convolution(inner or channels, channels, active=False)
+        nn.init.zeros_(self.b[1].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.b(self.a(x)), inplace=True)
+
+
+class PoseNano(nn.Module):
+    """BGR f32 [B,3,H,W] 0..255, sides multiples of 32 -> both stages' maps f32 [B,56,H/8,W/8] and features.
+
+    The stem goes straight to stride 4: feature maps at stride 2 would cost most of the time on a CPU.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (48, 80, 128, 160),
+        features: int = 96,
+        blocks: tuple[int, ...] = (1, 2, 1),
+        inner: int = 64,
+    ) -> None:
+        super().__init__()
+        self.shape: dict[str, Any] = {"widths": widths, "features": features, "blocks": blocks, "inner": inner}
+        stem, s8, s16, s32 = widths
+        self.stem = convolution(3, stem, 8, 4)
+        self.s8 = nn.Sequential(convolution(stem, s8, 3, 2), *[Residual(s8) for _ in range(blocks[0])])
+        self.s16 = nn.Sequential(convolution(s8, s16, 3, 2), *[Residual(s16) for _ in range(blocks[1])])
+        self.s32 = nn.Sequential(convolution(s16, s32, 3, 2), *[Residual(s32) for _ in range(blocks[2])])
+        self.l32 = convolution(s32, s16, 1, active=False)
+        self.l16 = convolution(s16, features)
+        self.u16 = convolution(features, features, 1, active=False)
+        self.l8 = convolution(s8, features, 1, active=False)
+        self.m8 = convolution(features, features)
+        self.h1 = nn.Conv2d(features, layout.CHANNELS, 1)
+        self.r0 = convolution(features + layout.CHANNELS, features, 1)
+        self.r1 = Residual(features, inner)
+        self.h2 = nn.Conv2d(features, layout.CHANNELS, 1)
+        for head in (self.h1, self.h2):
+            nn.init.normal_(head.weight, 0, 0.01)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        at8 = self.s8(self.stem((x - GREY) * (1 / SPREAD)))
+        at16 = self.s16(at8)
+        at32 = self.l32(self.s32(at16))
+        up = self.u16(self.l16(F.relu(at16 + F.interpolate(at32, scale_factor=2.0, mode="nearest"))))
+        features = self.m8(F.relu(self.l8(at8) + F.interpolate(up, scale_factor=2.0, mode="nearest")))
+        first = self.h1(features)
+        second = first + self.h2(self.r1(self.r0(torch.cat([features, first], 1))))
+        return first, second, features
