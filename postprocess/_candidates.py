@@ -139,8 +139,8 @@ def score_candidates(
         fx, fy = pafs[channels[edge, 0]], pafs[channels[edge, 1]]
         dense = counts[a] * counts[b] * 64 > height * width
         if dense:
-            _smooth_rows(fx, taps_y, taps_wy, taps_x, taps_wx, across, grids[0])
-            _smooth_rows(fy, taps_y, taps_wy, taps_x, taps_wx, across, grids[1])
+            _upsample(fx, taps_y, taps_wy, taps_x, taps_wx, across, grids[0])
+            _upsample(fy, taps_y, taps_wy, taps_x, taps_wx, across, grids[1])
         for i in range(counts[a]):
             for j in range(counts[b]):
                 v = _score(
