@@ -60,9 +60,7 @@ def networks(coco_18: Skeleton) -> dict[str, Network]:
         "openpose-body25": Network(_stages.body_25, BODY_25, {"paf_channels": BODY_25_CHANNELS}),
         "openpose-coco": Network(lambda: _stages.body_coco(19, 38, 6), coco_18, coco),
         "openpose-mpi": Network(lambda: _stages.body_coco(16, 28, 6), MPI_15, {**_MPI, "peak_threshold": 0.6}),
-        "openpose-mpi-4-stages": Network(
-            lambda: _stages.body_coco(16, 28, 4), MPI_15, {**_MPI, "peak_threshold": 0.3}
-        ),
+        "openpose-mpi-4-stages": Network(lambda: _stages.body_coco(16, 28, 4), MPI_15, {**_MPI, "peak_threshold": 0.3}),
         "openpose-face": Network(lambda: _stages.single_branch(71), _numbered("face", 70)),
         "openpose-hand": Network(lambda: _stages.single_branch(22), _numbered("hand", 21)),
     }
