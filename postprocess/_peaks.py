@@ -5,7 +5,6 @@ only samples that can reach the threshold are ever computed. Limb maps are read 
 """
 
 import math
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from posert.postprocess._jit import jit, kernel
 Taps = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-@lru_cache(maxsize=64)
 def plain_taps(length: int, size: int, interpolation: str) -> tuple[NDArray[np.int64], NDArray[np.float32], float]:
     """First cell i64 [S], weights f32 [S,T] and their common gain, for every sample of one axis of a map.
 
@@ -33,7 +31,6 @@ def plain_taps(length: int, size: int, interpolation: str) -> tuple[NDArray[np.i
     return *_banded(_cubic_matrix(length, size)), 1.0
 
 
-@lru_cache(maxsize=64)
 def smooth_taps(length: int, size: int, interpolation: str, taps: int) -> Taps:
     """First cell i64 [S] and weights f32 [S,T] of every sample of one axis, up-sampled and then smoothed.
 
@@ -95,6 +92,8 @@ def _cubic_matrix(length: int, size: int) -> NDArray[np.float64]:
 def value_at(field, y, x, first_y, weight_y, first_x, weight_x, gain):
     """One up-sampled value (f32) of `field` f32 [h,w] at sample (y, x); taps and gain as `plain_taps` gives them."""
     top, left = first_y[y], first_x[x]
+    if weight_y.shape[1] == 1 and weight_x.shape[1] == 1:
+        return weight_y[y, 0] * (weight_x[x, 0] * field[top, left]) * gain
     total = np.float32(0.0)
     for i in range(weight_y.shape[1]):
         line = np.float32(0.0)
@@ -154,25 +153,35 @@ def _spans(hot, first_y, taps_y, first_x, taps_x, span):
 
 
 @jit
+def _sum_along(source, first, weight, begin, end, target):
+    """target f32 [W], begin..end: weighted sums of one row of cells.
+
+    Unsigned indices spare numba's test for negative ones; it costs a third of this loop.
+    """
+    taps = weight.shape[1]
+    for x in range(begin, end):
+        left, total = np.uint64(first[x]), np.float32(0.0)
+        for j in range(taps):
+            total += weight[np.uint64(x), np.uint64(j)] * source[left + np.uint64(j)]
+        target[x] = total
+
+
+@jit
 def _smooth_line(field, first_y, weight_y, first_x, weight_x, begin, end, done, across, line):
     """line f32 [W], begin..end: one sample row. Rows already summed along x are kept in `across` (`done`: columns)."""
-    taps_x = weight_x.shape[1]
-    for x in range(begin, end):
-        line[x] = np.float32(0.0)
+    out = line[begin:end]  # loops over slices from 0 vectorise, loops from `begin` do not
     for i in range(weight_y.shape[0]):
         r = first_y + i
-        source, target = field[r], across[r]
         if done[r, 0] > begin or done[r, 1] < end:
-            low, high = min(begin, done[r, 0]), max(end, done[r, 1])
-            for x in range(low, high):
-                total, left = np.float32(0.0), first_x[x]
-                for j in range(taps_x):
-                    total += weight_x[x, j] * source[left + j]
-                target[x] = total
-            done[r, 0], done[r, 1] = low, high
-        weight = weight_y[i]
-        for x in range(begin, end):
-            line[x] += weight * target[x]
+            done[r, 0], done[r, 1] = min(begin, done[r, 0]), max(end, done[r, 1])
+            _sum_along(field[r], first_x, weight_x, done[r, 0], done[r, 1], across[r])
+        weight, own = weight_y[i], across[r, begin:end]
+        if i == 0:
+            for x in range(out.shape[0]):
+                out[x] = weight * own[x]
+        else:
+            for x in range(out.shape[0]):
+                out[x] += weight * own[x]
 
 
 @jit
@@ -223,14 +232,18 @@ def _scan(field, span, limit, radius, peaks):
     """Peaks of one map in scan order; peaks f32 [P,4] out (x, y, -, value), the P strongest. Returns how many."""
     found, least = 0, limit
     for y in range(field.shape[0]):
-        row = field[y]
-        for x in range(span[y, 0], span[y, 1]):
-            value = row[x]
-            if not value > least or not math.isfinite(value):
+        row, begin, end = field[y], span[y, 0], span[y, 1]
+        for x in range(begin, end):
+            value = row[np.uint64(x)]
+            before, after = row[np.uint64(max(x - 1, begin))], row[np.uint64(min(x + 1, end - 1))]
+            # `|` and not `or`: one branch that is nearly always taken instead of three that are not
+            if (not value > least) | (before > value) | (after > value):
                 continue
-            if (x > span[y, 0] and row[x - 1] > value) or (x + 1 < span[y, 1] and row[x + 1] > value):
+            if y + 1 < field.shape[0] and span[y + 1, 0] <= x < span[y + 1, 1] and field[y + 1, x] > value:
                 continue
-            if not _largest(field, span, y, x, radius):
+            if y > 0 and span[y - 1, 0] <= x < span[y - 1, 1] and field[y - 1, x] > value:
+                continue
+            if not math.isfinite(value) or not _largest(field, span, y, x, radius):
                 continue
             if found == peaks.shape[0]:
                 _remove(peaks, found, _weakest(peaks, found))

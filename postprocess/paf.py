@@ -7,6 +7,7 @@ defaults are tf-pose-estimation's; every number of them is a parameter.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,10 @@ class Params:
         wrong = [f"{name} = {getattr(self, name)!r}" for name, good in rules.items() if not good]
         if wrong:
             raise ValueError(", ".join(wrong))
+        # a model's metadata has lists for tuples and may have 0 for 0.0; kernels and the plan's cache want these
+        object.__setattr__(self, "paf_channels", tuple((int(x), int(y)) for x, y in self.paf_channels))
+        for name in ("upsample", "peak_threshold", "limb_threshold", "min_score", "offset_px"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
 
 def decode(
@@ -115,10 +120,8 @@ def decode(
     maps = np.ascontiguousarray(outputs["heatmaps"], np.float32)
     pafs = np.ascontiguousarray(outputs["pafs"], np.float32)
     _check(maps, pafs, skeleton, params)
-    workspace = _Workspace(maps.shape[2:], len(skeleton.names), len(skeleton.edges), params)
-    return [
-        _decode_row(heat, field, skeleton, params, input_wh, workspace) for heat, field in zip(maps, pafs, strict=True)
-    ]
+    work = _Workspace(_plan((maps.shape[2], maps.shape[3]), skeleton, params), params)
+    return [_decode_row(heat, field, work, params, input_wh) for heat, field in zip(maps, pafs, strict=True)]
 
 
 def _check(maps: Float32Array, pafs: Float32Array, skeleton: Skeleton, params: Params) -> None:
@@ -136,83 +139,94 @@ def _check(maps: Float32Array, pafs: Float32Array, skeleton: Skeleton, params: P
         raise PosertError("the decoder paf cannot use " + "; ".join(problems), "export the model again")
 
 
-class _Workspace:
-    """Everything the kernels write to, for one size of the maps."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What follows from the maps' size, the skeleton and the parameters: shared by threads, never written to.
 
-    def __init__(self, size_hw: tuple[int, ...], parts: int, edges: int, params: Params) -> None:
-        h, w = size_hw
-        high, wide = max(1, int(h * params.upsample)), max(1, int(w * params.upsample))
-        rule, taps = params.interpolation, params.smooth_taps
-        self.size_hw = high, wide
-        self.smooth = *_peaks.smooth_taps(h, high, rule, taps), *_peaks.smooth_taps(w, wide, rule, taps)
-        *plain_y, gain_y = _peaks.plain_taps(h, high, rule)
-        *plain_x, gain_x = _peaks.plain_taps(w, wide, rule)
-        self.plain = *plain_y, *plain_x, float(np.float32(gain_y * gain_x))
-        self.floor = _floor(params.peak_threshold, self.smooth[1], self.smooth[3])
-        taken_as_is = taps == 1 and params.upsample == 1
+    Attributes:
+        map_hw, grid_hw: height and width of the maps (cells) and of the grid the peaks are looked for on (samples).
+        smooth: taps of y and x with smoothing. plain: without, and their gain.
+        floor: magnitude that some cell must exceed before a smoothed sample of it can exceed the threshold.
+    """
+
+    map_hw: tuple[int, int]
+    grid_hw: tuple[int, int]
+    parts: int
+    edges: NDArray[np.int64]
+    channels: NDArray[np.int64]
+    smooth: tuple[Any, ...]
+    plain: tuple[Any, ...]
+    floor: float
+
+
+@lru_cache(maxsize=16)
+def _plan(map_hw: tuple[int, int], skeleton: Skeleton, params: Params) -> _Plan:
+    h, w = map_hw
+    high, wide = max(1, int(h * params.upsample)), max(1, int(w * params.upsample))
+    rule, taps = params.interpolation, params.smooth_taps
+    smooth = *_peaks.smooth_taps(h, high, rule, taps), *_peaks.smooth_taps(w, wide, rule, taps)
+    *plain_y, gain_y = _peaks.plain_taps(h, high, rule)
+    *plain_x, gain_x = _peaks.plain_taps(w, wide, rule)
+    gain = max(1.0, float(np.abs(smooth[1]).sum(axis=1).max() * np.abs(smooth[3]).sum(axis=1).max()))
+    return _Plan(
+        map_hw=map_hw,
+        grid_hw=(high, wide),
+        parts=len(skeleton.names),
+        edges=np.array(skeleton.edges, np.int64).reshape(-1, 2),
+        channels=np.array(params.paf_channels, np.int64).reshape(-1, 2),
+        smooth=smooth,
+        plain=(*plain_y, *plain_x, float(np.float32(gain_y * gain_x))),
+        floor=params.peak_threshold / gain * (1 - 1e-5),  # less the rounding of the sums
+    )
+
+
+class _Workspace:
+    """Everything the kernels write to: made anew for each call, so that threads share nothing."""
+
+    def __init__(self, plan: _Plan, params: Params) -> None:
+        self.plan = plan
+        (h, _), (high, wide), most = plan.map_hw, plan.grid_hw, params.max_peaks
+        taken_as_is = params.smooth_taps == 1 and params.upsample == 1
         self.hot, self.done = np.empty((h, 2), np.int64), np.empty((h, 2), np.int64)
         self.span = np.empty((high, 2), np.int64)
         self.across = np.empty((1, 1) if taken_as_is else (h, wide), np.float32)
         self.grid = np.empty((1, 1) if taken_as_is else (high, wide), np.float32)
-        self.peaks = np.empty((parts, params.max_peaks, 4), np.float32)
-        self.counts = np.empty(parts, np.int64)
-        pairs = params.max_peaks**2
-        self.pairs = np.empty(pairs, np.float32), np.empty((pairs, 2), np.int32), np.empty(pairs, np.int32)
-        self.used = np.empty((2, params.max_peaks), np.uint8)
-        self.links = np.empty((edges, params.max_peaks, 3), np.float32)
-        self.link_counts = np.empty(edges, np.int64)
-        self.people = np.empty((MAX_PEOPLE, parts), np.int32)
+        self.peaks, self.counts = np.empty((plan.parts, most, 4), np.float32), np.empty(plan.parts, np.int64)
+        self.pairs = np.empty(most**2, np.float32), np.empty((most**2, 2), np.int32), np.empty(most**2, np.int32)
+        self.used = np.empty((2, most), np.uint8)
+        self.links = np.empty((len(plan.edges), most, 3), np.float32)
+        self.link_counts = np.empty(len(plan.edges), np.int64)
+        self.people = np.empty((MAX_PEOPLE, plan.parts), np.int32)
         self.scores, self.sizes = np.empty(MAX_PEOPLE, np.float32), np.empty(MAX_PEOPLE, np.int64)
 
 
-def _floor(threshold: float, weights_y: Float32Array, weights_x: Float32Array) -> float:
-    """A magnitude that some cell must exceed before a smoothed sample of it can exceed `threshold`."""
-    gain = max(1.0, float(np.abs(weights_y).sum(axis=1).max() * np.abs(weights_x).sum(axis=1).max()))
-    return threshold / gain * (1 - 1e-5)  # less the rounding of the sums
+def _find_peaks(heat: Float32Array, work: _Workspace, params: Params) -> None:
+    _peaks.find_peaks(
+        heat, work.plan.parts, params.peak_threshold, work.plan.floor, params.peak_radius, int(params.refine),
+        *work.plan.smooth, *work.plan.plain, work.hot, work.done, work.span, work.across, work.grid, work.peaks,
+        work.counts,
+    )  # fmt: skip
 
 
 def _decode_row(
-    heat: Float32Array,
-    field: Float32Array,
-    skeleton: Skeleton,
-    params: Params,
-    input_wh: tuple[int, int],
-    work: _Workspace,
+    heat: Float32Array, field: Float32Array, work: _Workspace, params: Params, input_wh: tuple[int, int]
 ) -> Poses:
-    parts = len(skeleton.names)
-    _peaks.find_peaks(
-        heat, parts, params.peak_threshold, work.floor, params.peak_radius, int(params.refine),
-        *work.smooth, *work.plain, work.hot, work.done, work.span, work.across, work.grid, work.peaks, work.counts,
-    )  # fmt: skip
-    edges = np.array(skeleton.edges, np.int64).reshape(-1, 2)
-    channels = np.array(params.paf_channels, np.int64).reshape(-1, 2)
+    plan = work.plan
+    _find_peaks(heat, work, params)
     _limbs.connect(
-        field, edges, channels, work.peaks, work.counts, params.limb_samples, int(params.limb_closed),
-        params.limb_threshold, params.limb_least, *work.plain, *work.pairs, work.used, work.links, work.link_counts,
+        field, plan.edges, plan.channels, work.peaks, work.counts, params.limb_samples, int(params.limb_closed),
+        params.limb_threshold, params.limb_least, *plan.plain, *work.pairs, work.used, work.links, work.link_counts,
     )  # fmt: skip
-    count = _limbs.assemble(
-        edges, params.seeding_limbs, work.peaks, work.counts, work.links, work.link_counts,
+    rows = _limbs.assemble(
+        plan.edges, params.seeding_limbs, work.peaks, work.counts, work.links, work.link_counts,
         _ASSEMBLY[params.assembly], int(params.strict_compat), work.people, work.scores, work.sizes,
     )  # fmt: skip
-    return _people(work, count, params, input_wh)
-
-
-def _people(work: _Workspace, count: int, params: Params, input_wh: tuple[int, int]) -> Poses:
-    """The rows that are whole enough, as `Poses`."""
-    sizes, scores = work.sizes[:count], work.scores[:count]
-    kept = (sizes >= params.min_parts) & (scores >= params.min_score * sizes)
-    parts = work.people.shape[1]
-    if not kept.any():
-        return no_poses(parts)
-    ids, sizes, scores = work.people[:count][kept], sizes[kept], scores[kept]
-    table = np.concatenate([work.peaks[part, : work.counts[part], :3] for part in range(parts)])
-    found = (ids >= 0) & (ids < len(table))
-    picked = table[np.where(found, ids, 0)]
-    high, wide = work.size_hw
-    keypoints = np.zeros((len(ids), parts, 3), np.float32)
-    keypoints[:, :, 0] = picked[:, :, 0].astype(float) / wide * input_wh[0] + params.offset_px
-    keypoints[:, :, 1] = picked[:, :, 1].astype(float) / high * input_wh[1] + params.offset_px
-    keypoints[:, :, 2] = picked[:, :, 2]
-    keypoints[~found] = 0
-    divisor = sizes if params.person_score == "mean" else parts
-    return Poses(keypoints, (scores / divisor).astype(np.float32), keypoint_boxes(keypoints))
+    keypoints, scores = np.zeros((rows, plan.parts, 3), np.float32), np.empty(rows, np.float32)
+    count = _limbs.collect(
+        work.people, work.scores, work.sizes, rows, work.peaks, work.counts, params.min_parts, params.min_score,
+        0 if params.person_score == "mean" else plan.parts, float(plan.grid_hw[1]), float(plan.grid_hw[0]),
+        float(input_wh[0]), float(input_wh[1]), params.offset_px, keypoints, scores,
+    )  # fmt: skip
+    if count == 0:
+        return no_poses(plan.parts)
+    return Poses(keypoints[:count], scores[:count], keypoint_boxes(keypoints[:count]))

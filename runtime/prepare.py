@@ -16,7 +16,8 @@ from posert.runtime.spec import InputSpec
 Window = tuple[float, float, float, float]
 _ALIGN = {"half_pixel": _sample.HALF_PIXEL, "corners": _sample.CORNERS, "origin": _sample.ORIGIN}
 _ROUNDING = {"none": 0, "round": 1, "truncate": 2}
-_BOX_MARGIN = 1.25  # AlphaPose's and the COCO top-down convention: a box is widened by a quarter
+# How much larger than its box a window is: AlphaPose's convention, and what MoveNet's tutorial leaves around a body.
+_BOX_MARGIN = {"boxes": 1.25, "square": 1.2}
 
 
 def place(
@@ -36,7 +37,9 @@ def place(
         return np.array([window], np.float64), input_wh
     boxes = np.zeros((0, 4)) if boxes_xyxy is None else np.asarray(boxes_xyxy, np.float64)
     center, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    width = np.maximum(side[:, 0], side[:, 1] * spec.size_wh[0] / spec.size_wh[1])[:, None] * _BOX_MARGIN
+    width = np.maximum(side[:, 0], side[:, 1] * spec.size_wh[0] / spec.size_wh[1])[:, None] * _BOX_MARGIN.get(
+        spec.fit, 1.25
+    )
     half = width * np.array([1.0, spec.size_wh[1] / spec.size_wh[0]]) / 2
     return np.concatenate([center - half, center + half], axis=1), spec.size_wh
 

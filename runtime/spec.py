@@ -71,6 +71,8 @@ class Stage:
         outputs: role -> tensor name; the decoder names the roles it reads.
         decoder: a file of `postprocess/`.
         params: values over the decoder's defaults.
+        suppress: the rule that drops people found twice, a file `suppress_...` of `postprocess/`; for `boxes` alone.
+        suppress_params: values over the rule's defaults.
         file, sha256: the companion file of this stage, a bare name in the model's own folder, and its hash; None means
             the model file itself.
     """
@@ -81,6 +83,8 @@ class Stage:
     outputs: Mapping[str, str]
     decoder: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    suppress: str | None = None
+    suppress_params: Mapping[str, Any] = field(default_factory=dict)
     file: str | None = None
     sha256: str | None = None
 
@@ -209,6 +213,8 @@ def _check(spec: ModelSpec) -> None:
             raise _bad(f"posert.stages.{stage.name}.input.size_wh", "0..16384", stage.input.size_wh)
         if 0 in stage.input.std:
             raise _bad(f"posert.stages.{stage.name}.input.std", "values other than 0", stage.input.std)
+        if stage.suppress is not None and stage.region != "boxes":
+            raise _bad(f"posert.stages.{stage.name}.suppress", "none, the stage does not look at boxes", stage.suppress)
         if stage.file is not None and (
             not stage.file or "/" in stage.file or "\\" in stage.file or stage.file in (".", "..")
         ):

@@ -23,7 +23,7 @@ from posert.runtime.spec import InputSpec
 
 kernels.load_kernels()
 LIBC = {"memset", "memcpy", "memmove"}
-LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos"}
+LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos", "tanh"}
 LIBM |= {name + "f" for name in LIBM}  # the same for float
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
 INPUT = InputSpec("image", "NCHW", "float32", "bgr", (64, 48), "stretch")

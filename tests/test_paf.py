@@ -1,9 +1,10 @@
 """The decoder `paf`: the original's people exactly, the slow twin's people, and hostile maps."""
 
+import json
 import os
 import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import fields
@@ -13,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posert.postprocess import _peaks
+from posert.postprocess import decoder_params
 from posert.postprocess.errors import PosertError
-from posert.postprocess.paf import MAX_PEOPLE, Params, _Workspace, decode
+from posert.postprocess.paf import MAX_PEOPLE, Params, _find_peaks, _plan, _Workspace, decode
 from posert.postprocess.poses import Poses, Skeleton
 
 TUNED = Params(
@@ -45,12 +46,10 @@ RATIOS = [("r1", 1.0), ("r2", 2.0), ("r4", 4.0), ("r3.3", 3.3)]
 @pytest.mark.parametrize(("tag", "upsample"), RATIOS)
 def test_the_originals_peaks(original, tag: str, upsample: float) -> None:
     data, heat, _ = original
-    work = _Workspace(heat.shape[1:], 18, 19, Params(upsample=upsample))
-    assert work.size_hw == tuple(data[f"{tag}_size_hw"])
-    _peaks.find_peaks(
-        np.ascontiguousarray(heat), 18, 0.05, work.floor, 1, 0, *work.smooth, *work.plain,
-        work.hot, work.done, work.span, work.across, work.grid, work.peaks, work.counts,
-    )  # fmt: skip
+    params = Params(upsample=upsample)
+    work = _Workspace(_plan(heat.shape[1:], fields.BODY_18, params), params)
+    assert work.plan.grid_hw == tuple(data[f"{tag}_size_hw"])
+    _find_peaks(np.ascontiguousarray(heat), work, params)
     got = np.array([(k, y, x, s) for k in range(18) for x, y, _, s in work.peaks[k, : work.counts[k]]])
     expected = data[f"{tag}_peaks_pyxs"]
     assert (got[:, :3] == expected[:, :3]).all()
@@ -150,11 +149,9 @@ def test_the_worst_maps_take_bounded_time() -> None:
 def test_when_there_are_too_many_peaks_the_strongest_stay() -> None:
     heat = np.zeros((19, 9, 40), np.float32)
     heat[0, 4, ::2] = np.linspace(0.1, 0.9, 20)
-    work = _Workspace((9, 40), 18, 19, replace(PLAIN, max_peaks=5))
-    _peaks.find_peaks(
-        heat, 18, 0.05, work.floor, 1, 0, *work.smooth, *work.plain,
-        work.hot, work.done, work.span, work.across, work.grid, work.peaks, work.counts,
-    )  # fmt: skip
+    params = replace(PLAIN, max_peaks=5)
+    work = _Workspace(_plan((9, 40), fields.BODY_18, params), params)
+    _find_peaks(heat, work, params)
     assert work.counts[0] == 5
     assert work.peaks[0, :, 0].tolist() == [30, 32, 34, 36, 38]
 
@@ -211,6 +208,14 @@ def test_rows_of_a_batch_are_decoded_one_by_one(original) -> None:
 def test_maps_that_do_not_fit(heat: tuple, pafs: tuple, message: str) -> None:
     with pytest.raises(PosertError, match=message):
         decode({"heatmaps": np.zeros(heat), "pafs": np.zeros(pafs)}, fields.BODY_18, Params(), (32, 32))
+
+
+def test_params_from_metadata_are_the_same_params() -> None:
+    """JSON has no tuples and writes 1.0 as it likes; int thresholds once compiled a second variant of each kernel."""
+    values = json.loads(json.dumps({**asdict(TUNED), "upsample": 4, "min_score": 0}))
+    assert decoder_params("paf", values) == replace(TUNED, min_score=0.0)
+    assert hash(decoder_params("paf", values)) == hash(replace(TUNED, min_score=0.0))
+    assert isinstance(decoder_params("paf", values).min_score, float)
 
 
 @pytest.mark.parametrize(

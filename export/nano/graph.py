@@ -38,7 +38,8 @@ def load(checkpoint: Path) -> PoseNano:
     state = torch.load(checkpoint, weights_only=True)["average"]
     net = PoseNano()
     net.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in state.items()})
-    return net.eval()
+    net.eval()
+    return net
 
 
 def to_onnx(net: PoseNano, path: Path) -> Any:
