@@ -51,7 +51,7 @@ def detector(path: Path, *, classes: int = 80, boxes: tuple[tuple[int, int], ...
 
 
 def pose(path: Path, companion: Path | None = None) -> Path:
-    """Keypoints on the first and the last of the brightest cells of the crop, 8 x 6 cells; the second a bit less sure."""
+    """Keypoints on the first and the last of the brightest cells of the crop, 8 x 6; the second a bit less sure."""
     nodes = [
         helper.make_node("ReduceMax", ["image"], ["grey"], axes=[1], keepdims=1),
         helper.make_node("MaxPool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
