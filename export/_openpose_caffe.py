@@ -1,4 +1,4 @@
-"""CMU OpenPose's own networks: which .caffemodel is which skeleton, input and decoder. Knows nothing of how files are read."""
+"""CMU OpenPose's own networks: which .caffemodel has which layers, skeleton, input and decoder. Reads no bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,6 @@ from posert import __version__
 from posert.export import _caffe, _stages
 from posert.export._graph import Exported
 from posert.export._lock import Entry
-from posert.postprocess.bodyparts import BODY_25_CHANNELS
 from posert.postprocess.errors import PosertError
 from posert.postprocess.paf import COCO_18_CHANNELS
 from posert.postprocess.poses import Skeleton
@@ -40,8 +39,10 @@ MPI_15 = Skeleton(
     ),
     flip=(0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 14),
 )  # fmt: skip
-_IN_ORDER = tuple((2 * limb, 2 * limb + 1) for limb in range(14))
-_MPI = {"paf_channels": _IN_ORDER, "redundant_edges": (), "foot_parts": (), "limb_threshold": 0.01}
+_MPI: dict[str, Any] = {
+    "paf_channels": [[2 * limb, 2 * limb + 1] for limb in range(14)], "redundant_edges": [], "foot_parts": [],
+    "limb_threshold": 0.01,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,14 @@ class Network:
 
     layers: Callable[[], list[_stages.Layer]]
     skeleton: Skeleton
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)  # lists, not tuples: JSON gives lists back
 
 
 def networks(coco_18: Skeleton) -> dict[str, Network]:
     """Name in models.lock -> network. `coco_18` is the skeleton that OpenPose and tf-pose share."""
-    coco = {"paf_channels": COCO_18_CHANNELS, "redundant_edges": (17, 18), "foot_parts": ()}
+    coco = {"paf_channels": [list(pair) for pair in COCO_18_CHANNELS], "redundant_edges": [17, 18], "foot_parts": []}
     return {
-        "openpose-body25": Network(_stages.body_25, BODY_25, {"paf_channels": BODY_25_CHANNELS}),
+        "openpose-body25": Network(_stages.body_25, BODY_25),
         "openpose-coco": Network(lambda: _stages.body_coco(19, 38, 6), coco_18, coco),
         "openpose-mpi": Network(lambda: _stages.body_coco(16, 28, 6), MPI_15, {**_MPI, "peak_threshold": 0.6}),
         "openpose-mpi-4-stages": Network(lambda: _stages.body_coco(16, 28, 4), MPI_15, {**_MPI, "peak_threshold": 0.3}),
@@ -84,9 +85,9 @@ def build(entry: Entry, path: Path, coco_18: Skeleton) -> Exported:
     own, beside = known[entry.name], path.with_suffix(".prototxt")
     net = _caffe.read_prototxt(beside) if beside.is_file() else _caffe.network(own.layers())
     parts, limbs = len(own.skeleton.names), len(own.skeleton.edges)
-    outputs = {"heatmaps": (0, parts + 1)}
-    if limbs:
-        outputs["pafs"] = (parts + 1, parts + 1 + 2 * limbs)
+    outputs = (
+        {"heatmaps": (0, parts + 1), "pafs": (parts + 1, parts + 1 + 2 * limbs)} if limbs else {"maps": (0, parts)}
+    )
     graph = _caffe.to_onnx(net, _caffe.read_blobs(path), outputs)
     return Exported(graph, _spec(entry, own, graph.graph.input[0].name))
 
@@ -103,7 +104,7 @@ def _spec(entry: Entry, own: Network, image_name: str) -> ModelSpec:
         outputs = {"heatmaps": "heatmaps", "pafs": "pafs"}
         stage = Stage("pose", "frame", image, outputs, "bodyparts", own.params)
     else:
-        stage = Stage("pose", "boxes", image, {"maps": "heatmaps"}, "heatmap")
+        stage = Stage("pose", "boxes", image, {"maps": "maps"}, "heatmap")
     made_by = f"posert {__version__}"
     return ModelSpec(
         FORMAT, "openpose", entry.name, own.skeleton, (stage,), entry.licence, entry.url or entry.source, made_by

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 INPUT, RESULT = "image", "net_output"
-_POOL = {"pool": "MAX", "kernel_size": 2, "stride": 2}
+_POOL: dict[str, int | str] = {"pool": "MAX", "kernel_size": 2, "stride": 2}
 _VGG = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512))
 
 
@@ -54,7 +54,7 @@ def _trunk(last: tuple[tuple[str, int, str], ...]) -> Iterator[Layer]:
             yield from _active(name, bottom, count, 3, kind)
             bottom = name
         if block < len(_VGG):
-            yield Layer(f"pool{block}", "Pooling", (bottom,), f"pool{block}", dict(_POOL))
+            yield Layer(f"pool{block}", "Pooling", (bottom,), f"pool{block}", _POOL)
             bottom = f"pool{block}"
     for name, count, kind in last:
         yield from _active(name, bottom, count, 3, kind)

@@ -78,11 +78,31 @@ def _square(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[i
     return (left, top, left + side, top + side), spec.size_wh
 
 
+def _corner_pixels(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
+    """CMU OpenPose's: the frame's corner pixels lie on the input's, top left, and the rest is padding.
+
+    A free side takes the frame's aspect, in steps of `multiple_of`; the width at most 16:9. The window begins half a
+    pixel of the frame after its corner and half a pixel of the input before that, so that sample i lies exactly i
+    steps after the frame's first pixel.
+    """
+    width, height = frame_wh
+    wide, high = spec.size_wh
+    unit = max(1, spec.multiple_of)
+    if not wide:
+        wide = max(1, math.floor(min(high * 16 / 9, high * width / height) / unit + 0.5)) * unit
+    elif not high:
+        high = max(1, math.floor(wide * height / width / unit + 0.5)) * unit
+    step = max((width - 1) / max(1, wide - 1), (height - 1) / max(1, high - 1)) or 1.0
+    low = 0.5 - 0.5 * step
+    return (low, low, low + wide * step, low + high * step), (wide, high)
+
+
 FITS: dict[str, Callable[[tuple[int, int], InputSpec], tuple[Window, tuple[int, int]]]] = {
     "stretch": _stretch,
     "corner": _corner,
     "center": _center,
     "square": _square,
+    "corner_pixels": _corner_pixels,
 }
 """Rule -> (window of the whole frame, input size). A new fit is a function here."""
 
