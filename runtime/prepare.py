@@ -42,20 +42,20 @@ def place(
 
 
 def _stretch(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    width, height = _scaled(frame_wh, _shrink(frame_wh, spec))
+    width, height = _scaled(frame_wh, spec)
     input_wh = (spec.size_wh[0] or _multiple(width, spec), spec.size_wh[1] or _multiple(height, spec))
     return (0.0, 0.0, float(frame_wh[0]), float(frame_wh[1])), input_wh
 
 
 def _corner(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    content = _scaled(frame_wh, _shrink(frame_wh, spec))
+    content = _scaled(frame_wh, spec)
     input_wh = _input_wh(content, spec)
     return (0.0, 0.0, input_wh[0] * frame_wh[0] / content[0], input_wh[1] * frame_wh[1] / content[1]), input_wh
 
 
 def _center(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
     """TensorFlow's resize_with_pad: content rounded down, the padding too, but from the content's exact size."""
-    ratio = 1 / _shrink(frame_wh, spec)
+    ratio = _ratio(frame_wh, spec)
     content = max(1, math.floor(frame_wh[0] / ratio)), max(1, math.floor(frame_wh[1] / ratio))
     input_wh = _input_wh(content, spec)
     low, high = [], []
@@ -84,18 +84,15 @@ FITS: dict[str, Callable[[tuple[int, int], InputSpec], tuple[Window, tuple[int, 
 """Rule -> (window of the whole frame, input size). A new fit is a function here."""
 
 
-def _shrink(frame_wh: tuple[int, int], spec: InputSpec) -> float:
-    """The factor that fits the frame into the sides of the input that are not free."""
-    factors = [1 / max(side / limit for side, limit in pairs)] if (pairs := _limits(frame_wh, spec)) else [1.0]
-    return factors[0]
+def _ratio(frame_wh: tuple[int, int], spec: InputSpec) -> float:
+    """Frame px per input px that fit the frame into the sides of the input that are not free."""
+    pairs = zip(frame_wh, spec.size_wh, strict=True)
+    return max((side / limit for side, limit in pairs if limit), default=1.0)
 
 
-def _limits(frame_wh: tuple[int, int], spec: InputSpec) -> list[tuple[int, int]]:
-    return [(side, limit) for side, limit in zip(frame_wh, spec.size_wh, strict=True) if limit]
-
-
-def _scaled(frame_wh: tuple[int, int], factor: float) -> tuple[int, int]:
-    return max(1, round(frame_wh[0] * factor)), max(1, round(frame_wh[1] * factor))
+def _scaled(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    ratio = _ratio(frame_wh, spec)
+    return max(1, round(frame_wh[0] / ratio)), max(1, round(frame_wh[1] / ratio))
 
 
 def _input_wh(content: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
