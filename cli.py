@@ -21,9 +21,7 @@ from posert.postprocess.errors import PosertError
 if TYPE_CHECKING:
     from posert.runtime.batch import Job, Report
 
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__.split("\n")[0]
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
 

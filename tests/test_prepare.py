@@ -31,6 +31,20 @@ def test_resize_with_pad_is_tensorflows(golden: Path, side: int) -> None:
     assert (truncated == ops[f"rwp{side}_int32"]).all()
 
 
+@pytest.mark.parametrize("side", [128, 192, 256])
+def test_the_padding_of_every_frame_size_is_tensorflows(side: int) -> None:
+    """A frame 147 px wide once lost a column of 192: the ratio was taken as 1 / (1 / ratio), a bit too large."""
+    for width in range(1, 700):
+        height = 480 if width % 2 else width
+        ratio = max(width / side, height / side)
+        content = max(1, int(width / ratio)), max(1, int(height / ratio))
+        (window,), _ = place((width, height), replace(PLAIN, size_wh=(side, side), fit="center"))
+        px_per_column, px_per_row = (window[2] - window[0]) / side, (window[3] - window[1]) / side
+        assert (px_per_column, px_per_row) == pytest.approx((width / content[0], height / content[1])), width
+        pads = -window[0] / px_per_column, -window[1] / px_per_row
+        assert pads == pytest.approx((int((side - width / ratio) / 2), int((side - height / ratio) / 2))), width
+
+
 def test_crop_and_resize_is_tensorflows(golden: Path) -> None:
     ops = np.load(golden / "tf_ops.npz")
     height, width = ops["img"].shape[:2]
