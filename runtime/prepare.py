@@ -71,6 +71,16 @@ def _center(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[i
     return (low[0], low[1], high[0], high[1]), input_wh
 
 
+def _letterbox(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
+    """AlphaPose's YOLOv3: content rounded down, then centred, an odd pixel of padding right and below."""
+    factor = min((limit / side for side, limit in zip(frame_wh, spec.size_wh, strict=True) if limit), default=1.0)
+    content = max(1, math.floor(frame_wh[0] * factor)), max(1, math.floor(frame_wh[1] * factor))
+    input_wh = _input_wh(content, spec)
+    step = frame_wh[0] / content[0], frame_wh[1] / content[1]
+    left, top = -((input_wh[0] - content[0]) // 2) * step[0], -((input_wh[1] - content[1]) // 2) * step[1]
+    return (left, top, left + input_wh[0] * step[0], top + input_wh[1] * step[1]), input_wh
+
+
 def _square(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
     """The square around the whole frame, padded on two sides; TensorFlow Hub's MoveNet tutorial starts with it."""
     width, height = frame_wh
@@ -102,6 +112,7 @@ FITS: dict[str, Callable[[tuple[int, int], InputSpec], tuple[Window, tuple[int, 
     "stretch": _stretch,
     "corner": _corner,
     "center": _center,
+    "letterbox": _letterbox,
     "square": _square,
     "corner_pixels": _corner_pixels,
 }

@@ -19,7 +19,7 @@ METADATA_KEY = "posert"
 METADATA_LIMIT_BYTES = 1_000_000
 _AGAIN = "export the model again (posert export), or give it its metadata with: posert tag FILE --as NAME"
 
-Fit = Literal["stretch", "center", "corner", "corner_pixels", "square", "boxes"]
+Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
 Align = Literal["half_pixel", "corners", "origin"]
 
 
@@ -35,6 +35,7 @@ class InputSpec:
         size_wh: largest input width and height, px; 0 = that side is free.
         fit: `stretch` fills the input; `center` and `corner` keep the aspect ratio and pad around, or right and below;
             `corner_pixels` is `corner` with the corner pixels of both on each other, a free width at most 16:9;
+            `letterbox` is `center` with the content's whole pixels centred (YOLO's way);
             `square` is the padded square around the frame's centre; `boxes` widens each box to the input's aspect.
         multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = exactly `size_wh`.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
