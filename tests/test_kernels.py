@@ -15,7 +15,21 @@ import numpy as np
 import pytest
 
 from posert.export import kernels
-from posert.postprocess import _cifhr, _connections, _follow, _grow, _limbs, _peaks, _pose_nms, cifcaf, paf
+from posert.postprocess import (
+    _assembly,
+    _candidates,
+    _centroids,
+    _cifhr,
+    _connections,
+    _follow,
+    _grow,
+    _limbs,
+    _peaks,
+    _pose_nms,
+    bodyparts,
+    cifcaf,
+    paf,
+)
 from posert.postprocess._jit import EXPORTED
 from posert.postprocess.poses import Poses, Skeleton
 from posert.runtime import _sample
@@ -24,7 +38,7 @@ from posert.runtime.spec import InputSpec
 
 kernels.load_kernels()
 LIBC = {"memset", "memcpy", "memmove"}
-LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos"}
+LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos", "tanh"}
 LIBM |= {name + "f" for name in LIBM}  # the same for float
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
 INPUT = InputSpec("image", "NCHW", "float32", "bgr", (64, 48), "stretch")
@@ -99,10 +113,11 @@ def _callable(library: ctypes.CDLL, name: str) -> Callable[..., int]:
     return call
 
 
-def decoded(params: paf.Params) -> Poses:
+def decoded(params: paf.Params | bodyparts.Params) -> Poses:
+    decoder = paf if isinstance(params, paf.Params) else bodyparts
     heat, pafs = fields.maps(fields.people(2, 40, 30), 40, 30)
     heat += np.random.default_rng(0).normal(0, 0.02, heat.shape).astype(np.float32)
-    return paf.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, (320, 240))[0]
+    return decoder.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, (320, 240))[0]
 
 
 def sampled(spec: InputSpec) -> np.ndarray:
@@ -118,7 +133,13 @@ def composed(params: cifcaf.Params) -> Poses:
 
 
 COMPOSITE = [cifcaf.Params(), cifcaf.Params(force_complete_pose=True)]
-PARAMS = [paf.Params(), replace(paf.Params(), interpolation="cubic", smooth_taps=5, refine=True, assembly="complete")]
+LISTED = bodyparts.Params(paf.COCO_18_CHANNELS, redundant_edges=(17, 18), foot_parts=())
+PARAMS = [
+    paf.Params(),
+    replace(paf.Params(), interpolation="cubic", smooth_taps=5, refine=True, assembly="complete"),
+    LISTED,
+    replace(LISTED, assembly="pairwise", interpolation="cubic"),
+]
 
 
 @needs_cc
@@ -130,7 +151,9 @@ def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path
     subprocess.run(["cc", "-shared", "-o", tmp_path / "k.so", tmp_path / "k.o", "-lm"], check=True)
     library = ctypes.CDLL(str(tmp_path / "k.so"))
     replaced = 0
-    for module in (_peaks, _limbs, _sample, _cifhr, _connections, _grow, _pose_nms):
+    for module in (
+        _peaks, _limbs, _centroids, _candidates, _assembly, _sample, _cifhr, _connections, _grow, _pose_nms
+    ):  # fmt: skip
         for name in EXPORTED:
             own = name.removeprefix("posert_k_")
             if getattr(module, own, None) is EXPORTED[name][0]:
