@@ -58,13 +58,17 @@ def _corner(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[i
 
 
 def _center(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    """TensorFlow's resize_with_pad: content rounded down, the padding too, but from the content's exact size."""
+    """TensorFlow's resize_with_pad: content rounded down, the padding too, but from the content's exact size.
+
+    With `multiple_of`, where the input follows the content, the padding comes from the rounded size (OpenPifPaf).
+    """
     ratio = _ratio(frame_wh, spec)
     content = max(1, math.floor(frame_wh[0] / ratio)), max(1, math.floor(frame_wh[1] / ratio))
     input_wh = _input_wh(content, spec)
     low, high = [], []
     for axis in range(2):
-        pad = math.floor(max(0.0, (input_wh[axis] - frame_wh[axis] / ratio) / 2))
+        filled = content[axis] if spec.multiple_of else frame_wh[axis] / ratio
+        pad = math.floor(max(0.0, (input_wh[axis] - filled) / 2))
         step = frame_wh[axis] / content[axis]
         low.append(-pad * step)
         high.append((input_wh[axis] - pad) * step)
@@ -138,7 +142,7 @@ def _input_wh(content: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
 
 def _multiple(side: int, spec: InputSpec) -> int:
     step = max(1, spec.multiple_of)
-    return -(-side // step) * step
+    return max(0, -(-(side - spec.multiple_plus) // step)) * step + spec.multiple_plus
 
 
 def prepare(

@@ -38,6 +38,7 @@ class InputSpec:
             `letterbox` is `center` with the content's whole pixels centred (YOLO's way);
             `square` is the padded square around the frame's centre; `boxes` widens each box to the input's aspect.
         multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = exactly `size_wh`.
+        multiple_plus: such a side is this much more than a multiple: 16 and 1 give 16 k + 1.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
             and TensorFlow resize); `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S
             (warpAffine).
@@ -60,6 +61,7 @@ class InputSpec:
     pad_value: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    multiple_plus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,8 @@ def _check(spec: ModelSpec) -> None:
     for stage in spec.stages:
         if min(stage.input.size_wh) < 0 or max(stage.input.size_wh) > 16384 or stage.input.multiple_of < 0:
             raise _bad(f"posert.stages.{stage.name}.input.size_wh", "0..16384", stage.input.size_wh)
+        if not 0 <= stage.input.multiple_plus <= stage.input.multiple_of:
+            raise _bad(f"posert.stages.{stage.name}.input.multiple_plus", "0..multiple_of", stage.input.multiple_plus)
         if 0 in stage.input.std:
             raise _bad(f"posert.stages.{stage.name}.input.std", "values other than 0", stage.input.std)
         if stage.suppress is not None and stage.region != "boxes":
