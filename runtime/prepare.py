@@ -14,7 +14,12 @@ from posert.runtime import _sample
 from posert.runtime.spec import InputSpec
 
 Window = tuple[float, float, float, float]
-_ALIGN = {"half_pixel": _sample.HALF_PIXEL, "corners": _sample.CORNERS, "origin": _sample.ORIGIN}
+_ALIGN = {
+    "half_pixel": _sample.HALF_PIXEL,
+    "corners": _sample.CORNERS,
+    "origin": _sample.ORIGIN,
+    "half_pixel_blend": _sample.ORIGIN,
+}
 _ROUNDING = {"none": 0, "round": 1, "truncate": 2}
 # How much larger than its box a window is: AlphaPose's convention, and what MoveNet's tutorial leaves around a body.
 _BOX_MARGIN = {"boxes": 1.25, "square": 1.2}
@@ -176,7 +181,7 @@ def _sample_window(
     scale = (window[2] - window[0]) / width, (window[3] - window[1]) / height
     shared = tone, _ROUNDING[spec.rounding], out, np.array(strides, np.int64)
     sides, flat = (image.shape[1], image.shape[0]), image.reshape(image.shape[0], -1)
-    if spec.interpolation == "linear" or (spec.interpolation == "area" and max(scale) <= 1):
+    if _is_linear(spec.interpolation, enlarges=max(scale) <= 1):
         taps = [_linear(window[a], window[a + 2], sides[a], input_wh[a], spec) for a in range(2)]
         lines = np.empty((3, 3, width), np.float32)
         _sample.sample_linear(flat, *taps[0], *taps[1], _ALIGN[spec.align], *shared, lines)
@@ -186,14 +191,21 @@ def _sample_window(
     _sample.sample_weighted(flat, *taps[0], *taps[1], *shared, line, done)
 
 
+def _is_linear(interpolation: str, *, enlarges: bool) -> bool:
+    return interpolation == "linear" or interpolation == ("area" if enlarges else "linear_or_cubic")
+
+
 def _linear(low: float, high: float, length: int, size: int, spec: InputSpec) -> tuple[NDArray[Any], ...]:
     taps = np.empty((2, size), np.int32), np.empty(size, np.float32), np.empty(size, np.uint8)
+    if spec.align == "half_pixel_blend":  # the places of half_pixel, seen from the first pixel's centre
+        shift = 0.5 * (high - low) / size - 0.5
+        low, high = low + shift, high + shift
     _sample.linear_taps(float(low), float(high), length, _ALIGN[spec.align], *taps)
     return taps
 
 
 def _weighted(low: float, high: float, length: int, size: int, spec: InputSpec) -> tuple[NDArray[Any], ...]:
-    cubic = spec.interpolation == "cubic"
+    cubic = spec.interpolation != "area"
     count = 4 if cubic else math.ceil((high - low) / size) + 1
     taps = np.empty((size, count), np.int32), np.empty((size, count), np.float32), np.empty(size, np.uint8)
     _sample.weighted_taps(float(low), float(high), length, int(cubic), *taps)
