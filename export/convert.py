@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
 
 def systems() -> list[str]:
-    """The systems of this folder, by file name."""
-    return sorted(
-        p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_") and p.stem not in _TOOLS
-    )
+    """The systems of this folder, by the name of their file or folder."""
+    found = [p for p in Path(__file__).parent.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()]
+    return sorted(p.stem for p in found if not p.stem.startswith("_") and p.stem not in _TOOLS)
 
 
 _TOOLS = {"convert", "kernels", "bundle"}
@@ -57,14 +56,17 @@ def convert(
         PosertError: whatever a step says; nothing is written then.
     """
     entry = _lock.find(name)
-    system = _system(entry)
+    own = entry.route == "embedded" and from_file is not None  # a checkpoint of one's own training: nobody pins it
+    system = _system(entry, own)
     if unknown := sorted(set(options) - system.OPTIONS):
         raise PosertError(
             f"{name} has no option {', '.join(unknown)}", f"it has: {', '.join(system.OPTIONS) or 'none'}"
         )
     target = out if out.suffix == ".onnx" else out / f"{name}.onnx"
     picture = _picture(photo)
-    source = _lock.pull(entry, from_file=from_file, accept_unpinned=accept_unpinned, offline=offline, progress=progress)
+    source = _lock.pull(
+        entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
+    )
     report(f"{source.name}: verified" if entry.pinned else f"{source.name}: unpinned, taken as it is")
     if entry.non_commercial:
         report(f"licence: {entry.licence}; these weights may not be used commercially")
@@ -131,9 +133,12 @@ def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None
     return target
 
 
-def _system(entry: Entry) -> ModuleType:
-    if entry.route == "embedded":
-        raise PosertError(f"{entry.name} comes with posert", f"posert infer {entry.name} SOURCE")
+def _system(entry: Entry, own: bool = False) -> ModuleType:
+    if entry.route == "embedded" and not own:
+        raise PosertError(
+            f"{entry.name} comes with posert",
+            f"posert infer {entry.name} SOURCE; --from CHECKPOINT exports one of your own training",
+        )
     if entry.system not in systems():
         raise PosertError(
             f"this version of posert cannot convert {entry.name} yet", "posert models list shows which it can"

@@ -243,8 +243,10 @@ def test_a_frozen_graph_in_training_mode_loses_its_batch(
 
 
 def test_names_that_cannot_be_exported(tmp_path: Path) -> None:
+    from posert.export.convert import convert
+
     for name, message in (("nano", "comes with posert"), ("zap", "no model 'zap'")):
         with pytest.raises(PosertError, match=message):
-            export(name, tmp_path, tmp_path)
+            convert(name, tmp_path)
     with pytest.raises(PosertError, match="has no option dequantize"):
         export(TFPOSE, tmp_path, tmp_path, "dequantize")
