@@ -86,20 +86,29 @@ def _square(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[i
 def _corner_pixels(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
     """CMU OpenPose's: the frame's corner pixels lie on the input's, top left, and the rest is padding.
 
-    A free side takes the frame's aspect, in steps of `multiple_of`; the width at most 16:9. The window begins half a
-    pixel of the frame after its corner and half a pixel of the input before that, so that sample i lies exactly i
-    steps after the frame's first pixel.
+    A free side takes the frame's aspect (the width at most 16:9), two given ones are limits that the frame is fitted
+    into; each in steps of `multiple_of`, without which both sides are as given. The window begins half a pixel of the
+    frame after its corner and half a pixel of the input before that, so that sample i lies exactly i steps after the
+    frame's first pixel.
     """
     width, height = frame_wh
     wide, high = spec.size_wh
     unit = max(1, spec.multiple_of)
-    if not wide:
-        wide = max(1, math.floor(min(high * 16 / 9, high * width / height) / unit + 0.5)) * unit
-    elif not high:
-        high = max(1, math.floor(wide * height / width / unit + 0.5)) * unit
+    if not (wide and high):
+        wide, high = (
+            wide or _nearest(min(high * 16 / 9, high * width / height), unit),
+            high or _nearest(wide * height / width, unit),
+        )
+    elif spec.multiple_of:
+        factor = min(wide / width, high / height)
+        wide, high = _nearest(width * factor, unit), _nearest(height * factor, unit)
     step = max((width - 1) / max(1, wide - 1), (height - 1) / max(1, high - 1)) or 1.0
     low = 0.5 - 0.5 * step
     return (low, low, low + wide * step, low + high * step), (wide, high)
+
+
+def _nearest(side: float, unit: int) -> int:
+    return max(1, math.floor(side / unit + 0.5)) * unit
 
 
 FITS: dict[str, Callable[[tuple[int, int], InputSpec], tuple[Window, tuple[int, int]]]] = {
