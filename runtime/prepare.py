@@ -14,7 +14,12 @@ from posert.runtime import _sample
 from posert.runtime.spec import InputSpec
 
 Window = tuple[float, float, float, float]
-_ALIGN = {"half_pixel": _sample.HALF_PIXEL, "corners": _sample.CORNERS, "origin": _sample.ORIGIN}
+_ALIGN = {
+    "half_pixel": _sample.HALF_PIXEL,
+    "corners": _sample.CORNERS,
+    "origin": _sample.ORIGIN,
+    "half_pixel_blend": _sample.ORIGIN,
+}
 _ROUNDING = {"none": 0, "round": 1, "truncate": 2}
 _DTYPES = {"float32": (-math.inf, math.inf), "uint8": (0, 255), "int32": (-(2.0**31), 2.0**31 - 128)}
 # How much larger than its box a window is: AlphaPose's convention, and what MoveNet's tutorial leaves around a body.
@@ -96,20 +101,29 @@ def _square(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[i
 def _corner_pixels(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
     """CMU OpenPose's: the frame's corner pixels lie on the input's, top left, and the rest is padding.
 
-    A free side takes the frame's aspect, in steps of `multiple_of`; the width at most 16:9. The window begins half a
-    pixel of the frame after its corner and half a pixel of the input before that, so that sample i lies exactly i
-    steps after the frame's first pixel.
+    A free side takes the frame's aspect (the width at most 16:9), two given ones are limits that the frame is fitted
+    into; each in steps of `multiple_of`, without which both sides are as given. The window begins half a pixel of the
+    frame after its corner and half a pixel of the input before that, so that sample i lies exactly i steps after the
+    frame's first pixel.
     """
     width, height = frame_wh
     wide, high = spec.size_wh
     unit = max(1, spec.multiple_of)
-    if not wide:
-        wide = max(1, math.floor(min(high * 16 / 9, high * width / height) / unit + 0.5)) * unit
-    elif not high:
-        high = max(1, math.floor(wide * height / width / unit + 0.5)) * unit
+    if not (wide and high):
+        wide, high = (
+            wide or _nearest(min(high * 16 / 9, high * width / height), unit),
+            high or _nearest(wide * height / width, unit),
+        )
+    elif spec.multiple_of:
+        factor = min(wide / width, high / height)
+        wide, high = _nearest(width * factor, unit), _nearest(height * factor, unit)
     step = max((width - 1) / max(1, wide - 1), (height - 1) / max(1, high - 1)) or 1.0
     low = 0.5 - 0.5 * step
     return (low, low, low + wide * step, low + high * step), (wide, high)
+
+
+def _nearest(side: float, unit: int) -> int:
+    return max(1, math.floor(side / unit + 0.5)) * unit
 
 
 FITS: dict[str, Callable[[tuple[int, int], InputSpec], tuple[Window, tuple[int, int]]]] = {
@@ -185,7 +199,7 @@ def _sample_window(
     shared = _tone(spec), _ROUNDING[spec.rounding], *outs, strides
     sides, flat = (image.shape[1], image.shape[0]), image.reshape(image.shape[0], -1)
     lines = np.empty((3, 3, width), np.float32)
-    if spec.interpolation == "linear" or (spec.interpolation == "area" and max(scale) <= 1):
+    if _is_linear(spec.interpolation, enlarges=max(scale) <= 1):
         taps = [_linear(window[a], window[a + 2], sides[a], input_wh[a], spec) for a in range(2)]
         _sample.sample_linear(flat, *taps[0], *taps[1], *shared, np.empty((2, 2, width), np.int32), lines)
         return
@@ -199,14 +213,21 @@ def _tone(spec: InputSpec) -> NDArray[np.float32]:
     return np.array([spec.pad_value, spec.mean, [1 / std for std in spec.std], source, (low, high, 0)], np.float32)
 
 
+def _is_linear(interpolation: str, *, enlarges: bool) -> bool:
+    return interpolation == "linear" or interpolation == ("area" if enlarges else "linear_or_cubic")
+
+
 def _linear(low: float, high: float, length: int, size: int, spec: InputSpec) -> tuple[NDArray[Any], ...]:
     taps = np.empty((2, size), np.int32), np.empty(size, np.float32), np.empty(size, np.uint8)
+    if spec.align == "half_pixel_blend":  # the places of half_pixel, seen from the first pixel's centre
+        shift = 0.5 * (high - low) / size - 0.5
+        low, high = low + shift, high + shift
     _sample.linear_taps(float(low), float(high), length, _ALIGN[spec.align], *taps)
     return taps
 
 
 def _weighted(low: float, high: float, length: int, size: int, spec: InputSpec) -> tuple[NDArray[Any], ...]:
-    cubic = spec.interpolation == "cubic"
+    cubic = spec.interpolation != "area"
     # a cell never needs more pixels than there are; min and max in this order turn NaN and infinity into `length`
     count = 4 if cubic else math.ceil(max(0.0, min(length - 1.0, (high - low) / size))) + 1
     taps = np.empty((size, count), np.int32), np.empty((size, count), np.float32), np.empty(size, np.uint8)

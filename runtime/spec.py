@@ -20,7 +20,7 @@ METADATA_LIMIT_BYTES = 1_000_000
 _AGAIN = "export the model again (posert export), or give it its metadata with: posert tag FILE --as NAME"
 
 Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
-Align = Literal["half_pixel", "corners", "origin"]
+Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,10 @@ class InputSpec:
         multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = exactly `size_wh`.
         multiple_plus: such a side is this much more than a multiple: 16 and 1 give 16 k + 1.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
-            and TensorFlow resize); `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S
-            (warpAffine).
-        interpolation: `area` averages when it shrinks and is linear when it enlarges; cubic is Keys with a = -0.75.
+            and TensorFlow resize); `half_pixel_blend` there too, the frame's border blending into the padding;
+            `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S (warpAffine).
+        interpolation: `area` averages when it shrinks and is linear when it enlarges; cubic is Keys with a = -0.75;
+            `linear_or_cubic` is linear when it shrinks and cubic when it enlarges.
         rounding: the sampled value 0..255 is kept, rounded to the nearest, or truncated before mean and std.
         pad_value: 0..255 per channel, in `color` order, outside the frame.
         mean, std: per channel in `color` order, in units of 0..255: tensor = (value - mean) / std.
@@ -56,7 +57,7 @@ class InputSpec:
     fit: Fit
     multiple_of: int = 0
     align: Align = "half_pixel"
-    interpolation: Literal["linear", "cubic", "area"] = "linear"
+    interpolation: Literal["linear", "cubic", "area", "linear_or_cubic"] = "linear"
     rounding: Literal["none", "round", "truncate"] = "none"
     pad_value: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
