@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from posert.postprocess import decoder
 from posert.postprocess._follow import next_window
 from posert.postprocess.poses import Poses, join, to_frame
+from posert.runtime.features import Features
 from posert.runtime.frames import Frame
 from posert.runtime.prepare import place, prepare
 from posert.runtime.session import Model
@@ -40,6 +41,7 @@ class Result:
         source: where the frame came from.
         poses: in pixels of the frame; nobody is a value too.
         timings_ms: milliseconds by step, `prepare`, `run` and `decode`, each summed over the stages.
+        features: what `Featuring` derived from the poses; None unless asked for.
     """
 
     frame_index: int
@@ -48,6 +50,7 @@ class Result:
     source: str
     poses: Poses
     timings_ms: dict[str, float]
+    features: Features | None = None
 
 
 def estimate(model: Model, frames: Iterable[Frame], *, batch: int = 1, boxes: Boxes | None = None) -> Iterator[Result]:
