@@ -55,12 +55,12 @@ class Manifest:
         self._rows = {key: row for key, row in self._rows.items() if key not in waiting}
         self._rows |= {key: self._known[key] for job in jobs if (key := self._place(job)) not in waiting}
         self.save(jobs)
-        remove_leftovers(self.path)
-        for job in todo:
-            for path in (job.output, job.overlay):
-                if path is not None:
-                    remove_leftovers(path)
+        self.tidy(todo)
         return todo
+
+    def tidy(self, jobs: Iterable[Job]) -> None:
+        """Removes what killed processes left of these jobs; none of them may be running."""
+        remove_leftovers([self.path, *(path for job in jobs for path in (job.output, job.overlay) if path is not None)])
 
     def add(self, outcome: Outcome) -> None:
         """One more row, on the disk before this returns."""
@@ -102,6 +102,7 @@ def kept(manifest: Manifest | None, jobs: Sequence[Job]) -> Iterator[None]:
     finally:
         if manifest is not None:
             manifest.save(jobs)
+            manifest.tidy(jobs)
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:

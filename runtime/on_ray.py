@@ -108,6 +108,7 @@ def _join(ray: ModuleType, address: str) -> None:
 
 
 def _import_ray() -> ModuleType:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to anybody unless the user wants them
     try:
         import ray
         import ray.data

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -72,13 +72,17 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def remove_leftovers(path: Path) -> None:
-    """Removes the temporary names that killed processes left beside `path`."""
-    ours = re.compile(re.escape(f".{path.stem}.") + r"\d+" + re.escape(path.suffix))
-    with suppress(OSError):  # no folder, no leftovers
-        for item in path.parent.iterdir():
-            if ours.fullmatch(item.name):
-                _remove(item)
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Removes the temporary names that killed processes left beside these paths; nobody may be writing them."""
+    wanted: dict[Path, set[tuple[str, str]]] = {}
+    for path in paths:
+        wanted.setdefault(path.parent, set()).add((path.stem, path.suffix))
+    for folder, ours in wanted.items():  # each folder is listed once, it may hold many thousands
+        with suppress(OSError):  # no folder, no leftovers
+            for item in list(folder.iterdir()):
+                found = re.fullmatch(r"\.(.*?)\.\d+((?:\.[^.]*)?)(\.rows)?", item.name)
+                if found and (found.group(1), found.group(2)) in ours:
+                    _remove(item)
 
 
 @contextmanager

@@ -171,3 +171,25 @@ def test_a_dying_worker_fails_its_job_alone(model: Path, folder: Path, tmp_path:
     assert outcomes[0].error is not None
     assert "died" in outcomes[0].error.what
     assert [outcome.report is not None for outcome in outcomes[1:]] == [True] * 3
+
+
+@pytest.mark.parametrize("form", ["jsonl", "npz", "openpose"])
+def test_what_a_killed_run_left_is_removed(run: Run, model: Path, folder: Path, tmp_path: Path, form: str) -> None:
+    out = tmp_path / "out"
+    run("infer", model, folder, "-o", out, "--format", form)
+    before = tree(out)
+    (out / ".b.mp4.123.jsonl").write_text("{")
+    (out / ".b.mp4.123.npz").write_text("{")
+    (out / ".b.mp4.123.npz.rows").write_text("{")
+    (out / ".b_json.123").mkdir()
+    (out / ".mine.123.txt").write_text("not posert's")
+    run("infer", model, folder, "-o", out, "--format", form)
+    left = {path.name for path in out.iterdir() if path.name.startswith(".")}
+    ours = {
+        "jsonl": {".b.mp4.123.jsonl"},
+        "npz": {".b.mp4.123.npz", ".b.mp4.123.npz.rows"},
+        "openpose": {".b_json.123"},
+    }
+    everything = {".b.mp4.123.jsonl", ".b.mp4.123.npz", ".b.mp4.123.npz.rows", ".b_json.123", ".mine.123.txt"}
+    assert left == everything - ours[form]
+    assert before.items() <= tree(out).items()

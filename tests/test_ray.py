@@ -21,7 +21,6 @@ def cluster() -> Iterator[str]:
     """The address of two nodes with one CPU each."""
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_memory_monitor_refresh_ms"] = "0"
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
     made.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     yield made.address
