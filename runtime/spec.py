@@ -38,7 +38,7 @@ class InputSpec:
         multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = exactly `size_wh`.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
             and TensorFlow resize); `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S
-            (warpAffine).
+            (warpAffine). Cubic and area know only `half_pixel`.
         interpolation: `area` averages when it shrinks and is linear when it enlarges; cubic is Keys with a = -0.75.
         rounding: the sampled value 0..255 is kept, rounded to the nearest, or truncated before mean and std.
         pad_value: 0..255 per channel, in `color` order, outside the frame.
@@ -209,6 +209,10 @@ def _check(spec: ModelSpec) -> None:
             raise _bad(f"posert.stages.{stage.name}.input.size_wh", "0..16384", stage.input.size_wh)
         if 0 in stage.input.std:
             raise _bad(f"posert.stages.{stage.name}.input.std", "values other than 0", stage.input.std)
+        if stage.input.fit in ("square", "boxes") and 0 in stage.input.size_wh:
+            raise _bad(f"posert.stages.{stage.name}.input.size_wh", "two sides other than 0", stage.input.size_wh)
+        if stage.input.interpolation != "linear" and stage.input.align != "half_pixel":
+            raise _bad(f"posert.stages.{stage.name}.input.align", "half_pixel unless linear", stage.input.align)
         if stage.file is not None and (
             not stage.file or "/" in stage.file or "\\" in stage.file or stage.file in (".", "..")
         ):
