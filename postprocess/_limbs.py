@@ -255,8 +255,8 @@ def collect(
                 part += 1
             if peak < 0 or part == counts.shape[0]:
                 continue
-            keypoints[count, k, 0] = peaks[part, peak, 0] / width * input_width + offset
-            keypoints[count, k, 1] = peaks[part, peak, 1] / height * input_height + offset
+            keypoints[count, k, 0] = float(peaks[part, peak, 0]) / width * input_width + offset
+            keypoints[count, k, 1] = float(peaks[part, peak, 1]) / height * input_height + offset
             keypoints[count, k, 2] = peaks[part, peak, 2]
         person_scores[count] = scores[person] / (divisor if divisor > 0 else sizes[person])
         count += 1

@@ -1,22 +1,12 @@
-"""Frames in, people out: ONNX Runtime, video reading, the loop. Knows `ModelSpec`, never the name of a system."""
+"""Frames in, people out: ONNX Runtime, video reading, the loop. Knows `ModelSpec`, never the name of a system.
 
-from importlib import import_module
-from typing import Any
+The functions `frames` and `estimate` have the names of their files; importing them here, at once, makes the function
+what `from posert.runtime import ...` gives, whatever was imported before.
+"""
 
-_PUBLIC = {
-    "open_model": "session",
-    "Model": "session",
-    "frames": "frames",
-    "Frame": "frames",
-    "estimate": "estimate",
-    "Result": "estimate",
-    "ModelSpec": "spec",
-}
-__all__ = list(_PUBLIC)
+from posert.runtime.estimate import Result, estimate
+from posert.runtime.frames import Frame, frames
+from posert.runtime.session import Model, open_model
+from posert.runtime.spec import ModelSpec
 
-
-def __getattr__(name: str) -> Any:
-    """Load the public names on first use: each of them costs onnxruntime, OpenCV or numba."""
-    if name in _PUBLIC:
-        return getattr(import_module(f"posert.runtime.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module 'posert.runtime' has no attribute {name!r}")
+__all__ = ["Frame", "Model", "ModelSpec", "Result", "estimate", "frames", "open_model"]

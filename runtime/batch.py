@@ -11,8 +11,9 @@ from itertools import chain, islice
 from pathlib import Path
 
 from posert.postprocess.errors import PosertError
-from posert.runtime.estimate import estimate_frames
+from posert.runtime.estimate import TopDown, estimate_frames
 from posert.runtime.frames import IMAGES, expand, frame_rate, frames
+from posert.runtime.regions import Boxes
 from posert.runtime.session import Model
 from posert.runtime.sinks import FORMATS
 
@@ -93,11 +94,14 @@ def run_job(
     form: str = "jsonl",
     selection: Selection | None = None,
     batch: int = 1,
+    boxes: Boxes | None = None,
+    top_down: TopDown | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> Report:
     """Runs the model over one source and writes its results.
 
     Args:
+        batch, boxes, top_down: as in `estimate`.
         on_frame: called after each frame with the number of frames done.
 
     Raises:
@@ -114,7 +118,10 @@ def run_job(
         size_wh=chosen.size_wh,
         fps=chosen.fps,
     )
-    with closing(estimate_frames(model, source, batch=batch)) as results, ExitStack() as stack:
+    with (
+        closing(estimate_frames(model, source, batch=batch, boxes=boxes, top_down=top_down)) as results,
+        ExitStack() as stack,
+    ):
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         writers = [stack.enter_context(FORMATS[form][0](job.output, model.spec, job.source))]
         if job.overlay is not None:

@@ -17,7 +17,8 @@ Window = tuple[float, float, float, float]
 _ALIGN = {"half_pixel": _sample.HALF_PIXEL, "corners": _sample.CORNERS, "origin": _sample.ORIGIN}
 _ROUNDING = {"none": 0, "round": 1, "truncate": 2}
 _DTYPES = {"float32": (-math.inf, math.inf), "uint8": (0, 255), "int32": (-(2.0**31), 2.0**31 - 128)}
-_BOX_MARGIN = 1.25  # AlphaPose's and the COCO top-down convention: a box is widened by a quarter
+# How much larger than its box a window is: AlphaPose's convention, and what MoveNet's tutorial leaves around a body.
+_BOX_MARGIN = {"boxes": 1.25, "square": 1.2}
 
 
 def place(
@@ -37,7 +38,9 @@ def place(
         return np.array([window], np.float64), input_wh
     boxes = np.zeros((0, 4)) if boxes_xyxy is None else np.asarray(boxes_xyxy, np.float64)
     center, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    width = np.maximum(side[:, 0], side[:, 1] * spec.size_wh[0] / spec.size_wh[1])[:, None] * _BOX_MARGIN
+    width = np.maximum(side[:, 0], side[:, 1] * spec.size_wh[0] / spec.size_wh[1])[:, None] * _BOX_MARGIN.get(
+        spec.fit, 1.25
+    )
     half = width * np.array([1.0, spec.size_wh[1] / spec.size_wh[0]]) / 2
     return np.concatenate([center - half, center + half], axis=1), spec.size_wh
 
@@ -76,11 +79,31 @@ def _square(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[i
     return (left, top, left + side, top + side), spec.size_wh
 
 
+def _corner_pixels(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
+    """CMU OpenPose's: the frame's corner pixels lie on the input's, top left, and the rest is padding.
+
+    A free side takes the frame's aspect, in steps of `multiple_of`; the width at most 16:9. The window begins half a
+    pixel of the frame after its corner and half a pixel of the input before that, so that sample i lies exactly i
+    steps after the frame's first pixel.
+    """
+    width, height = frame_wh
+    wide, high = spec.size_wh
+    unit = max(1, spec.multiple_of)
+    if not wide:
+        wide = max(1, math.floor(min(high * 16 / 9, high * width / height) / unit + 0.5)) * unit
+    elif not high:
+        high = max(1, math.floor(wide * height / width / unit + 0.5)) * unit
+    step = max((width - 1) / max(1, wide - 1), (height - 1) / max(1, high - 1)) or 1.0
+    low = 0.5 - 0.5 * step
+    return (low, low, low + wide * step, low + high * step), (wide, high)
+
+
 FITS: dict[str, Callable[[tuple[int, int], InputSpec], tuple[Window, tuple[int, int]]]] = {
     "stretch": _stretch,
     "corner": _corner,
     "center": _center,
     "square": _square,
+    "corner_pixels": _corner_pixels,
 }
 """Rule -> (window of the whole frame, input size). A new fit is a function here."""
 

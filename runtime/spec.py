@@ -19,7 +19,7 @@ METADATA_KEY = "posert"
 METADATA_LIMIT_BYTES = 1_000_000
 _AGAIN = "export the model again (posert export), or give it its metadata with: posert tag FILE --as NAME"
 
-Fit = Literal["stretch", "center", "corner", "square", "boxes"]
+Fit = Literal["stretch", "center", "corner", "corner_pixels", "square", "boxes"]
 Align = Literal["half_pixel", "corners", "origin"]
 
 
@@ -34,6 +34,7 @@ class InputSpec:
         color: channel order.
         size_wh: largest input width and height, px; 0 = that side is free.
         fit: `stretch` fills the input; `center` and `corner` keep the aspect ratio and pad around, or right and below;
+            `corner_pixels` is `corner` with the corner pixels of both on each other, a free width at most 16:9;
             `square` is the padded square around the frame's centre; `boxes` widens each box to the input's aspect.
         multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = exactly `size_wh`.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
@@ -71,6 +72,8 @@ class Stage:
         outputs: role -> tensor name; the decoder names the roles it reads.
         decoder: a file of `postprocess/`.
         params: values over the decoder's defaults.
+        suppress: the rule that drops people found twice, a file `suppress_...` of `postprocess/`; for `boxes` alone.
+        suppress_params: values over the rule's defaults.
         file, sha256: the companion file of this stage, a bare name in the model's own folder, and its hash; None means
             the model file itself.
     """
@@ -81,6 +84,8 @@ class Stage:
     outputs: Mapping[str, str]
     decoder: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    suppress: str | None = None
+    suppress_params: Mapping[str, Any] = field(default_factory=dict)
     file: str | None = None
     sha256: str | None = None
 
@@ -213,6 +218,8 @@ def _check(spec: ModelSpec) -> None:
             raise _bad(f"posert.stages.{stage.name}.input.size_wh", "two sides other than 0", stage.input.size_wh)
         if stage.input.interpolation != "linear" and stage.input.align != "half_pixel":
             raise _bad(f"posert.stages.{stage.name}.input.align", "half_pixel unless linear", stage.input.align)
+        if stage.suppress is not None and stage.region != "boxes":
+            raise _bad(f"posert.stages.{stage.name}.suppress", "none, the stage does not look at boxes", stage.suppress)
         if stage.file is not None and (
             not stage.file or "/" in stage.file or "\\" in stage.file or stage.file in (".", "..")
         ):

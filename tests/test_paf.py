@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -95,6 +96,8 @@ SMALL = [
     Params(upsample=1.7, smooth_taps=3),
     replace(TUNED, upsample=2, smooth_taps=5),
     replace(TUNED, upsample=1, smooth_taps=1, limb_least=6),
+    replace(TUNED, upsample=2, smooth_taps=5, refine=True),
+    replace(PLAIN, refine=True),
 ]
 
 
@@ -154,6 +157,25 @@ def test_when_there_are_too_many_peaks_the_strongest_stay() -> None:
     _find_peaks(heat, work, params)
     assert work.counts[0] == 5
     assert work.peaks[0, :, 0].tolist() == [30, 32, 34, 36, 38]
+
+
+def test_a_refined_peak_uses_neighbours_below_the_threshold() -> None:
+    heat = np.zeros((19, 9, 12), np.float32)
+    heat[0, 4, 5:8] = 0.03, 0.06, 0.045
+    params = replace(PLAIN, refine=True)
+    work = _Workspace(_plan((9, 12), fields.BODY_18, params), params)
+    _find_peaks(heat, work, params)
+    assert work.counts.tolist() == [1] + [0] * 17
+    assert work.peaks[0, 0, 0] == pytest.approx(6 + 0.5 * (0.03 - 0.045) / (0.03 - 0.12 + 0.045), abs=1e-6)
+    assert work.peaks[0, 0, 1] == 4
+
+
+def test_threads_share_nothing(original) -> None:
+    _, heat, pafs = original
+    expected = [run(heat, pafs, params).keypoints.tobytes() for params in (Params(), TUNED)] * 8
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda params: run(heat, pafs, params).keypoints.tobytes(), [Params(), TUNED] * 8)
+        assert list(found) == expected
 
 
 def test_peak_number_0_is_a_peak_unless_the_mistake_is_asked_for() -> None:
