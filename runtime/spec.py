@@ -42,6 +42,7 @@ class InputSpec:
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
             and TensorFlow resize); `half_pixel_blend` there too, the frame's border blending into the padding;
             `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S (warpAffine).
+            Cubic and area know only `half_pixel`.
         interpolation: `area` averages when it shrinks and is linear when it enlarges; cubic is Keys with a = -0.75;
             `linear_or_cubic` is linear when it shrinks and cubic when it enlarges.
         rounding: the sampled value 0..255 is kept, rounded to the nearest, or truncated before mean and std.
@@ -220,6 +221,10 @@ def _check(spec: ModelSpec) -> None:
             raise _bad(f"posert.stages.{stage.name}.input.multiple_plus", "0..multiple_of", stage.input.multiple_plus)
         if 0 in stage.input.std:
             raise _bad(f"posert.stages.{stage.name}.input.std", "values other than 0", stage.input.std)
+        if stage.input.fit in ("square", "boxes") and 0 in stage.input.size_wh:
+            raise _bad(f"posert.stages.{stage.name}.input.size_wh", "two sides other than 0", stage.input.size_wh)
+        if stage.input.interpolation in ("cubic", "area") and stage.input.align != "half_pixel":
+            raise _bad(f"posert.stages.{stage.name}.input.align", "half_pixel unless linear", stage.input.align)
         if stage.suppress is not None and stage.region != "boxes":
             raise _bad(f"posert.stages.{stage.name}.suppress", "none, the stage does not look at boxes", stage.suppress)
         if stage.file is not None and (
