@@ -79,7 +79,7 @@ def skeleton(cif: Any, caf: Any) -> Skeleton:
     return Skeleton(names, edges, tuple(float(sigma) for sigma in cif.sigmas), flip)
 
 
-class _Fields(torch.nn.Module):
+class _Fields(torch.nn.Module):  # type: ignore[misc]
     """The network with its CIF and CAF outputs alone."""
 
     def __init__(self, net: Any, cif: int, caf: int) -> None:
