@@ -27,9 +27,12 @@ def network() -> Any:
     from posert.export.openpifpaf import import_network
 
     try:
-        return import_network()
+        network = import_network()
     except PosertError as error:
         pytest.skip(str(error))
+    for name in ("MobileNetV2", "MobileNetV3", "Resnet", "ShuffleNetV2"):
+        getattr(network.basenetworks, name).pretrained = False  # or the factory fetches ImageNet's weights
+    return network
 
 
 def checkpoint(network: Any, base: str, folder: Path, parts: int = 5) -> Path:

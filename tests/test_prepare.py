@@ -290,3 +290,22 @@ def test_the_slow_twin_agrees(seed, left, top, width, height, size, frame_hw, ru
             if min(abs(x - e) for e in (-1, -0.5, 0, length - 1, length - 0.5, length)) < 1e-4:
                 close[i if axis == 0 else slice(None), slice(None) if axis == 0 else i] = True
     assert close.all()
+
+
+@pytest.mark.parametrize(
+    ("frame_wh", "long_edge", "input_wh", "window"),
+    [
+        ((640, 480), 0, (641, 481), (0, 0, 641, 481)),
+        ((641, 481), 0, (641, 481), (0, 0, 641, 481)),
+        ((642, 500), 0, (657, 513), (-7, -6, 650, 507)),
+        ((1280, 720), 641, (641, 369), (0, -4 * 2, 1280, 365 * 2)),
+    ],
+)
+def test_sides_of_sixteen_and_one(frame_wh, long_edge, input_wh, window) -> None:
+    """OpenPifPaf pads to 16 k + 1: half of it (rounded down) on the left and on top, the rest right and below."""
+    spec = InputSpec(
+        "i", "NCHW", "float32", "rgb", (long_edge, long_edge), "center", multiple_of=16, multiple_plus=1
+    )  # fmt: skip
+    (got,), size = place(frame_wh, spec)
+    assert size == input_wh
+    assert got == pytest.approx(window, abs=1e-9)
