@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from posert.runtime.batch import Job, Outcome
     from posert.runtime.manifest import Manifest
 
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__.split("\n")[0]
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
 
@@ -61,6 +59,11 @@ def infer(
     long_edge: Annotated[
         int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
     ] = 0,
+    detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="COCO-style JSON of boxes, instead of a detector.")] = None,
+    detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
+    pose_batch: Annotated[int, typer.Option(min=1, help="People per network call of a top-down model.")] = 64,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     track: Annotated[bool, typer.Option("--track", help="Ids that stay with the people.")] = False,
     smooth: Annotated[bool, typer.Option("--smooth", help="Steady keypoints (one-euro filter); tracks.")] = False,
     features: Annotated[
@@ -82,18 +85,22 @@ def infer(
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
     from posert.runtime.batch import Selection, Settings, parse_shard, plan
+    from posert.runtime.estimate import TopDown
     from posert.runtime.manifest import Manifest, kept
     from posert.runtime.workers import Recipe, run_anywhere
 
     selection = Selection(start, stop, stride, _size(size), fps)
-    settings = Settings(form, selection, batch, track, smooth, features, include_empty)
+    settings = Settings(
+        form, selection, batch, track, smooth, features, include_empty, long_edge,
+        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip),
+    )  # fmt: skip
     jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
     folder = output is not None and all(job.output != output for job in jobs)
     if part is not None:
         jobs = jobs[part[0] - 1 :: part[1]]
     if not folder and (resume or on):
         raise PosertError("--resume and --on need a folder for the results", "name one with -o")
-    recipe = Recipe(model, settings, device, threads, long_edge)
+    recipe = Recipe(model, settings, device, threads)
     manifest = Manifest(output, model, settings, shard=part) if output is not None and folder else None
     todo = jobs if manifest is None else manifest.begin(jobs, resume=resume)
 
@@ -204,6 +211,8 @@ def evaluate(
     coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
     images: Annotated[Path, typer.Option(help="Folder of the pictures.")],
     boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
+    detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     device: Device = "auto",
     threads: Threads = 0,
     long_edge: Annotated[
@@ -215,10 +224,10 @@ def evaluate(
     from posert.runtime.session import open_model
 
     with (
-        open_model(file, device=device, threads=threads, long_edge=long_edge) as model,
+        open_model(file, device=device, threads=threads, long_edge=long_edge, detector=detector) as model,
         _progress(file, 0, quiet=False) as on_image,
     ):
-        score = measure(model, coco, images, ground_truth_boxes=boxes, on_image=on_image)
+        score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
     print(
         f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
         f"AR {score.ar:.3f}  ({score.images} images, {score.people} people)"
@@ -251,6 +260,9 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
     from_file: Annotated[Path | None, typer.Option("--from", help="The official file, already at hand.")] = None,
     dequantize: Annotated[bool, typer.Option("--dequantize", help="The float32 network of an int8 file.")] = False,
+    detector: Annotated[
+        str, typer.Option(help="Detector written beside a top-down model; none = none.")
+    ] = "yolox-nano",
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
     accept_unpinned: Annotated[
         bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
@@ -265,7 +277,8 @@ def export(
 
     with _bytes_progress(name) as progress:
         convert(
-            name, output, from_file=from_file, options=["dequantize"] if dequantize else [], photo=photo,
+            name, output, from_file=from_file, options=["dequantize"] if dequantize else [],
+            detector=detector, photo=photo,
             accept_unpinned=accept_unpinned, offline=offline, progress=progress, report=print,
         )  # fmt: skip
 
@@ -275,11 +288,12 @@ def tag(
     file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
     name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the file.")] = None,
+    detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
 ) -> None:
     """Give a ready-made ONNX its metadata."""
     from posert.export.convert import tag as write
 
-    print(write(file, name, output))
+    print(write(file, name, output, detector=detector))
 
 
 @models.command("list")

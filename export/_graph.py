@@ -112,6 +112,27 @@ def instance_norms(graph: Any) -> int:
     return count
 
 
+def unsigned_activations(graph: Any) -> int:
+    """Turns int8 activations between QuantizeLinear and DequantizeLinear into uint8, 128 higher; returns how many.
+
+    The values they stand for stay the same. ONNX Runtime has fast kernels for unsigned activations with signed weights
+    only, and fuses all convolutions of such a graph: half the time on processors with VNNI.
+    """
+    fixed, changed = constants(graph), set()
+    for node in graph.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[0] in fixed:
+            continue
+        zero = node.input[2]
+        if fixed[zero].dtype == np.int8:
+            if zero not in changed:
+                raised = (fixed[zero].astype(np.int16) + 128).astype(np.uint8)
+                graph.graph.initializer.append(numpy_helper.from_array(raised, f"{zero}_unsigned"))
+                changed.add(zero)
+            node.input[2] = f"{zero}_unsigned"
+    replace_nodes(graph, list(graph.graph.node))
+    return len(changed)
+
+
 def split_maps(graph: Any, tensor: str, parts: Mapping[str, tuple[int, int]]) -> None:
     """Outputs named slices of the channels of the NHWC tensor `tensor`, as NCHW; drops the transpose that made it NHWC.
 

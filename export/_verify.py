@@ -44,7 +44,9 @@ def compare(path: Path, reference: Reference, bgr: NDArray[np.uint8]) -> Compari
     """The exported model in `path` and its original on the picture u8 [H,W,3], each seeing the same tensor."""
     with open_model(path, device="cpu", threads=1) as model:
         stage = model.spec.stages[-1]
-        windows, input_wh = place((bgr.shape[1], bgr.shape[0]), stage.input)
+        size_wh = bgr.shape[1], bgr.shape[0]
+        whole = np.array([[0, 0, *size_wh]], np.float32)  # the one region of a model that looks at boxes
+        windows, input_wh = place(size_wh, stage.input, whole if stage.region == "boxes" else None)
         tensor = prepare(bgr, windows, stage.input, input_wh)
         ours, theirs = model.run(stage.name, tensor), reference(tensor)
         decode = decoder(stage.decoder).decode

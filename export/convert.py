@@ -1,9 +1,12 @@
 """One conversion from name to file: fetch, verify, build, stamp, reopen, compare. Knows systems only by file name."""
 
+import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +16,14 @@ from posert.export._lock import Entry, Progress
 from posert.postprocess.errors import PosertError
 from posert.runtime.frames import frames
 
+if TYPE_CHECKING:
+    from posert.export._graph import Exported
+
 
 def systems() -> list[str]:
-    """The systems of this folder, by file name."""
-    return sorted(
-        p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_") and p.stem not in _TOOLS
-    )
+    """The systems of this folder, by the name of their file or folder."""
+    found = [p for p in Path(__file__).parent.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()]
+    return sorted(p.stem for p in found if not p.stem.startswith("_") and p.stem not in _TOOLS)
 
 
 _TOOLS = {"convert", "kernels", "bundle"}
@@ -30,6 +35,7 @@ def convert(
     *,
     from_file: Path | None = None,
     options: Iterable[str] = (),
+    detector: str = "yolox-nano",
     photo: Path | None = None,
     accept_unpinned: bool = False,
     offline: bool = False,
@@ -41,6 +47,7 @@ def convert(
     Args:
         out: folder, or file ending in .onnx.
         from_file: the official file, already at hand.
+        detector: name of the detector that is written beside a model that looks at boxes; `none` = none.
         options: what the system's `OPTIONS` offers.
         photo: compared on this picture; a drawn one if None.
         report: gets one line per step.
@@ -49,20 +56,30 @@ def convert(
         PosertError: whatever a step says; nothing is written then.
     """
     entry = _lock.find(name)
-    system = _system(entry)
+    own = entry.route == "embedded" and from_file is not None  # a checkpoint of one's own training: nobody pins it
+    system = _system(entry, own)
     if unknown := sorted(set(options) - system.OPTIONS):
         raise PosertError(
             f"{name} has no option {', '.join(unknown)}", f"it has: {', '.join(system.OPTIONS) or 'none'}"
         )
     target = out if out.suffix == ".onnx" else out / f"{name}.onnx"
     picture = _picture(photo)
-    source = _lock.pull(entry, from_file=from_file, accept_unpinned=accept_unpinned, offline=offline, progress=progress)
+    source = _lock.pull(
+        entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
+    )
     report(f"{source.name}: verified" if entry.pinned else f"{source.name}: unpinned, taken as it is")
     if entry.non_commercial:
         report(f"licence: {entry.licence}; these weights may not be used commercially")
     from posert.export import _graph
 
-    _graph.save(system.build(entry, source, frozenset(options)), target)
+    exported = system.build(entry, source, frozenset(options))
+    if exported.spec.stages[0].region == "boxes" and detector != "none":
+        found = convert(
+            detector, target.parent, photo=photo, accept_unpinned=accept_unpinned, offline=offline, progress=progress,
+            report=report,
+        )  # fmt: skip
+        exported = pair(exported, found)
+    _graph.save(exported, target)
     report(f"{target}: {target.stat().st_size} bytes, metadata read back")
     if reference := system.reference(entry, source):
         from posert.export._verify import compare
@@ -72,11 +89,31 @@ def convert(
     return target
 
 
-def tag(file: Path, name: str, out: Path | None = None) -> Path:
-    """A ready-made ONNX with the metadata of `name`, written to `out` or over `file` itself.
+def pair(exported: "Exported", detector: Path) -> "Exported":
+    """`exported` with the detector in the file `detector` as its first stage, by bare name and sha256.
 
     Raises:
-        PosertError: no such file or name, or tensors that do not fit.
+        PosertError: the file is no detector.
+    """
+    from posert.export import _graph
+
+    spec = _graph.read_metadata(detector)
+    if spec.skeleton.names or len(spec.stages) != 1 or exported.spec.stages[0].region != "boxes":
+        raise PosertError(f"{spec.model} cannot find boxes for {exported.spec.model}", "give a detector, or none")
+    with detector.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    first = replace(spec.stages[0], name="detector", file=detector.name, sha256=digest)
+    return _graph.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
+
+
+def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None = None) -> Path:
+    """A ready-made ONNX with the metadata of `name`, written to `out` or over `file` itself.
+
+    Args:
+        detector: a tagged detector in the same folder, which finds the boxes for a model that looks at them.
+
+    Raises:
+        PosertError: no such file or name, tensors that do not fit, or a detector in another folder.
     """
     entry = _lock.find(name)
     if entry.route != "onnx":
@@ -87,13 +124,21 @@ def tag(file: Path, name: str, out: Path | None = None) -> Path:
     from posert.export import _graph
 
     target = out or file
-    _graph.save(_system(entry).build(entry, file, frozenset()), target)
+    exported = _system(entry).build(entry, file, frozenset())
+    if detector is not None:
+        if detector.resolve().parent != target.resolve().parent:
+            raise PosertError(f"{detector} lies in another folder than {target}", "put both files into one folder")
+        exported = pair(exported, detector)
+    _graph.save(exported, target)
     return target
 
 
-def _system(entry: Entry) -> ModuleType:
-    if entry.route == "embedded":
-        raise PosertError(f"{entry.name} comes with posert", f"posert infer {entry.name} SOURCE")
+def _system(entry: Entry, own: bool = False) -> ModuleType:
+    if entry.route == "embedded" and not own:
+        raise PosertError(
+            f"{entry.name} comes with posert",
+            f"posert infer {entry.name} SOURCE; --from CHECKPOINT exports one of your own training",
+        )
     if entry.system not in systems():
         raise PosertError(
             f"this version of posert cannot convert {entry.name} yet", "posert models list shows which it can"

@@ -41,14 +41,14 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     Args:
         entry: its route is `tflite` or `saved_model`.
         path: the official file (.tflite, .tar.gz), or a SavedModel folder.
-        options: `dequantize` = the float32 network of an int8 TFLite file: nearer to the original than the int8 one
-            is to itself between two TFLite kernels, and as fast.
+        options: `dequantize` = the float32 network of an int8 TFLite file: more accurate, half as fast.
 
     Raises:
         PosertError: the file cannot be converted, or is no MoveNet.
     """
     if entry.route == "tflite":
         graph = _tensorflow.convert(["--tflite", str(path), *(["--dequantize"] if "dequantize" in options else [])])
+        _graph.unsigned_activations(graph)
     else:
         with tempfile.TemporaryDirectory() as folder:
             graph = _tensorflow.convert(["--saved-model", str(_tensorflow.unpack(path, Path(folder)))])

@@ -1,7 +1,7 @@
 """Frames in, people out: ONNX Runtime, video reading, the loop. Knows `ModelSpec`, never the name of a system.
 
-The functions `frames` and `estimate` have the names of their files; importing them here, at once, makes the function the
-one that `from posert.runtime import ...` gives, whatever was imported before.
+The functions `frames` and `estimate` have the names of their files; importing them here, at once, makes the function
+what `from posert.runtime import ...` gives, whatever was imported before.
 """
 
 from posert.runtime.estimate import Result, estimate

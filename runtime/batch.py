@@ -15,10 +15,11 @@ from typing import Any
 
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Skeleton
-from posert.runtime.estimate import Result, estimate_frames
+from posert.runtime.estimate import Result, TopDown, estimate_frames
 from posert.runtime.features import Featuring
 from posert.runtime.formats import FORMATS
 from posert.runtime.frames import IMAGES, expand, frame_rate, frames
+from posert.runtime.regions import read_boxes
 from posert.runtime.session import Model
 from posert.runtime.smooth import Smoother
 from posert.runtime.track import Tracker
@@ -54,6 +55,9 @@ class Settings:
         batch: frames per network call.
         track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
         include_empty: a record for frames without people in formats that leave them out.
+        long_edge: longer side of the network input, px; 0 = the model's own.
+        detector, boxes: files with the detector, or the boxes, of a top-down model; None = its own.
+        top_down: how a top-down model works.
     """
 
     form: str = "jsonl"
@@ -63,6 +67,10 @@ class Settings:
     smooth: bool = False
     features: bool = False
     include_empty: bool = False
+    long_edge: int = 0
+    detector: str | None = None
+    boxes: str | None = None
+    top_down: TopDown = field(default_factory=TopDown)
 
     def record(self) -> dict[str, Any]:
         """As JSON; equal settings give equal records."""
@@ -166,6 +174,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[i
     """Runs the model over one source and writes its results.
 
     Args:
+        batch, boxes, top_down: as in `estimate`.
         on_frame: called after each frame with the number of frames done.
 
     Raises:
@@ -185,7 +194,9 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[i
     refine = refiner(model.spec.skeleton, settings)
     form = FORMATS[settings.form]
     sink = form.empty if settings.include_empty and form.empty else form.sink
-    with closing(estimate_frames(model, source, batch=settings.batch)) as results, ExitStack() as stack:
+    boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
+    pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down)
+    with closing(pairs) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
         if job.overlay is not None:

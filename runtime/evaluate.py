@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Poses, Skeleton
-from posert.runtime.estimate import estimate_frames
+from posert.runtime.estimate import TopDown, estimate_frames
 from posert.runtime.frames import frames
 from posert.runtime.session import Model
 
@@ -43,6 +43,7 @@ def evaluate(
     images: Path,
     *,
     ground_truth_boxes: bool = False,
+    flip: bool = False,
     on_image: Callable[[int], None] | None = None,
 ) -> Score:
     """COCO keypoint AP of a model.
@@ -52,6 +53,7 @@ def evaluate(
         images: folder of the pictures it names.
         ground_truth_boxes: look at the annotated boxes instead of finding people; for models that look at boxes or
             follow one person.
+        flip: average with the mirrored pictures, for models that look at boxes.
         on_image: called after each picture with the number done.
 
     Raises:
@@ -66,7 +68,9 @@ def evaluate(
     by_path = {str(images / picture["file_name"]): picture["id"] for picture in pictures}
     source = (frame for path in by_path for frame in frames(path))
     lookup = None if boxes is None else (lambda frame: boxes(by_path[frame.source]))
-    for done, (frame, result) in enumerate(estimate_frames(model, source, boxes=lookup), 1):
+    for done, (frame, result) in enumerate(
+        estimate_frames(model, source, boxes=lookup, top_down=TopDown(flip=flip)), 1
+    ):
         results += coco_results(result.poses, by_path[frame.source], order)
         if on_image is not None:
             on_image(done)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.postprocess import decoder_params
+from posert.postprocess import decoder_params, suppression_params
 from posert.postprocess.errors import PosertError
 from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
 from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
@@ -36,10 +36,19 @@ class Model:
         self._sessions = sessions
         self._params = params
         self._stages = {stage.name: stage for stage in spec.stages}
+        self._rules = {
+            stage.name: suppression_params(stage.suppress, dict(stage.suppress_params))
+            for stage in spec.stages
+            if stage.suppress is not None
+        }
 
     def params(self, stage: str) -> Any:
         """The decoder's `Params` of a stage, values of the file over the defaults."""
         return self._params[stage]
+
+    def suppression_params(self, stage: str) -> Any:
+        """The `Params` of a stage's suppression rule, values of the file over the defaults."""
+        return self._rules[stage]
 
     def run(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Role -> output array of the stage's network for one input tensor.
@@ -83,6 +92,7 @@ def open_model(
     threads: int = 0,
     workers: int = 1,
     long_edge: int = 0,
+    detector: str | Path | None = None,
 ) -> Model:
     """An open model, ready to run.
 
@@ -94,6 +104,7 @@ def open_model(
         workers: frames in flight; the threads are shared out among them. 1 gives the lowest latency, more the highest
             throughput. A model that follows one person from frame to frame always has 1.
         long_edge: longer side of the network input, px, for networks whose size is free; 0 = the model's own.
+        detector: an .onnx file that finds the boxes instead of the model's own detector.
 
     Raises:
         PosertError: no such file, not an ONNX file, no or bad metadata, tensors that disagree with it, a device that
@@ -110,9 +121,15 @@ def open_model(
     if workers > 1 and any(stage.region == "follow" for stage in spec.stages):
         workers = 1
         session = _session(ort, file, providers, cores)
-    sessions, params = {}, {}
+    sessions, params, given = {}, {}, None
+    if detector is not None:
+        given = _session(ort, find_model(detector), providers, max(1, cores // workers))
+        spec = _with_detector(spec, _read_spec(given, Path(detector)), detector)
     for stage in spec.stages:
-        own = session if stage.file is None else _companion(ort, file, stage, providers, max(1, cores // workers))
+        if given is not None and stage.region == "frame":
+            own = given
+        else:
+            own = session if stage.file is None else _companion(ort, file, stage, providers, max(1, cores // workers))
         _check_tensors(own, stage, file)
         sessions[stage.name] = own
         params[stage.name] = decoder_params(stage.decoder, dict(stage.params))
@@ -178,11 +195,27 @@ def _resized(spec: ModelSpec, long_edge: int) -> ModelSpec:
     return replace(spec, stages=(resized, *spec.stages[1:]))
 
 
+def _with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelSpec:
+    """`spec` with the single stage of `other` in place of its own detector."""
+    looking = tuple(stage for stage in spec.stages if stage.region == "boxes")
+    if not looking:
+        raise PosertError(f"{spec.model} finds people without a detector", "leave --detector away")
+    if len(other.stages) != 1 or other.stages[0].region != "frame" or other.skeleton.names:
+        raise PosertError(
+            f"{file} is no detector: {other.model} finds {len(other.skeleton.names)} keypoints",
+            "give a file that finds boxes, for example one tagged with: posert tag FILE --as yolox-nano",
+        )
+    return replace(spec, stages=(replace(other.stages[0], name="detector", file=None, sha256=None), *looking))
+
+
 def _companion(ort: ModuleType, file: Path, stage: Stage, providers: Providers, threads: int) -> Any:
     """The session of a stage's own file, beside the model, its hash checked first."""
     path = file.parent / str(stage.file)
     if not path.is_file():
-        raise PosertError(f"{file} needs its companion {stage.file} in the same folder", "copy both files together")
+        raise PosertError(
+            f"{file} needs its companion {stage.file} in the same folder",
+            "copy both files together, or give another detector with --detector FILE",
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != stage.sha256:
         raise PosertError(

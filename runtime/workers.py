@@ -46,12 +46,19 @@ class Recipe:
     settings: Settings
     device: str = "auto"
     threads: int = 0
-    long_edge: int = 0
 
     def open(self) -> Model:
         """The open model; raises what `open_model` raises."""
         threads = self.threads or cpu_cores()
-        return open_model(self.model, device=self.device, threads=threads, workers=threads, long_edge=self.long_edge)
+        in_flight = 1 if self.settings.top_down.detect_every > 1 else threads
+        return open_model(
+            self.model,
+            device=self.device,
+            threads=threads,
+            workers=in_flight,
+            long_edge=self.settings.long_edge,
+            detector=self.settings.detector,
+        )
 
     def for_worker(self, number: int) -> "Recipe":
         """The recipe of one worker process of many: a single thread, the next device in turn."""

@@ -93,6 +93,46 @@ def test_a_ready_made_onnx_gets_its_metadata(assets: Path, tmp_path: Path) -> No
     assert [entry.key for entry in onnx.load(str(again)).metadata_props] == ["posert"]
 
 
+def test_unsigned_activations_are_the_same_numbers() -> None:
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    from posert.export._graph import unsigned_activations
+
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 127, (4, 3, 3, 3)).astype(np.int8)
+    constants = [
+        numpy_helper.from_array(weight, "w"),
+        numpy_helper.from_array(np.float32(0.02), "w_scale"),
+        numpy_helper.from_array(np.int8(0), "w_zero"),
+        numpy_helper.from_array(np.float32(0.05), "scale"),
+        numpy_helper.from_array(np.int8(-7), "zero"),
+    ]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["wd"]),
+        helper.make_node("Conv", ["d", "wd"], ["y"]),
+    ]
+    put = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 6, 6])
+    graph = helper.make_graph(nodes, "toy", [put], [out], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = rng.normal(0, 3, (1, 3, 8, 8)).astype(np.float32)
+    plain = onnxruntime.SessionOptions()
+    plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+
+    def run() -> np.ndarray:
+        return onnxruntime.InferenceSession(model.SerializeToString(), plain).run(None, {"x": x})[0]
+
+    before = run()
+    assert unsigned_activations(model) == 1
+    onnx.checker.check_model(model)
+    assert {t.name: t.data_type for t in model.graph.initializer}["zero_unsigned"] == TensorProto.UINT8
+    assert (run() == before).all()
+
+
 def toy_onnx(path: Path) -> Path:
     import tiny
 
@@ -203,8 +243,10 @@ def test_a_frozen_graph_in_training_mode_loses_its_batch(
 
 
 def test_names_that_cannot_be_exported(tmp_path: Path) -> None:
+    from posert.export.convert import convert
+
     for name, message in (("nano", "comes with posert"), ("zap", "no model 'zap'")):
         with pytest.raises(PosertError, match=message):
-            export(name, tmp_path, tmp_path)
+            convert(name, tmp_path)
     with pytest.raises(PosertError, match="has no option dequantize"):
         export(TFPOSE, tmp_path, tmp_path, "dequantize")

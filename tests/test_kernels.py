@@ -9,12 +9,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import composite_fields
 import fields
 import numpy as np
 import pytest
 
 from posert.export import kernels
-from posert.postprocess import _follow, _limbs, _peaks, paf
+from posert.postprocess import (
+    _assembly,
+    _candidates,
+    _centroids,
+    _cifhr,
+    _connections,
+    _follow,
+    _grow,
+    _limbs,
+    _peaks,
+    _pose_nms,
+    bodyparts,
+    cifcaf,
+    paf,
+)
 from posert.postprocess._jit import EXPORTED
 from posert.postprocess.poses import Poses, Skeleton
 from posert.runtime import _sample
@@ -23,7 +38,7 @@ from posert.runtime.spec import InputSpec
 
 kernels.load_kernels()
 LIBC = {"memset", "memcpy", "memmove"}
-LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos"}
+LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos", "tanh"}
 LIBM |= {name + "f" for name in LIBM}  # the same for float
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
 INPUT = InputSpec("image", "NCHW", "float32", "bgr", (64, 48), "stretch")
@@ -98,10 +113,11 @@ def _callable(library: ctypes.CDLL, name: str) -> Callable[..., int]:
     return call
 
 
-def decoded(params: paf.Params) -> Poses:
+def decoded(params: paf.Params | bodyparts.Params) -> Poses:
+    decoder = paf if isinstance(params, paf.Params) else bodyparts
     heat, pafs = fields.maps(fields.people(2, 40, 30), 40, 30)
     heat += np.random.default_rng(0).normal(0, 0.02, heat.shape).astype(np.float32)
-    return paf.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, (320, 240))[0]
+    return decoder.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, (320, 240))[0]
 
 
 def sampled(spec: InputSpec) -> np.ndarray:
@@ -110,31 +126,46 @@ def sampled(spec: InputSpec) -> np.ndarray:
     return prepare(picture, windows, spec, input_wh)
 
 
-PARAMS = [paf.Params(), replace(paf.Params(), interpolation="cubic", smooth_taps=5, refine=True, assembly="complete")]
+def composed(params: cifcaf.Params) -> Poses:
+    truth = composite_fields.people(3, 5, (30, 20))
+    cif, caf = composite_fields.fields(truth, composite_fields.STAR, (30, 20))
+    return cifcaf.decode({"cif": cif[None], "caf": caf[None]}, composite_fields.STAR, params, (233, 153))[0]
+
+
+COMPOSITE = [cifcaf.Params(), cifcaf.Params(force_complete_pose=True)]
+LISTED = bodyparts.Params(paf.COCO_18_CHANNELS, redundant_edges=(17, 18), foot_parts=())
+PARAMS = [
+    paf.Params(),
+    replace(paf.Params(), interpolation="cubic", smooth_taps=5, refine=True, assembly="complete"),
+    LISTED,
+    replace(LISTED, assembly="pairwise", interpolation="cubic"),
+]
 
 
 @needs_cc
 @pytest.mark.skipif(not COMPILED or sys.platform != "linux", reason="compares with the JIT, in an ELF library")
 def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path, monkeypatch) -> None:
-    expected = [decoded(params) for params in PARAMS]
+    expected = [decoded(params) for params in PARAMS] + [composed(params) for params in COMPOSITE]
     pictures = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
     (tmp_path / "k.o").write_bytes(compiled.code)
     subprocess.run(["cc", "-shared", "-o", tmp_path / "k.so", tmp_path / "k.o", "-lm"], check=True)
     library = ctypes.CDLL(str(tmp_path / "k.so"))
     replaced = 0
-    for module in (_peaks, _limbs, _sample):
+    for module in (
+        _peaks, _limbs, _centroids, _candidates, _assembly, _sample, _cifhr, _connections, _grow, _pose_nms
+    ):  # fmt: skip
         for name in EXPORTED:
             own = name.removeprefix("posert_k_")
             if getattr(module, own, None) is EXPORTED[name][0]:
                 monkeypatch.setattr(module, own, _callable(library, name))
                 replaced += 1
-    assert replaced >= 6
-    for params, poses in zip(PARAMS, expected, strict=True):
-        again = decoded(params)
-        assert again.keypoints.tobytes() == poses.keypoints.tobytes()
-        assert again.scores.tobytes() == poses.scores.tobytes()
-    again = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
-    assert [tensor.tobytes() for tensor in again] == [tensor.tobytes() for tensor in pictures]
+    assert replaced >= 12
+    again = [decoded(params) for params in PARAMS] + [composed(params) for params in COMPOSITE]
+    for twice, poses in zip(again, expected, strict=True):
+        assert twice.keypoints.tobytes() == poses.keypoints.tobytes()
+        assert twice.scores.tobytes() == poses.scores.tobytes()
+    tensors = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
+    assert [tensor.tobytes() for tensor in tensors] == [tensor.tobytes() for tensor in pictures]
 
 
 @pytest.mark.skipif(not COMPILED, reason="there are no compiled signatures")
@@ -142,12 +173,14 @@ def test_callers_give_exactly_the_declared_types() -> None:
     """Another dtype or layout would compile a second variant in Python and be undefined behaviour in C."""
     for params in PARAMS:
         decoded(params)
+    for params in COMPOSITE:
+        composed(params)
     for rule in ("linear", "cubic", "area"):
         sampled(replace(INPUT, interpolation=rule))
     joints = Skeleton(("left_hip", "right_hip", "left_shoulder", "right_shoulder"), ())
     _follow.next_window(decoded_joints(), (320, 240), joints)
     driven = {name for name in EXPORTED if EXPORTED[name][0].signatures}
-    assert len(driven) >= 8
+    assert len(driven) >= 14
     for name in driven:
         assert EXPORTED[name][0].signatures == [kernels.declared_types(name)], name
 

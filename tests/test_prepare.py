@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posert.postprocess.poses import Poses, to_frame
 from posert.runtime.prepare import FITS, place, prepare
 from posert.runtime.spec import InputSpec
 
@@ -29,6 +30,20 @@ def test_resize_with_pad_is_tensorflows(golden: Path, side: int) -> None:
     truncated = seen(ops["img"], replace(spec, dtype="int32", rounding="truncate"))
     assert truncated.dtype == np.int32
     assert (truncated == ops[f"rwp{side}_int32"]).all()
+
+
+@pytest.mark.parametrize("side", [128, 192, 256])
+def test_the_padding_of_every_frame_size_is_tensorflows(side: int) -> None:
+    """A frame 147 px wide once lost a column of 192: the ratio was taken as 1 / (1 / ratio), a bit too large."""
+    for width in range(1, 700):
+        height = 480 if width % 2 else width
+        ratio = max(width / side, height / side)
+        content = max(1, int(width / ratio)), max(1, int(height / ratio))
+        (window,), _ = place((width, height), replace(PLAIN, size_wh=(side, side), fit="center"))
+        px_per_column, px_per_row = (window[2] - window[0]) / side, (window[3] - window[1]) / side
+        assert (px_per_column, px_per_row) == pytest.approx((width / content[0], height / content[1])), width
+        pads = -window[0] / px_per_column, -window[1] / px_per_row
+        assert pads == pytest.approx((int((side - width / ratio) / 2), int((side - height / ratio) / 2))), width
 
 
 def test_crop_and_resize_is_tensorflows(golden: Path) -> None:
@@ -126,8 +141,49 @@ PLACES = [
     ("corner", (384, 384), 32, (1, 1), (384, 384), (0, 0, 1, 1)),
     ("corner", (384, 384), 32, (10000, 1), (384, 32), (0, 0, 10000, 32)),
     ("center", (100, 100), 0, (200, 100), (100, 100), (0, -50, 200, 150)),
+    ("corner_pixels", (0, 368), 16, (440, 375), (432, 368), (-0.009536785, -0.009536785, 440.23025, 375.00954)),
+    ("corner_pixels", (0, 368), 16, (3000, 100), (656, 368), (-1.789313, -1.789313, 3001.78931, 1683.14504)),
+    ("corner_pixels", (432, 368), 0, (432, 100), (432, 368), (0, 0, 432, 368)),
+    ("corner_pixels", (656, 656), 16, (656, 320), (656, 320), (0, 0, 656, 320)),
+    ("corner_pixels", (400, 0), 16, (400, 192), (400, 192), (0, 0, 400, 192)),
+    ("corner_pixels", (0, 368), 16, (1, 1), (368, 368), (0, 0, 368, 368)),
     ("square", (192, 192), 0, (200, 100), (192, 192), (0, -50, 200, 150)),
 ]
+
+
+CORNERS = replace(
+    PLAIN, layout="NCHW", color="bgr", size_wh=(0, 368), fit="corner_pixels", multiple_of=16, rounding="round",
+    align="half_pixel_blend", interpolation="linear_or_cubic",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("frame_wh", [(640, 480), (1280, 720), (500, 375), (375, 500), (3000, 500), (300, 200)])
+def test_corner_pixels_are_opencvs_warp(frame_wh: tuple[int, int]) -> None:
+    """Scaled so that corner pixels meet, drawn top left, blended into black: one grey level apart at most.
+
+    Enlarged by cubic interpolation, the frame's border is repeated where OpenCV goes on with black: 4 samples.
+    """
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (*frame_wh[::-1], 3), np.uint8), (0, 0), 2)
+    windows, (width, height) = place(frame_wh, CORNERS)
+    scale = min((width - 1) / (frame_wh[0] - 1), (height - 1) / (frame_wh[1] - 1))
+    rule = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
+    expected = cv2.warpAffine(image, np.array([[scale, 0, 0], [0, scale, 0]]), (width, height), flags=rule)
+    apart = np.abs(prepare(image, windows, CORNERS, (width, height))[0].transpose(1, 2, 0) - expected)
+    if scale > 1:
+        right, bottom = int(scale * (frame_wh[0] - 1)) + 1, int(scale * (frame_wh[1] - 1)) + 1
+        apart = apart[4 : bottom - 4, 4 : right - 4]
+    assert apart.max() <= 1
+
+
+@pytest.mark.parametrize("frame_wh", [(640, 480), (1920, 1080), (300, 200)])
+def test_half_a_pixel_on_the_input_is_half_a_pixel_on_the_frame(frame_wh: tuple[int, int]) -> None:
+    """The window of `corner_pixels` takes sample c, at c + 0.5, to c steps and half a pixel of the frame."""
+    windows, input_wh = place(frame_wh, CORNERS)
+    points = np.array([[[0.5, 0.5, 1], [100.5, 200.5, 1]]], np.float32)
+    poses = Poses(points, np.ones(1, np.float32), np.zeros((1, 4), np.float32))
+    step = max((side - 1) / (size - 1) for side, size in zip(frame_wh, input_wh, strict=True))
+    got = to_frame(poses, windows[0], input_wh).keypoints[0, :, :2]
+    assert got == pytest.approx(np.array([[0.5, 0.5], [100 * step + 0.5, 200 * step + 0.5]]), abs=1e-3)
 
 
 @pytest.mark.parametrize(("fit", "size_wh", "multiple_of", "frame_wh", "input_wh", "window"), PLACES)

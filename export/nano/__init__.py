@@ -4,11 +4,21 @@ Owns its metadata and its export; the training around it is in this folder (`cac
 so is the drawn clip that shows it (`clip`).
 """
 
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from posert import __version__
 from posert.export.nano import layout
+from posert.postprocess.errors import PosertError
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+
+if TYPE_CHECKING:
+    from posert.export._graph import Exported
+    from posert.export._lock import Entry
+    from posert.export._verify import Reference
+
+OPTIONS: set[str] = set()
 
 # Where the decoder differs from its defaults (tf-pose's); chosen on the validation split of the training photos.
 PARAMS: dict[str, Any] = {
@@ -54,3 +64,44 @@ def spec() -> ModelSpec:
         source="trained by export/nano of this project",
         made_by=f"posert {__version__}",
     )
+
+
+def build(entry: "Entry", path: Path, options: frozenset[str]) -> "Exported":
+    """The ONNX graph of a checkpoint or training state and its metadata.
+
+    Raises:
+        PosertError: the file is no checkpoint of this network.
+    """
+    from posert.export._graph import Exported
+    from posert.export.nano.graph import to_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        return Exported(to_onnx(_network(path), Path(folder) / "float.onnx"), spec())
+
+
+def reference(entry: "Entry", path: Path) -> "Reference":
+    """The checkpoint's own network in PyTorch, in float32."""
+    import torch
+
+    from posert.export.nano.graph import Deployed
+
+    net = Deployed(_network(path))
+
+    def run(tensor: Any) -> dict[str, Any]:
+        with torch.no_grad():
+            heatmaps, pafs = net(torch.from_numpy(tensor))
+        return {"heatmaps": heatmaps.numpy(), "pafs": pafs.numpy()}
+
+    return run
+
+
+def _network(path: Path) -> Any:
+    from posert.export.nano.graph import load
+
+    try:
+        return load(path)
+    except Exception as error:  # torch's and pickle's own kinds
+        raise PosertError(
+            f"{path} is no checkpoint of posert-nano ({type(error).__name__})",
+            "give the state.pt or checkpoint.pt of: python -m posert.export.nano.train",
+        ) from None

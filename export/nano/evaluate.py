@@ -118,9 +118,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with open_model(arguments.model, device="cpu", threads=1) as model:
         find = find_with(model)
-        print(
-            f"clip AP {on_clip(find, arguments.step):.3f}, seen keypoints {on_clip(find, arguments.step, hidden=False):.3f}"
-        )
+        every, shown = (on_clip(find, arguments.step, hidden=hidden) for hidden in (True, False))
+        print(f"clip AP {every:.3f}, over seen keypoints {shown:.3f}")
         print(f"false people a drawn picture: {false_people(find):.2f}")
 
 

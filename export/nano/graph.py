@@ -38,7 +38,8 @@ def load(checkpoint: Path) -> PoseNano:
     state = torch.load(checkpoint, weights_only=True)["average"]
     net = PoseNano()
     net.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in state.items()})
-    return net.eval()
+    net.eval()
+    return net
 
 
 def to_onnx(net: PoseNano, path: Path) -> Any:
@@ -102,3 +103,13 @@ def quantised(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[n
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     steps = np.clip(np.rint(rows / best[:, None]), -127, 127).astype(np.int8)
     return steps.reshape(weights.shape), best.astype(np.float32)
+
+
+def save_checkpoint(state: Path, path: Path) -> None:
+    """Write the averaged network and the hint's head of a training state as float16: what the repository keeps."""
+    full = torch.load(state, weights_only=True)
+    half = {
+        part: {name: v.half() if v.is_floating_point() else v for name, v in full[part].items()}
+        for part in ("average", "hint")
+    }
+    torch.save(half | {"crops": full["crops"]}, path)

@@ -101,13 +101,10 @@ class Training:
 
     def load(self, state: dict[str, Any], *, exactly: bool) -> None:
         """Continue from a state: `exactly`, or as the start of a new run (whatever the state has)."""
-        weights = state.get("net") or state["average"]
-        self.net.load_state_dict(
-            {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-        )
-        self.average.load_state_dict(state["average"])
+        for net, saved in ((self.net, state.get("net", state["average"])), (self.average, state["average"])):
+            net.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in saved.items()})
         if "hint" in state:
-            self.hint.load_state_dict(state["hint"])
+            self.hint.load_state_dict({name: value.float() for name, value in state["hint"].items()})
         self.crops = state.get("crops", 0)
         if exactly or len(state.get("optimisers", ())) == len(self.optimisers):
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):

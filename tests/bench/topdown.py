@@ -1,0 +1,180 @@
+"""posert's top-down loop against rtmlib's, on the same detector file, pose file, frames and number of threads.
+
+    python tests/bench/topdown.py POSE.onnx DETECTOR.onnx VIDEO [--rounds N] [--frames N]
+
+From decoded frame to keypoints, without reading and writing. The pose file must be free in its batch axis and give
+heatmaps. Both use all cores, and keep the same boxes (score >= 0.3, overlap <= 0.6, people only). rtmlib decodes
+heatmaps with its class ViTPose, whose subpixel step is dear; `rtmlib, plain` replaces that step by the highest cell, so
+that the figure shows the loop and not the step. Eight people: the first frames' person in 2 x 4 tiles. `every 4`:
+the detector on every fourth frame. Medians of interleaved rounds; ratios within each round.
+"""
+
+import argparse
+import contextlib
+import io
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rtmlib
+
+from posert.export import _graph
+from posert.runtime.devices import cpu_cores
+from posert.runtime.estimate import TopDown, estimate
+from posert.runtime.frames import Frame, frames
+from posert.runtime.session import open_model
+
+MIN_SCORE, MAX_IOU = 0.3, 0.6
+Loop = Callable[[list[Frame]], int]
+
+
+class PlainViTPose(rtmlib.ViTPose):
+    """The highest cell of each map, nothing finer."""
+
+    def postprocess(self, outputs: list, center: Any, scale: Any, **_: Any) -> tuple[np.ndarray, np.ndarray]:
+        count, width = outputs[0].shape[1], outputs[0].shape[3]
+        flat = outputs[0].reshape(1, count, -1)
+        at = flat.argmax(2)
+        xy = np.stack([at % width, at // width], 2) / (np.array([width, outputs[0].shape[2]]) - 1)
+        return xy * scale + center - scale / 2, flat.max(2)
+
+
+class Solution:
+    """What rtmlib's PoseTracker wants; finds people alone."""
+
+    def __init__(self, detector: str, pose: str, pose_class: type) -> None:
+        self.pose_model = pose_class(pose, model_input_size=(192, 256))
+        self.det_model = rtmlib.YOLOX(
+            detector, model_input_size=(416, 416), det_mode="multiclass", score_thr=MIN_SCORE, nms_thr=MAX_IOU
+        )
+        self.det_categories = [0]
+
+
+def theirs(detector: str, pose: str, every: int, pose_class: type) -> Loop:
+    def make(**_: Any) -> Solution:
+        return Solution(detector, pose, pose_class)
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        tracker = rtmlib.PoseTracker(make, det_frequency=every, tracking=False)
+
+    def run(pictures: list[Frame]) -> int:
+        tracker.reset()
+        return sum(len(tracker(frame.bgr)[0]) for frame in pictures)
+
+    return run
+
+
+def ours(pose: str, detector: str, every: int) -> Loop:
+    model = open_model(pose, device="cpu", detector=detector, workers=1 if every > 1 else cpu_cores())
+
+    def run(pictures: list[Frame]) -> int:
+        return sum(len(result.poses) for result in estimate(model, pictures, top_down=TopDown(detect_every=every)))
+
+    return run
+
+
+def networks_alone(pose: str, detector: str) -> Loop:
+    """The limit: as many frames' detectors and crops as `posert` runs, on tensors that are ready, on all cores."""
+    model = open_model(pose, device="cpu", detector=detector, workers=cpu_cores())
+    first, second = model.spec.stages
+    wide, high = first.input.size_wh
+    crop_wide, crop_high = second.input.size_wh
+    picture = np.zeros((1, 3, high, wide), np.float32)
+    rows: dict[str, list[int]] = {}
+
+    def run(pictures: list[Frame]) -> int:
+        source = pictures[0].source + str(pictures[0].size_wh)
+        if source not in rows:
+            counted = estimate(model, pictures, top_down=TopDown())
+            rows[source] = [len(result.poses) for result in counted]
+
+        def one(people: int) -> int:
+            model.run(first.name, picture)
+            if people:
+                model.run(second.name, np.zeros((people, 3, crop_high, crop_wide), np.float32))
+            return people
+
+        with ThreadPoolExecutor(cpu_cores()) as pool:
+            return sum(pool.map(one, rows[source]))
+
+    return run
+
+
+def tiles(pictures: list[Frame]) -> list[Frame]:
+    """Each picture 2 x 4 times on one of 1280 x 720."""
+    made = []
+    for frame in pictures:
+        height, width = frame.bgr.shape[:2]
+        middle = frame.bgr[:, max(0, (width - height) // 2) : (width + height) // 2]
+        tile = cv2.resize(middle, (320, 360))
+        made.append(replace(frame, bgr=np.ascontiguousarray(np.tile(tile, (2, 4, 1)))))
+    return made
+
+
+def tuned(detector: str, folder: Path) -> str:
+    """The detector file with the bench's thresholds in its metadata."""
+    spec = _graph.read_metadata(Path(detector))
+    stage = replace(spec.stages[0], params={"min_score": MIN_SCORE, "max_iou": MAX_IOU})
+    path = folder / "detector.onnx"
+    _graph.save(_graph.Exported(_graph.load(Path(detector)), replace(spec, stages=(stage,))), path)
+    return str(path)
+
+
+def bench(name: str, pictures: list[Frame], loops: dict[str, Loop], rounds: int) -> None:
+    people = {key: loop(pictures) / len(pictures) for key, loop in loops.items()}  # and warm up
+    taken: dict[str, list[float]] = {key: [] for key in loops}
+    for _ in range(rounds):
+        for key, loop in loops.items():
+            began = time.perf_counter()
+            loop(pictures)
+            taken[key].append((time.perf_counter() - began) * 1000 / len(pictures))
+    print(f"\n{name}, {len(pictures)} frames of {pictures[0].size_wh}, {rounds} rounds")
+    for key, times in taken.items():
+        print(
+            f"  {key:24} {statistics.median(times):7.1f} ms a frame ({min(times):.1f} to {max(times):.1f}), "
+            f"{people[key]:.1f} people a frame"
+        )
+    for our in ("posert", "posert, every 4"):
+        for key in (key for key in loops if not key.startswith("posert")):
+            ratios = [other / own for other, own in zip(taken[key], taken[our], strict=True)]
+            print(f"  {our} / {key}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def main() -> None:
+    import tempfile
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("pose")
+    parser.add_argument("detector")
+    parser.add_argument("video")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--frames", type=int, default=24)
+    options = parser.parse_args()
+    pictures = list(islice(frames(options.video), options.frames))
+    print(f"{platform.processor() or platform.machine()}, {cpu_cores()} cores, rtmlib {version('rtmlib')}")
+    with tempfile.TemporaryDirectory() as folder:
+        detector = tuned(options.detector, Path(folder))
+        loops = {
+            "posert": ours(options.pose, detector, 1),
+            "networks alone": networks_alone(options.pose, detector),
+            "rtmlib": theirs(detector, options.pose, 1, rtmlib.ViTPose),
+            "rtmlib, plain": theirs(detector, options.pose, 1, PlainViTPose),
+            "posert, every 4": ours(options.pose, detector, 4),
+            "rtmlib, every 4": theirs(detector, options.pose, 4, rtmlib.ViTPose),
+            "rtmlib, plain, every 4": theirs(detector, options.pose, 4, PlainViTPose),
+        }
+        bench("one person", pictures, loops, options.rounds)
+        bench("eight people", tiles(pictures), loops, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
