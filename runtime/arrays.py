@@ -22,7 +22,7 @@ from posert.runtime.sinks import Write, file_header, whole_file
 from posert.runtime.spec import ModelSpec
 
 _CHUNK_FRAMES = 256
-_GROUP_ROWS = 2048
+_GROUP_ROWS = 4096  # held in memory; more groups would cost memory too, the footer describes each one's columns
 _OPTIONAL = ("normalised", "velocities", "angles", "visible")
 
 
@@ -163,8 +163,8 @@ class _Rows:
         self.header = json.dumps(file_header(spec, source))
         self.writer: Any = None
         self.schema: Any = None
-        self.frames = self.waiting = 0
-        self.groups: list[NDArray[np.float64]] = []
+        self.frames = self.filled = 0
+        self.buffer: NDArray[np.float64] = np.empty((0, 0))
 
     def add(self, _: Frame, result: Result) -> None:
         if self.writer is None:
@@ -174,10 +174,14 @@ class _Rows:
         about = np.array([[result.frame_index, result.time_s, *result.size_wh]])
         arrays = _columns(result)
         arrays = {name: arrays.pop(name) for name in ("ids", "scores", "boxes_xyxy")} | arrays
-        self.groups.append(_flat([np.repeat(about, count, axis=0), *arrays.values()], count))
-        self.waiting += count
-        if self.waiting >= _GROUP_ROWS or len(self.groups) >= 4 * _GROUP_ROWS:
-            self._flush()
+        rows = _flat([np.repeat(about, count, axis=0), *arrays.values()], count)
+        while len(rows):
+            taken = rows[: _GROUP_ROWS - self.filled]
+            self.buffer[self.filled : self.filled + len(taken)] = taken
+            self.filled += len(taken)
+            rows = rows[len(taken) :]
+            if self.filled == _GROUP_ROWS:
+                self._flush()
 
     def _open(self, result: Result) -> None:
         features = result.features
@@ -193,21 +197,23 @@ class _Rows:
         types |= dict.fromkeys(columns, "float32") | dict.fromkeys(flags, "bool_")
         fields = [(name, getattr(self.pyarrow, kind)()) for name, kind in types.items()]
         self.schema = self.pyarrow.schema(fields, metadata={"posert": self.header})
-        self.writer = self.pyarrow.parquet.ParquetWriter(str(self.path), self.schema)
+        self.writer = self.pyarrow.parquet.ParquetWriter(
+            str(self.path), self.schema, use_dictionary=False, write_statistics=["frame", "id"]
+        )  # dictionaries of coordinates only cost memory
+        self.buffer = np.full((_GROUP_ROWS, len(self.schema)), np.nan)
 
     def _flush(self) -> None:
-        values = np.concatenate(self.groups).T if self.groups else np.empty((len(self.schema), 0))
         columns = []
-        for field, column in zip(self.schema, values, strict=True):
+        for field, column in zip(self.schema, self.buffer[: self.filled].T, strict=True):
             absent = np.isnan(column) if field.name != "id" else column == 0
             typed = np.where(absent, 0, column).astype(field.type.to_pandas_dtype())
             columns.append(self.pyarrow.array(typed, field.type, mask=absent))
         self.writer.write_table(self.pyarrow.Table.from_arrays(columns, schema=self.schema))
-        self.groups, self.waiting = [], 0
+        self.filled = 0
 
     def close(self) -> None:
         if self.writer is not None:
-            if self.groups:
+            if self.filled:
                 self._flush()
             self.writer.add_key_value_metadata({"posert.frames": str(self.frames)})
             self.writer.close()

@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".typing")]
 
 import media  # noqa: E402
 
-ROUNDS, COPIES = 3, 8
+ROUNDS, COPIES = 2, 6
 
 
 def run(model: str, source: Path, out: Path, *more: str) -> tuple[float, int]:

@@ -1,7 +1,7 @@
 """Resident memory of each sink over 20,000 frames with tracking, smoothing and features.
 
-The frames are made up, so that the figure is that of tracker, features and sinks; `soak.py VIDEO` instead loops a real
-video through the embedded network.
+The frames are made up, so that the figure is that of tracker, features and sinks; `soak.py VIDEO`
+instead loops a real video through the embedded network. Formats may be named too.
 """
 
 import gc
@@ -50,9 +50,10 @@ def looped(video: str) -> Iterator[tuple[Frame, Result]]:
 
 
 def main() -> None:
-    video = sys.argv[1] if len(sys.argv) > 1 else None
+    named = [argument for argument in sys.argv[1:] if argument in FORMATS]
+    video = next((argument for argument in sys.argv[1:] if argument not in FORMATS), None)
     worst = 0.0
-    for form in FORMATS if video is None else ["jsonl", "npz", "parquet"]:
+    for form in named or FORMATS:
         with tempfile.TemporaryDirectory() as folder:
             source = looped(video) if video else made_up()
             refine, first = refiner(people.SKELETON, Settings(features=True, smooth=True)), 0.0
