@@ -52,8 +52,8 @@ def original(golden: Path):
 def stages(original):
     """The kernels' own intermediate results for the original's fields."""
     work = _Workspace((41, 55), STRIDE, 17, tuple(map(tuple, original["skeleton0"].tolist())))
-    _cifhr.accumulate(original["cif"], 8.0, 0.3, 16, work.hr, work.spans)
-    seeds = _cifhr.find_seeds(original["cif"], 8.0, 0.2, work.hr, work.seeds, *work.seed_order)
+    _cifhr.accumulate(original["cif"], 8.0, 0.3, 16, *work.maps)
+    seeds = _cifhr.find_seeds(original["cif"], 8.0, 0.2, work.hr, work.seeds, *work.sorting)
     count = _score_connections(original["caf"], 0.3, STRIDE, work)
     return work, seeds, count
 
@@ -67,7 +67,7 @@ def test_the_originals_confidence_maps(original, stages) -> None:
 
 def test_the_originals_seeds(original, stages) -> None:
     work, count, _ = stages
-    got = work.seeds[work.seed_order[1][:count]]
+    got = work.seeds[work.order[:count]]
     assert got[:, 1].tolist() == original["seeds_f"].tolist()
     assert got[:, [0, 2, 3, 4]] == pytest.approx(original["seeds_vxys"], abs=1e-4)
 
