@@ -98,6 +98,7 @@ def _spec(entry: Entry, own: Network, image_name: str) -> ModelSpec:
     image = InputSpec(
         name=image_name, layout="NCHW", dtype="float32", color="bgr", size_wh=(0, 368) if whole else (368, 368),
         fit="corner_pixels" if whole else "boxes", multiple_of=16 if whole else 0, rounding="round",
+        align="half_pixel_blend" if whole else "half_pixel", interpolation="linear_or_cubic" if whole else "linear",
         mean=(128.0,) * 3, std=(256.0,) * 3,
     )  # fmt: skip
     if whole:

@@ -35,8 +35,8 @@ _HEATMAPS, _PAFS = (0, 19), (19, 57)  # channels of its output: 18 parts and the
 
 # For maps that were never meant for tf-pose's wide smoothing; chosen on 200 COCO photos that no test uses.
 _SHARP: dict[str, Any] = {
-    "interpolation": "cubic", "smooth_taps": 7, "peak_radius": 2, "peak_threshold": 0.05, "limb_closed": True,
-    "limb_least": 8, "assembly": "complete", "min_score": 0.2, "person_score": "sum", "offset_px": 1.0,
+    "interpolation": "cubic", "smooth_taps": 9, "peak_radius": 2, "refine": True, "peak_threshold": 0.05,
+    "limb_closed": True, "limb_least": 8, "assembly": "complete", "min_score": 0.2, "offset_px": 1.0,
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from posert.postprocess._follow import next_window
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Poses, join, to_frame
 from posert.runtime._ahead import grouped, read_ahead
+from posert.runtime.features import Features
 from posert.runtime.frames import Frame
 from posert.runtime.prepare import place, prepare
 from posert.runtime.regions import Boxes, clipped, next_regions, regions, usable
@@ -42,6 +43,7 @@ class Result:
         source: where the frame came from.
         poses: in pixels of the frame; nobody is a value too.
         timings_ms: milliseconds by step, `prepare`, `run` and `decode`, each summed over the stages.
+        features: what `Featuring` derived from the poses; None unless asked for.
     """
 
     frame_index: int
@@ -50,6 +52,7 @@ class Result:
     source: str
     poses: Poses
     timings_ms: dict[str, float]
+    features: Features | None = None
 
 
 @dataclass(frozen=True, slots=True)

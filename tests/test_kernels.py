@@ -42,6 +42,13 @@ LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", 
 LIBM |= {name + "f" for name in LIBM}  # the same for float
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
 INPUT = InputSpec("image", "NCHW", "float32", "bgr", (64, 48), "stretch")
+INPUTS = [
+    INPUT,
+    replace(INPUT, interpolation="area", dtype="int32"),
+    replace(INPUT, interpolation="cubic", layout="NHWC", rounding="round"),
+    replace(INPUT, fit="square", align="corners", layout="NHWC", dtype="uint8", rounding="truncate"),
+    replace(INPUT, fit="square", align="origin", pad_value=(9, 9, 9)),
+]
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
@@ -146,7 +153,7 @@ PARAMS = [
 @pytest.mark.skipif(not COMPILED or sys.platform != "linux", reason="compares with the JIT, in an ELF library")
 def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path, monkeypatch) -> None:
     expected = [decoded(params) for params in PARAMS] + [composed(params) for params in COMPOSITE]
-    pictures = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
+    pictures = [sampled(spec) for spec in INPUTS]
     (tmp_path / "k.o").write_bytes(compiled.code)
     subprocess.run(["cc", "-shared", "-o", tmp_path / "k.so", tmp_path / "k.o", "-lm"], check=True)
     library = ctypes.CDLL(str(tmp_path / "k.so"))
@@ -164,7 +171,7 @@ def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path
     for twice, poses in zip(again, expected, strict=True):
         assert twice.keypoints.tobytes() == poses.keypoints.tobytes()
         assert twice.scores.tobytes() == poses.scores.tobytes()
-    tensors = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
+    tensors = [sampled(spec) for spec in INPUTS]
     assert [tensor.tobytes() for tensor in tensors] == [tensor.tobytes() for tensor in pictures]
 
 
@@ -175,8 +182,8 @@ def test_callers_give_exactly_the_declared_types() -> None:
         decoded(params)
     for params in COMPOSITE:
         composed(params)
-    for rule in ("linear", "cubic", "area"):
-        sampled(replace(INPUT, interpolation=rule))
+    for spec in INPUTS:
+        sampled(spec)
     joints = Skeleton(("left_hip", "right_hip", "left_shoulder", "right_shoulder"), ())
     _follow.next_window(decoded_joints(), (320, 240), joints)
     driven = {name for name in EXPORTED if EXPORTED[name][0].signatures}

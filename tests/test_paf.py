@@ -129,7 +129,7 @@ def test_values_that_are_no_numbers(bad: float, where: str) -> None:
         assert np.isfinite(poses.boxes_xyxy).all()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 12), (12, 1), (2, 3)])
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_smallest_maps(size: tuple[int, int], level: float) -> None:
     heat, pafs = np.full((19, *size), level, np.float32), np.full((38, *size), level, np.float32)
@@ -170,6 +170,7 @@ def test_a_refined_peak_uses_neighbours_below_the_threshold() -> None:
     assert work.peaks[0, 0, 1] == 4
 
 
+@pytest.mark.skipif(not COMPILED, reason="interpreted kernels take turns")
 def test_threads_share_nothing(original) -> None:
     _, heat, pafs = original
     expected = [run(heat, pafs, params).keypoints.tobytes() for params in (Params(), TUNED)] * 8
@@ -201,7 +202,7 @@ def test_peak_number_0_is_a_peak_unless_the_mistake_is_asked_for() -> None:
 def test_the_same_maps_give_the_same_bits(original) -> None:
     _, heat, pafs = original
     first = run(heat, pafs, Params())
-    for _ in range(20):
+    for _ in range(20 if COMPILED else 1):
         again = run(heat, pafs, Params())
         assert again.keypoints.tobytes() == first.keypoints.tobytes()
         assert again.scores.tobytes() == first.scores.tobytes()

@@ -79,19 +79,19 @@ def waver(time_s: float) -> Placed:
         elbow_spread=(0.0, raised * (72 + 26 * swing)),
         hip_spread=(5, 5),
     )
-    return pose, 84.0, 290.0
+    return pose, 78.0, 296.0
 
 
 def goer(time_s: float) -> Placed:
     """Walks to the right and back, in front of the others."""
-    pose, walked = stroll(time_s, 3.6, 2.8, 82.0, STATURES[1])
-    return pose, 166 + walked, 342.0
+    pose, walked = stroll(time_s, 3.6, 2.4, 82.0, STATURES[1])
+    return pose, 150 + walked, 346.0
 
 
 def comer(time_s: float) -> Placed:
     """Walks to the left and back: crosses the goer twice."""
-    pose, walked = stroll(time_s, 3.7, 3.7, -78.0, STATURES[2])
-    return pose, 486 - walked, 318.0
+    pose, walked = stroll(time_s, 3.7, 3.3, -78.0, STATURES[2])
+    return pose, 466 - walked, 322.0
 
 
 _ON_BACK = Pose(
@@ -119,7 +119,7 @@ def faller(time_s: float) -> Placed:
     """Walks to the right, slips, lies, gets up."""
     stature = STATURES[3]
     steps = min(time_s, _FALL_S) * 4.6
-    x = 336 + pace(stature) * steps
+    x = 300 + pace(stature) * steps
     if time_s < _FALL_S:
         return walk(steps - _FALL_S * 4.6, 84.0), x, 298.0
     return between(_TUMBLE, time_s - _FALL_S), x, 298.0
@@ -147,7 +147,7 @@ def mixed(a: Pose, b: Pose, share: float) -> Pose:
 
 
 ACTORS: tuple[Callable[[float], Placed], ...] = (waver, goer, comer, faller)
-STATURES = (196.0, 248.0, 220.0, 206.0)  # px
+STATURES = (222.0, 272.0, 246.0, 224.0)  # px
 CLOTHES = (
     Clothes(shirt=(70, 140, 60), trousers=(95, 70, 50), hair=(35, 60, 110), skin=(150, 180, 228), long_hair=True),
     Clothes(shirt=(165, 110, 45), trousers=(62, 60, 66), hair=(25, 25, 30), skin=(110, 145, 200), long_sleeves=True),
