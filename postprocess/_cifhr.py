@@ -6,6 +6,7 @@ from posert.postprocess._jit import jit, kernel
 
 WORK_PER_PIXEL = 32
 """A map takes at most so many additions per pixel on average; bounds time on hostile fields (people need below 2)."""
+BAND = 8  # rows that remember together which of their columns were touched
 
 
 @jit
@@ -31,13 +32,13 @@ def hr_value(hr, x, y, default):
 
 @jit
 def _clear(map_, spans, width):
-    """Sets to 0 what the last frame touched: in each row, columns spans[row,0] to spans[row,1] (exclusive)."""
-    for row in range(len(spans)):
-        base = np.uint64(row * width)
-        for column in range(np.uint64(spans[row, 0]), np.uint64(spans[row, 1])):
+    """Sets to 0 what the last frame touched: in each band of rows, columns spans[band,0] to spans[band,1]."""
+    for row in range(len(map_) // width):
+        base, band = np.uint64(row * width), row // BAND
+        for column in range(np.uint64(spans[band, 0]), np.uint64(spans[band, 1])):
             map_[base + column] = np.float32(0)
-        spans[row, 0] = width
-        spans[row, 1] = 0
+    for band in range(len(spans)):
+        spans[band, 0], spans[band, 1] = width, 0
 
 
 @jit
@@ -61,7 +62,7 @@ def _add_row(map_, begin, count, dx2, dy2, sigma2, peak):
 @jit
 def _add_gaussian(map_, spans, width, x, y, sigma, peak, dx2):
     """Adds a truncated Gaussian to one map; returns how many pixels its box has."""
-    height, one, quarter = len(spans), np.float32(1), np.float32(0.25)
+    height, one, quarter = len(map_) // width, np.float32(1), np.float32(0.25)
     left = clamp(x - sigma, 0, width - 1)
     right = clamp(x + sigma + one, left + 1, width)
     top = clamp(y - sigma, 0, height - 1)
@@ -87,8 +88,9 @@ def _add_gaussian(map_, spans, width, x, y, sigma, peak, dx2):
             dx2[nearest] = kept
         else:
             _add_row(map_, begin, count, dx2, dy2, sigma2, peak)
-        spans[row, 0] = min(spans[row, 0], left)
-        spans[row, 1] = max(spans[row, 1], right)
+    for band in range(top // BAND, (bottom - 1) // BAND + 1):
+        spans[band, 0] = min(spans[band, 0], left)
+        spans[band, 1] = max(spans[band, 1], right)
     return (right - left) * (bottom - top)
 
 
@@ -103,7 +105,8 @@ def accumulate(cif, stride, threshold, neighbors, width, hr, spans, line):
         threshold: least confidence of a cell. neighbors: a peak of so many full cells sums to 1.
         width: of the maps, (w-1)stride+1.
         hr: f32 [K,H*width] 0..1 out, H = (h-1)stride+1; all zeros before the first frame.
-        spans: i32 [K,H,2], which columns are not 0; all zeros before the first frame. line: f32 [width] workspace.
+        spans: i32 [K,H/BAND rounded up,2], which columns of so many rows are not 0; all zeros before the
+            first frame. line: f32 [width] workspace.
     """
     step, least, total = np.float32(stride), np.float32(threshold), 0
     for k in range(cif.shape[0]):

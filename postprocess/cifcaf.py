@@ -132,7 +132,8 @@ class _Workspace:
         cells, ways = h * w, 2 * len(edges)
         self.hr = np.zeros((parts, high, wide), np.float32)
         self.maps = (
-            wide, self.hr.reshape(parts, -1), np.zeros((parts, high, 2), np.int32), np.empty(wide, np.float32),
+            wide, self.hr.reshape(parts, -1), np.zeros((parts, -(-high // _cifhr.BAND), 2), np.int32),
+            np.empty(wide, np.float32),
         )  # fmt: skip
         self.seeds = np.empty((parts * cells, 5), np.float32)
         value, self.order = np.empty(parts * cells, np.float32), np.empty(parts * cells, np.int32)
