@@ -5,7 +5,7 @@ import numpy as np
 from posert.postprocess._jit import jit, kernel
 
 WORK_PER_PIXEL = 32
-"""A map takes at most so many additions per pixel on average; bounds time on hostile fields (people need below 2)."""
+"""A map takes at most so many additions per pixel on average; bounds time on hostile fields (12 people: 0.3)."""
 BAND = 8  # rows that remember together which of their columns were touched
 
 
@@ -45,8 +45,8 @@ def _clear(map_, spans, width):
 def _add_row(map_, begin, count, dx2, dy2, sigma2, peak):
     """Adds one row of a Gaussian, cut at one sigma, to map_[begin:begin+count], and clamps at 1.
 
-    No branch and unsigned indices (nothing to test for negative ones), so that it becomes vector code: seven times as
-    fast.
+    No branch and unsigned indices (nothing to test for negative ones), so that it becomes vector code (four
+    times as fast as slices of rows, measured on boxes of 13 to 25 pixels).
     """
     one, zero, slope = np.float32(1), np.float32(0), np.float32(-0.0625) / sigma2
     for i in range(count):

@@ -12,7 +12,7 @@ from posert.postprocess._cifhr import clamp, finite, hr_value
 from posert.postprocess._jit import jit, kernel
 
 MAX_VISITS = 200_000_000
-"""Connections read per image, at most; then poses stop growing. Bounds time on hostile fields (people need 1e5)."""
+"""Connections read per image, at most; then poses stop growing. Bounds time on hostile fields (12 people: 24,000)."""
 
 
 @jit
