@@ -37,7 +37,7 @@ def run(model: str, source: Path, out: Path, *more: str) -> tuple[float, int]:
 def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else "nano"
     place = Path(tempfile.mkdtemp(prefix="posert-folder-"))
-    video = Path(sys.argv[2]) if len(sys.argv) > 2 else media.video(place / "v.mp4", count=600, size_wh=(640, 480))
+    video = Path(sys.argv[2]) if len(sys.argv) > 2 else media.video(place / "v.mp4", count=300, size_wh=(640, 480))
     (place / "in").mkdir()
     (place / "single").mkdir()
     for number in range(COPIES):
