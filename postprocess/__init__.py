@@ -6,6 +6,7 @@ underscore and the names in `_NOT_DECODERS` are shared parts. `suppress_poses.py
 """
 
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ def decoder_names() -> list[str]:
     return sorted(stem for stem in stems if not stem.startswith(("_", _SUPPRESS)) and stem not in _NOT_DECODERS)
 
 
+@cache
 def decoder(name: str) -> ModuleType:
     """The decoder module called `name`, checked against this folder before anything is imported.
 
@@ -37,6 +39,7 @@ def decoder(name: str) -> ModuleType:
     return import_module(f"posert.postprocess.{name}")
 
 
+@cache
 def suppression(name: str) -> ModuleType:
     """The module of the suppression rule `name`, checked against this folder before anything is imported.
 

@@ -27,21 +27,23 @@ def follow_window(keypoints, torso, width, height, window):
     shoulders = keypoints[left_shoulder, 2] > MIN_SCORE or keypoints[right_shoulder, 2] > MIN_SCORE
     if not (hips and shoulders):
         return 0
-    x = (float(keypoints[left_hip, 0]) + float(keypoints[right_hip, 0])) / 2
-    y = (float(keypoints[left_hip, 1]) + float(keypoints[right_hip, 1])) / 2
-    torso_range = 0.0
+    # float32 all the way, as the tutorial computes: its regions and crops come out bit for bit
+    x = (keypoints[left_hip, 0] + keypoints[right_hip, 0]) * np.float32(0.5)
+    y = (keypoints[left_hip, 1] + keypoints[right_hip, 1]) * np.float32(0.5)
+    torso_range = np.float32(0.0)
     for k in torso:
         torso_range = max(torso_range, abs(x - keypoints[k, 0]), abs(y - keypoints[k, 1]))
-    body_range = 0.0
+    body_range = np.float32(0.0)
     for k in range(keypoints.shape[0]):
         if keypoints[k, 2] >= MIN_SCORE:
             body_range = max(body_range, abs(x - keypoints[k, 0]), abs(y - keypoints[k, 1]))
-    half = max(TORSO_MARGIN * torso_range, BODY_MARGIN * body_range)
-    half = min(half, max(x, width - x, y, height - y))
+    half = max(np.float32(TORSO_MARGIN) * torso_range, np.float32(BODY_MARGIN) * body_range)
+    half = min(half, max(x, np.float32(width) - x, y, np.float32(height) - y))
     if not half <= max(width, height) / 2:  # NaN too
         return 0
-    window[0], window[1] = x - half, y - half
-    window[2], window[3] = x - half + 2 * half, y - half + 2 * half
+    left, top, side = x - half, y - half, np.float32(2.0) * half
+    window[0], window[1] = left, top
+    window[2], window[3] = left + side, top + side
     return 1
 
 

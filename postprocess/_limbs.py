@@ -246,7 +246,7 @@ def collect(
     """
     count = 0
     for person in range(rows):
-        if sizes[person] < min_parts or not scores[person] >= min_score * sizes[person]:
+        if sizes[person] < min_parts or not np.float64(scores[person]) >= min_score * sizes[person]:
             continue
         for k in range(people.shape[1]):
             part, peak = 0, np.int64(people[person, k])
@@ -255,9 +255,9 @@ def collect(
                 part += 1
             if peak < 0 or part == counts.shape[0]:
                 continue
-            keypoints[count, k, 0] = peaks[part, peak, 0] / width * input_width + offset
-            keypoints[count, k, 1] = peaks[part, peak, 1] / height * input_height + offset
+            keypoints[count, k, 0] = np.float64(peaks[part, peak, 0]) / width * input_width + offset
+            keypoints[count, k, 1] = np.float64(peaks[part, peak, 1]) / height * input_height + offset
             keypoints[count, k, 2] = peaks[part, peak, 2]
-        person_scores[count] = scores[person] / (divisor if divisor > 0 else sizes[person])
+        person_scores[count] = np.float64(scores[person]) / (divisor if divisor > 0 else sizes[person])
         count += 1
     return count

@@ -266,14 +266,21 @@ def _vertex(before, at, after):
 
 
 @jit
-def _refine(field, span, peak):
-    """Moves a peak (x, y, ...) to the top of the parabolas through its neighbours; at a border it stays."""
-    x, y = int(peak[0]), int(peak[1])
-    at = field[y, x]
-    if span[y, 0] < x < span[y, 1] - 1:
-        peak[0] += _vertex(field[y, x - 1], at, field[y, x + 1])
-    if 0 < y < field.shape[0] - 1 and span[y - 1, 0] <= x < span[y - 1, 1] and span[y + 1, 0] <= x < span[y + 1, 1]:
-        peak[1] += _vertex(field[y - 1, x], at, field[y + 1, x])
+def _refine(field, first_y, weight_y, first_x, weight_x, peak):
+    """Moves a peak (x, y, ...) to the top of the parabolas through its smoothed neighbours; at a border it stays.
+
+    The neighbours are computed anew: they may lie where no sample can reach the threshold.
+    """
+    x, y, one = int(peak[0]), int(peak[1]), np.float32(1.0)
+    at = value_at(field, y, x, first_y, weight_y, first_x, weight_x, one)
+    if 0 < x < first_x.shape[0] - 1:
+        before = value_at(field, y, x - 1, first_y, weight_y, first_x, weight_x, one)
+        after = value_at(field, y, x + 1, first_y, weight_y, first_x, weight_x, one)
+        peak[0] += _vertex(before, at, after)
+    if 0 < y < first_y.shape[0] - 1:
+        before = value_at(field, y - 1, x, first_y, weight_y, first_x, weight_x, one)
+        after = value_at(field, y + 1, x, first_y, weight_y, first_x, weight_x, one)
+        peak[1] += _vertex(before, at, after)
 
 
 @kernel(
@@ -317,7 +324,7 @@ def find_peaks(
             y, x = int(own[p, 1]), int(own[p, 0])
             own[p, 2] = value_at(maps[part], y, x, plain_y, plain_wy, plain_x, plain_wx, gain)
             if refine:
-                _refine(field, span, own[p])
+                _refine(maps[part], smooth_y, smooth_wy, smooth_x, smooth_wx, own[p])
         counts[part] = found
         total += found
     return total

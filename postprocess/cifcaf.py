@@ -131,17 +131,23 @@ class _Workspace:
         high, wide = (h - 1) * stride + 1, (w - 1) * stride + 1
         cells, ways = h * w, 2 * len(edges)
         self.hr = np.zeros((parts, high, wide), np.float32)
-        self.spans = np.zeros((parts, high, 2), np.int32)
+        self.maps = (
+            wide, self.hr.reshape(parts, -1), np.zeros((parts, -(-high // _cifhr.BAND), 2), np.int32),
+            np.empty(wide, np.float32),
+        )  # fmt: skip
         self.seeds = np.empty((parts * cells, 5), np.float32)
-        self.seed_order = np.empty(parts * cells, np.float32), np.empty(parts * cells, np.int32)
+        value, self.order = np.empty(parts * cells, np.float32), np.empty(parts * cells, np.int32)
+        self.sorting = (
+            value, value.view(np.int32), self.order, np.empty(parts * cells, np.int32), np.empty(2048, np.int64),
+        )  # fmt: skip
         self.ends = np.array([pair for a, b in edges for pair in ((a, b), (b, a))], np.int64).reshape(-1, 2)
         self.ways = np.argsort(self.ends[:, 0], kind="stable").astype(np.int64)
         self.first_way = np.searchsorted(self.ends[self.ways, 0], np.arange(parts + 1)).astype(np.int64)
-        self.grid = float(stride), w, h
+        self.grid = 2.0 * stride, w // 2 + 1, h // 2 + 1
         self.rows = (
             np.empty((2, cells, 7), np.float32), np.empty((2, cells), np.int32), np.empty(2, np.int64),
         )  # fmt: skip
-        self.starts = np.empty((ways, cells + 1), np.int32)
+        self.starts = np.empty((ways, self.grid[1] * self.grid[2] + 1), np.int32)
         self.places = np.empty(ways * cells, np.int32)
         self.connections = np.empty((ways * cells, 7), np.float32)
         self.visits = np.zeros(1, np.int64)
@@ -186,14 +192,14 @@ def _decode_row(cif: Float32Array, caf: Float32Array, skeleton: Skeleton, params
     forced = params.force_complete_pose
     least = 0.0 if forced else float(min(params.keypoint_threshold, params.seed_threshold))
     relative = 0.0 if forced else float(params.keypoint_threshold_rel)
-    _cifhr.accumulate(cif, float(stride), float(params.cif_threshold), params.cif_neighbors, work.hr, work.spans)
+    _cifhr.accumulate(cif, float(stride), float(params.cif_threshold), params.cif_neighbors, *work.maps)
     seeds = _cifhr.find_seeds(
-        cif, float(stride), float(params.seed_threshold), work.hr, work.seeds, *work.seed_order
+        cif, float(stride), float(params.seed_threshold), work.hr, work.seeds, *work.sorting
     )  # fmt: skip
     _score_connections(caf, params.caf_threshold, stride, work)
     work.visits[0] = 0
     count = _grow.grow_poses(
-        work.seeds, work.seed_order[1], seeds, *work.fields(), least, relative, int(params.reverse_match),
+        work.seeds, work.order, seeds, *work.fields(), least, relative, int(params.reverse_match),
         int(params.greedy), work.visits, *work.frontier, work.occupied, work.poses,
     )  # fmt: skip
     if forced:

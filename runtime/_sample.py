@@ -3,9 +3,10 @@
 Everything is separable and upright: taps (source index and weight) are computed once per column and once per row, then
 one pass interpolates, rounds, normalises, reorders the channels and writes the layout.
 
-Shared arguments: `bgr` u8 [H,W,3]; `tone` f32 [4,3] per output channel: pad value, mean, 1 / std, and the index of its
-source channel; `strides` i64 [3]: distance in `out` (f32, flat) between channels, rows and columns; `rounding` 0 none,
-1 nearest, 2 truncate.
+Shared arguments: `bgr` u8 [H,W*3]; `tone` f32 [5,3] per output channel: pad value, mean, 1 / std, the index of its
+source channel, and (lowest, highest, unused) value that the tensor holds; `rounding` 0 none, 1 nearest, 2 truncate;
+`floats` f32, `bytes` u8, `ints` i32: the tensor, flat, and two arrays of length 0; `strides` i64 [3]: distances in it
+between channels, rows and columns.
 """
 
 import math
@@ -16,6 +17,7 @@ from posert.postprocess._jit import jit, kernel
 
 HALF_PIXEL, CORNERS, ORIGIN = 0, 1, 2
 _HALF = np.float32(0.5)
+_ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
 @jit
@@ -81,54 +83,86 @@ def linear_taps(low, high, length, align, index, weight, inside):
 
 
 @jit
-def _finish_row(y, line, column_in, channel, tone, rounding, out, strides):
-    """Rounds and normalises `line` f32 [S] (changed in place), 0..255, into one channel of one row of `out`.
+def _finish(lines, column_in, tone, rounding):
+    """Rounds and normalises `lines` f32 [3,S] (0..255, output channels, changed in place); pad value where not in.
 
     Small loops one after the other, because each of them becomes vector code.
     """
-    size, at, step = line.shape[0], channel * strides[0] + y * strides[1], strides[2]
-    pad, mean, scale = tone[0, channel], tone[1, channel], tone[2, channel]
-    for x in range(size):
-        line[x] = line[x] if column_in[x] else pad
-    if rounding != 0:
-        half = _HALF if rounding == 1 else np.float32(0.0)
-        for x in range(size):
-            value = line[x] if line[x] > np.float32(0.0) else np.float32(0.0)
-            value = value if value < np.float32(255.0) else np.float32(255.0)
-            line[x] = math.floor(value + half)
-    if step == 1:
-        row = out[at : at + size]
-        for x in range(size):
-            row[x] = (line[x] - mean) * scale
-    else:
-        for x in range(size):
-            out[at + x * step] = (line[x] - mean) * scale
-
-
-@jit
-def _fill_row(y, column_in, tone, rounding, out, strides, line):
     for channel in range(3):
-        line[:] = tone[0, channel]
-        _finish_row(y, line, column_in, channel, tone, rounding, out, strides)
+        line = lines[channel]
+        pad, mean, scale, low, high = tone[0, channel], tone[1, channel], tone[2, channel], tone[4, 0], tone[4, 1]
+        for x in range(line.shape[0]):
+            line[x] = line[x] if column_in[x] else pad
+        if rounding != 0:
+            half = _HALF if rounding == 1 else np.float32(0.0)
+            for x in range(line.shape[0]):
+                line[x] = np.float32(np.int32(min(max(line[x], np.float32(0.0)), np.float32(255.0)) + half))
+        for x in range(line.shape[0]):
+            line[x] = min(max((line[x] - mean) * scale, low), high)
 
 
 @jit
-def _linear_row(row, columns, weight, tone, lines):
-    """lines f32 [3,S]: the output channels of one source row (u8 [W*3]), interpolated at every column."""
-    first, second, third = int(tone[3, 0]), int(tone[3, 1]), int(tone[3, 2])
-    for x in range(weight.shape[0]):
-        i, j, w = columns[0, x] * 3, columns[1, x] * 3, weight[x]
-        a, b = np.float32(row[i + first]), np.float32(row[j + first])
-        lines[0, x] = a + (b - a) * w
-        a, b = np.float32(row[i + second]), np.float32(row[j + second])
-        lines[1, x] = a + (b - a) * w
-        a, b = np.float32(row[i + third]), np.float32(row[j + third])
-        lines[2, x] = a + (b - a) * w
+def _store(lines, out, y, strides):
+    """`lines` f32 [3,S], finished, as row y of `out` (f32, u8 or i32, flat): planes, or pixels of three channels."""
+    size, at, step = lines.shape[1], y * strides[1], strides[2]
+    if step == 1:
+        for channel in range(3):
+            line, row = lines[channel], out[at + channel * strides[0] : at + channel * strides[0] + size]
+            for x in range(size):
+                row[x] = line[x]
+    else:
+        first, second, third, row = lines[0], lines[1], lines[2], out[at : at + 3 * size]
+        for x in range(size):
+            row[3 * x] = first[x]
+            row[3 * x + 1] = second[x]
+            row[3 * x + 2] = third[x]
 
 
 @jit
-def _blended_row(row, inside, columns, weight, tone, lines):
-    """As `_linear_row`, with the pad value for columns at or beyond the row's end, or for all if not `inside`."""
+def _store_row(lines, floats, bytes, ints, y, strides):
+    if floats.shape[0] > 0:
+        _store(lines, floats, y, strides)
+    elif bytes.shape[0] > 0:
+        _store(lines, bytes, y, strides)
+    else:
+        _store(lines, ints, y, strides)
+
+
+@jit
+def _pad_lines(lines, tone):
+    for channel in range(3):
+        lines[channel, :] = tone[0, channel]
+
+
+@jit
+def _pixels(row, columns, words):
+    """words i32 [S]: the pixel of one source row (u8 [W*3]) at each column, blue in the lowest byte."""
+    for x in range(words.shape[0]):
+        o = np.uint64(columns[x] * 3)  # unsigned: no test for an index from the end
+        words[x] = np.int32(row[o]) | np.int32(row[o + _ONE]) << 8 | np.int32(row[o + _TWO]) << 16
+
+
+@jit
+def _blend(top, bottom, weight, f, tone, lines):
+    """lines f32 [3,S]: four pixels per column (i32 [2,S], left and right) interpolated, columns first.
+
+    The bytes stay where they are in their word, 256 or 65536 times too large, which float32 carries without a loss.
+    """
+    a, b, c, d = top[0], top[1], bottom[0], bottom[1]
+    for channel in range(3):
+        line, place = lines[channel], np.int32(1 << (8 * int(tone[3, channel])))
+        mask, scale = np.int32(255 * place), np.float32(1.0) / np.float32(place)
+        for x in range(line.shape[0]):
+            w = weight[x]
+            p, q = np.float32(np.int32(a[x] & mask)), np.float32(np.int32(b[x] & mask))
+            r, s = np.float32(np.int32(c[x] & mask)), np.float32(np.int32(d[x] & mask))
+            above = p + (q - p) * w
+            line[x] = (above + (r + (s - r) * w - above) * f) * scale
+
+
+@jit
+def _bordered_row(row, inside, columns, weight, tone, lines):
+    """lines f32 [3,S]: one source row at every column; the pad value beyond its ends, or for all if not `inside`."""
     length = row.shape[0] // 3
     for channel in range(3):
         source, pad = int(tone[3, channel]), tone[0, channel]
@@ -139,38 +173,55 @@ def _blended_row(row, inside, columns, weight, tone, lines):
             lines[channel, x] = a + (b - a) * weight[x]
 
 
+@jit
+def _last(index):
+    last = 0
+    for i in range(index.shape[1]):
+        last = max(last, index[0, i], index[1, i])
+    return last
+
+
 @kernel(
     "int64(uint8[:,::1], int32[:,::1], float32[::1], uint8[::1], int32[:,::1], float32[::1], uint8[::1], "
-    "int64, float32[:,::1], int64, float32[::1], int64[::1], float32[:,:,::1])"
+    "float32[:,::1], int64, float32[::1], uint8[::1], int32[::1], int64[::1], int32[:,:,::1], float32[:,:,::1])"
 )
 def sample_linear(
-    bgr, columns, column_weight, column_in, rows, row_weight, row_in, align, tone, rounding, out, strides, lines
-):
-    """Bilinear sampling, columns first; `lines` f32 [3,3,S] is workspace. Taps as `linear_taps` gives them."""
-    height, width = row_weight.shape[0], column_weight.shape[0]
-    length, done = bgr.shape[0], lines[2, 0]
-    held_top, held_bottom, top, bottom = -1, -1, 0, 1  # which source rows the two lines hold
+    bgr, columns, column_weight, column_in, rows, row_weight, row_in, tone,
+    rounding, floats, bytes, ints, strides, words, lines,
+):  # fmt: skip
+    """Bilinear sampling, columns first; `words` i32 [2,2,S] and `lines` f32 [3,3,S] are workspace.
+
+    Taps as `linear_taps` gives them.
+    """
+    height, length, done = row_weight.shape[0], bgr.shape[0], lines[2]
+    border = 3 * _last(columns) >= bgr.shape[1] or _last(rows) >= length
+    held_top, held_bottom, top, bottom = -1, -1, 0, 1  # which source rows the two workspaces hold
     for y in range(height):
+        first, second = rows[0, y], rows[1, y]
         if not row_in[y]:
-            _fill_row(y, column_in, tone, rounding, out, strides, done)
-            continue
-        if rows[0, y] == held_bottom:
-            held_top, held_bottom, top, bottom = held_bottom, held_top, bottom, top
-        for turn in range(2):
-            r, line = (rows[0, y], top) if turn == 0 else (rows[1, y], bottom)
-            if r == (held_top if turn == 0 else held_bottom):
-                continue
-            if align == ORIGIN:
-                _blended_row(bgr[min(r, length - 1)], r < length, columns, column_weight, tone, lines[line])
+            _pad_lines(done, tone)
+        else:
+            if first == held_bottom:
+                held_top, held_bottom, top, bottom = held_bottom, held_top, bottom, top
+            for turn in range(2):
+                r, held, line = (first, held_top, top) if turn == 0 else (second, held_bottom, bottom)
+                if r == held:
+                    continue
+                if border:
+                    _bordered_row(bgr[min(r, length - 1)], r < length, columns, column_weight, tone, lines[line])
+                else:
+                    _pixels(bgr[r], columns[0], words[line, 0])
+                    _pixels(bgr[r], columns[1], words[line, 1])
+            held_top, held_bottom = first, second
+            if border:
+                for channel in range(3):
+                    a, b, line = lines[top, channel], lines[bottom, channel], done[channel]
+                    for x in range(line.shape[0]):
+                        line[x] = a[x] + (b[x] - a[x]) * row_weight[y]
             else:
-                _linear_row(bgr[r], columns, column_weight, tone, lines[line])
-        held_top, held_bottom = rows[0, y], rows[1, y]
-        f = row_weight[y]
-        for channel in range(3):
-            a, b = lines[top, channel], lines[bottom, channel]
-            for x in range(width):
-                done[x] = a[x] + (b[x] - a[x]) * f
-            _finish_row(y, done, column_in, channel, tone, rounding, out, strides)
+                _blend(words[top], words[bottom], column_weight, row_weight[y], tone, done)
+        _finish(done, column_in, tone, rounding)
+        _store_row(done, floats, bytes, ints, y, strides)
     return height
 
 
@@ -187,7 +238,9 @@ def _keys(x):
 
 @kernel("int64(float64, float64, int64, int64, int32[:,::1], float32[:,::1], uint8[::1])")
 def weighted_taps(low, high, length, cubic, index, weight, inside):
-    """Taps of cubic (`cubic` = 1) or area interpolation along one axis, HALF_PIXEL; the frame's border is repeated.
+    """Taps of cubic (`cubic` = 1) or area interpolation along one axis, HALF_PIXEL.
+
+    Cubic repeats the frame's border pixel; area averages over the part of its cell that lies in the frame.
 
     Args:
         low, high: the window, px. length: the frame, px.
@@ -199,15 +252,16 @@ def weighted_taps(low, high, length, cubic, index, weight, inside):
     for i in range(size):
         x = _source(i, low, high, size, length, HALF_PIXEL)
         inside[i] = np.uint8(_inside(x, length, HALF_PIXEL))
-        begin = low + i * step
+        if not inside[i]:
+            index[i, :] = 0
+            weight[i, :] = np.float32(0.0)
+            continue
+        begin, end = max(low + i * step, 0.0), min(low + (i + 1) * step, float(length))
         first = math.floor(x) - 1 if cubic else math.floor(begin)
         total = 0.0
         for t in range(taps):
             at = first + t
-            if cubic:
-                w = _keys(x - at)
-            else:
-                w = max(0.0, min(begin + step, at + 1.0) - max(begin, at))
+            w = _keys(x - at) if cubic else max(0.0, min(end, at + 1.0) - max(begin, at))
             index[i, t] = min(max(at, 0), length - 1)
             weight[i, t] = np.float32(w)
             total += w
@@ -266,25 +320,27 @@ def _sum_four_columns(line, columns, weight, source, done):
 
 @kernel(
     "int64(uint8[:,::1], int32[:,::1], float32[:,::1], uint8[::1], int32[:,::1], float32[:,::1], uint8[::1], "
-    "float32[:,::1], int64, float32[::1], int64[::1], float32[::1], float32[::1])"
+    "float32[:,::1], int64, float32[::1], uint8[::1], int32[::1], int64[::1], float32[::1], float32[:,::1])"
 )
 def sample_weighted(
-    bgr, columns, column_weight, column_in, rows, row_weight, row_in, tone, rounding, out, strides, line, done
-):
+    bgr, columns, column_weight, column_in, rows, row_weight, row_in, tone,
+    rounding, floats, bytes, ints, strides, line, lines,
+):  # fmt: skip
     """Separable sampling, rows first: that makes the pass over the whole picture contiguous.
 
-    `line` f32 [W*3] and `done` f32 [S] are workspace. Taps as `weighted_taps` gives them.
+    `line` f32 [W*3] and `lines` f32 [3,S] are workspace. Taps as `weighted_taps` gives them.
     """
     height = row_weight.shape[0]
     for y in range(height):
-        if not row_in[y]:
-            _fill_row(y, column_in, tone, rounding, out, strides, done)
-            continue
-        _sum_rows(bgr, rows[y], row_weight[y], line)
-        for channel in range(3):
-            if columns.shape[1] == 4:
-                _sum_four_columns(line, columns, column_weight, int(tone[3, channel]), done)
-            else:
-                _sum_columns(line, columns, column_weight, int(tone[3, channel]), done)
-            _finish_row(y, done, column_in, channel, tone, rounding, out, strides)
+        if row_in[y]:
+            _sum_rows(bgr, rows[y], row_weight[y], line)
+            for channel in range(3):
+                if columns.shape[1] == 4:
+                    _sum_four_columns(line, columns, column_weight, int(tone[3, channel]), lines[channel])
+                else:
+                    _sum_columns(line, columns, column_weight, int(tone[3, channel]), lines[channel])
+        else:
+            _pad_lines(lines, tone)
+        _finish(lines, column_in, tone, rounding)
+        _store_row(lines, floats, bytes, ints, y, strides)
     return height

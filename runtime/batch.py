@@ -1,21 +1,28 @@
-"""Many sources, one model: which file each result goes to, and one job after the other.
+"""Many sources, one model: which file each result goes to, and what is done with one source.
 
-Owns output names and per-source failures. Knows sinks and the loop, nothing of networks or the terminal.
+Owns output names and the settings of a job. Knows sinks and the loop, nothing of networks or the terminal.
 """
 
+import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from posert.postprocess.errors import PosertError
-from posert.runtime.estimate import TopDown, estimate_frames
+from posert.postprocess.poses import Skeleton
+from posert.runtime.estimate import Result, TopDown, estimate_frames
+from posert.runtime.features import Featuring
+from posert.runtime.formats import FORMATS
 from posert.runtime.frames import IMAGES, expand, frame_rate, frames
-from posert.runtime.regions import Boxes
+from posert.runtime.regions import read_boxes
 from posert.runtime.session import Model
-from posert.runtime.sinks import FORMATS
+from posert.runtime.smooth import Smoother
+from posert.runtime.track import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,41 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """What is done with every source.
+
+    Attributes:
+        form: a name of `FORMATS`.
+        selection: which frames.
+        batch: frames per network call.
+        track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
+        include_empty: a record for frames without people in formats that leave them out.
+        long_edge: longer side of the network input, px; 0 = the model's own.
+        detector, boxes: files with the detector, or the boxes, of a top-down model; None = its own.
+        top_down: how a top-down model works.
+    """
+
+    form: str = "jsonl"
+    selection: Selection = field(default_factory=Selection)
+    batch: int = 1
+    track: bool = False
+    smooth: bool = False
+    features: bool = False
+    include_empty: bool = False
+    long_edge: int = 0
+    detector: str | None = None
+    boxes: str | None = None
+    top_down: TopDown = field(default_factory=TopDown)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON; equal settings give equal records."""
+        values = asdict(self)
+        size_wh = self.selection.size_wh
+        values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one job did: frames written, people in all of them together, seconds it took."""
 
@@ -47,25 +89,35 @@ class Report:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: its report, or its error."""
+
+    job: Job
+    report: Report | None
+    error: PosertError | None
+
+
 def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form: str) -> list[Job]:
     """One job per medium.
 
-    With a single medium, `output` and `overlay` are files, unless they are folders that exist or end with a slash; with
-    more they are folders that mirror the sources' own tree, `walk/a.mp4` becoming `walk/a.mp4.jsonl`.
+    With a single medium, `output` and `overlay` are files, unless they are folders that exist; with more, or if a
+    source is a folder or a list, they are folders that mirror the sources' own tree, `walk/a.mp4` becoming
+    `walk/a.mp4.jsonl`. A source `@list.txt` stands for the sources in that file, one a line.
 
     Raises:
         PosertError: an unknown format, missing sources, two media with one output file.
     """
     if form not in FORMATS:
         raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
-    suffix = FORMATS[form][1]
-    media = [found for source in sources for found in expand(source)]
-    single = len(media) == 1
+    output_name = FORMATS[form].name
+    media = [found for source in sources for found in _media(source)]
+    single = len(media) == 1 and not any(source.startswith("@") or Path(source).is_dir() for source in sources)
     jobs = [
         Job(
             source,
-            output and (output if single and not _is_folder(output) else output / (name + suffix)),
-            overlay and (overlay if single and not _is_folder(overlay) else overlay / _overlay_name(name)),
+            output and (output if single and not output.is_dir() else output / output_name(name)),
+            overlay and (overlay if single and not overlay.is_dir() else overlay / _overlay_name(name)),
         )
         for source, name in media
     ]
@@ -74,30 +126,51 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
         twice = sorted({str(path) for path in given if given.count(path) > 1}) if len(set(given)) < len(given) else []
         if twice:
             raise PosertError(
-                f"several sources would write {', '.join(twice)}", "give their common folder as the source"
+                f"several sources would write {', '.join(twice)}",
+                "give their common folder as the source, or give them names of their own",
             )
     return jobs
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir()
+def _media(source: str) -> list[tuple[str, str]]:
+    """As `expand`; a list file's media are named below their common folder."""
+    if not source.startswith("@"):
+        return expand(source)
+    try:
+        lines = Path(source[1:]).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise PosertError(f"the list {source[1:]} cannot be read: {error}", "it has one source a line") from None
+    entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    found = [pair for entry in entries for pair in expand(entry)]
+    if not found:
+        raise PosertError(f"the list {source[1:]} is empty", "it has one source a line; # begins a comment")
+    files = [os.path.abspath(opened) for opened, _ in found if Path(opened).is_file()]
+    root = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
+    return [
+        (opened, os.path.relpath(os.path.abspath(opened), root) if Path(opened).is_file() else name)
+        for opened, name in found
+    ]
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """The numbers of `I/N`: a shard is every N-th job from the I-th; None stays None.
+
+    >>> parse_shard("2/4")
+    (2, 4)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match.group(1)) <= int(match.group(2)):
+        raise PosertError(f"--shard {text!r} is no shard", "write it as I/N with I from 1 to N, for example 1/4")
+    return int(match.group(1)), int(match.group(2))
 
 
 def _overlay_name(name: str) -> str:
     return name if Path(name).suffix.lower() in IMAGES else name + ".mp4"
 
 
-def run_job(
-    model: Model,
-    job: Job,
-    *,
-    form: str = "jsonl",
-    selection: Selection | None = None,
-    batch: int = 1,
-    boxes: Boxes | None = None,
-    top_down: TopDown | None = None,
-    on_frame: Callable[[int], None] | None = None,
-) -> Report:
+def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[int], None] | None = None) -> Report:
     """Runs the model over one source and writes its results.
 
     Args:
@@ -108,7 +181,7 @@ def run_job(
         PosertError: the source, the network or the output fails; what was written is kept as `<output>.partial` if the
             source broke off, and is removed if writing failed.
     """
-    chosen = selection or Selection()
+    chosen = settings.selection
     began, done, people = time.monotonic(), 0, 0
     source = frames(
         job.source,
@@ -118,18 +191,21 @@ def run_job(
         size_wh=chosen.size_wh,
         fps=chosen.fps,
     )
-    with (
-        closing(estimate_frames(model, source, batch=batch, boxes=boxes, top_down=top_down)) as results,
-        ExitStack() as stack,
-    ):
+    refine = refiner(model.spec.skeleton, settings)
+    form = FORMATS[settings.form]
+    sink = form.empty if settings.include_empty and form.empty else form.sink
+    boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
+    pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down)
+    with closing(pairs) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
-        writers = [stack.enter_context(FORMATS[form][0](job.output, model.spec, job.source))]
+        writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
         if job.overlay is not None:
             from posert.runtime.overlay import overlay
 
             rate = chosen.fps if job.source == "-" else frame_rate(job.source)
             writers.append(stack.enter_context(overlay(job.overlay, model.spec.skeleton, rate / chosen.stride)))
-        for frame, result in chain(first, results):
+        for frame, found in chain(first, results):
+            result = refine(found)
             for write in writers:
                 write(frame, result)
             done += 1
@@ -137,3 +213,21 @@ def run_job(
             if on_frame is not None:
                 on_frame(done)
     return Report(done, people, time.monotonic() - began)
+
+
+def refiner(skeleton: Skeleton, settings: Settings) -> Callable[[Result], Result]:
+    """What happens to the results of one source, in order: ids, then smoothing, then features, as the settings say."""
+    track = Tracker(skeleton) if settings.track or settings.smooth or settings.features else None
+    smooth = Smoother() if settings.smooth else None
+    feature = Featuring(skeleton) if settings.features else None
+
+    def refine(result: Result) -> Result:
+        if track is not None:
+            result = replace(result, poses=track(result.poses, result.time_s))
+        if smooth is not None:
+            result = replace(result, poses=smooth(result.poses, result.time_s))
+        if feature is not None:
+            result = replace(result, features=feature(result.poses, result.time_s, result.size_wh))
+        return result
+
+    return refine

@@ -4,7 +4,6 @@ Owns the order of work and its threads. Knows neither systems nor files; `prepar
 see frames, `to_frame` is where they meet.
 """
 
-import queue
 import threading
 import time
 from collections import deque
@@ -13,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +21,14 @@ from posert.postprocess import decoder, suppression
 from posert.postprocess._follow import next_window
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Poses, join, to_frame
+from posert.runtime._ahead import grouped, read_ahead
+from posert.runtime.features import Features
 from posert.runtime.frames import Frame
 from posert.runtime.prepare import place, prepare
 from posert.runtime.regions import Boxes, clipped, next_regions, regions, usable
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage
 
-T = TypeVar("T")
 _ROW_COUNTS = (1, 2, 4, 8, 16, 32, 64)  # batches of crops are padded to these for an accelerator, which plans per shape
 
 
@@ -43,6 +43,7 @@ class Result:
         source: where the frame came from.
         poses: in pixels of the frame; nobody is a value too.
         timings_ms: milliseconds by step, `prepare`, `run` and `decode`, each summed over the stages.
+        features: what `Featuring` derived from the poses; None unless asked for.
     """
 
     frame_index: int
@@ -51,6 +52,7 @@ class Result:
     source: str
     poses: Poses
     timings_ms: dict[str, float]
+    features: Features | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +109,13 @@ def estimate_frames(
     how = top_down or TopDown()
     _check(model, boxes, how)
     worker = _Worker(model, boxes, how)
-    in_turn = how.detect_every > 1
+    follows = boxes is None and any(stage.region == "follow" for stage in model.spec.stages)
+    in_turn = follows or how.detect_every > 1  # each frame needs the last one's poses
     pending: deque[Future[list[tuple[Frame, Result]]]] = deque()
     failure: BaseException | None = None
     workers = 1 if in_turn else model.workers
-    with ThreadPoolExecutor(workers, "posert") as pool, _read_ahead(frames, 2) as ahead:
-        groups = _grouped(ahead, 1 if in_turn else batch)
+    with ThreadPoolExecutor(workers, "posert") as pool, read_ahead(frames, 2) as ahead:
+        groups = grouped(ahead, 1 if in_turn else batch)
         try:
             while failure is None:
                 try:
@@ -277,72 +280,3 @@ def _clock(timings: dict[str, float], step: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
     timings[step] += (time.perf_counter() - began) * 1000
-
-
-def _grouped(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:
-    """Runs of up to `batch` frames of one size and one source."""
-    group: list[Frame] = []
-    try:
-        for frame in frames:
-            if group and (frame.size_wh, frame.source) != (group[0].size_wh, group[0].source):
-                yield group
-                group = []
-            group.append(frame)
-            if len(group) == batch:
-                yield group
-                group = []
-    except Exception:
-        if group:
-            yield group
-        raise
-    if group:
-        yield group
-
-
-@contextmanager
-def _read_ahead(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
-    """Iterates over `items` in a thread of its own, at most `depth` ahead; its errors reach the caller."""
-    fifo: queue.Queue[Any] = queue.Queue(depth)
-    stop = threading.Event()
-    end = object()
-
-    def offer(item: Any) -> bool:
-        while not stop.is_set():
-            try:
-                fifo.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def read() -> None:
-        last: Any = end
-        try:
-            for item in items:
-                if not offer(item):
-                    break
-        except BaseException as error:  # the consumer must see everything, a KeyboardInterrupt too
-            last = _Failure(error)
-        finally:
-            if hasattr(items, "close"):
-                items.close()
-            offer(last)
-
-    def taken() -> Iterator[T]:
-        while (item := fifo.get()) is not end:
-            if isinstance(item, _Failure):
-                raise item.error
-            yield item
-
-    thread = threading.Thread(target=read, name="posert-reader", daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        stop.set()
-        thread.join(timeout=5)
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    error: BaseException

@@ -5,8 +5,10 @@ Owns output files. Knows results and skeletons, nothing of models or video readi
 
 import json
 import os
+import re
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,10 +30,10 @@ DECIMALS_SCORE = 4
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well.
+    """A temporary name beside `path`, for a file or a folder, renamed to it when the block ends well.
 
     An interruption (Ctrl-C) or an input that breaks off keeps what was written so far as `<name>.partial`; a failure to
-    write removes it. A file that was there before stays untouched in both cases.
+    write removes it. What was there before stays untouched in both cases; a success removes an earlier `.partial`.
 
     Raises:
         PosertError: the folder cannot be made or written, or the disk is full.
@@ -40,10 +42,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        _replace(temporary, path)
+        _remove(path.with_name(path.name + ".partial"))
     except (PosertError, KeyboardInterrupt, GeneratorExit):
         if temporary.exists():
-            os.replace(temporary, path.with_name(path.name + ".partial"))
+            _replace(temporary, path.with_name(path.name + ".partial"))
         raise
     except OSError as error:
         _remove(temporary)
@@ -55,9 +58,31 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
+def _replace(temporary: Path, path: Path) -> None:
+    if temporary.is_dir():  # a folder cannot be renamed onto a full one
+        shutil.rmtree(path, ignore_errors=True)
+    os.replace(temporary, path)
+
+
 def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
     with suppress(OSError):  # its folder may not exist either
         path.unlink()
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Removes the temporary names that killed processes left beside these paths; nobody may be writing them."""
+    wanted: dict[Path, set[tuple[str, str]]] = {}
+    for path in paths:
+        wanted.setdefault(path.parent, set()).add((path.stem, path.suffix))
+    for folder, ours in wanted.items():  # each folder is listed once, it may hold many thousands
+        with suppress(OSError):  # no folder, no leftovers
+            for item in list(folder.iterdir()):
+                found = re.fullmatch(r"\.(.*?)\.\d+((?:\.[^.]*)?)(\.rows)?", item.name)
+                if found and (found.group(1), found.group(2)) in ours:
+                    _remove(item)
 
 
 @contextmanager
@@ -69,12 +94,7 @@ def json_lines(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Writ
         spec: names the model and the skeleton in the header.
         source: named in the header.
     """
-    header = {
-        "posert": 1,
-        "model": spec.model,
-        "skeleton": {"names": spec.skeleton.names, "edges": spec.skeleton.edges},
-        "source": source,
-    }
+    header = file_header(spec, source)
     if path is None:
         yield _json_writer(sys.stdout, header)
         sys.stdout.flush()
@@ -83,6 +103,16 @@ def json_lines(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Writ
         yield _json_writer(file, header)
         file.flush()
         os.fsync(file.fileno())
+
+
+def file_header(spec: ModelSpec, source: str) -> dict[str, Any]:
+    """What a file says about itself: format version, model, skeleton, source."""
+    return {
+        "posert": 1,
+        "model": spec.model,
+        "skeleton": {"names": spec.skeleton.names, "edges": spec.skeleton.edges},
+        "source": source,
+    }
 
 
 def _json_writer(file: TextIO, header: dict[str, Any]) -> Write:
@@ -98,11 +128,15 @@ def _json_writer(file: TextIO, header: dict[str, Any]) -> Write:
 
 def frame_record(result: Result) -> dict[str, Any]:
     """One frame as JSON: `frame`, `time_s`, `size_wh`, `people` (id if tracked, score, box_xyxy, keypoints)."""
+    people = _people(result.poses)
+    if result.features is not None:
+        for person, values in zip(people, result.features.records(), strict=True):
+            person["features"] = values
     return {
         "frame": result.frame_index,
         "time_s": round(result.time_s, 6),
         "size_wh": result.size_wh,
-        "people": _people(result.poses),
+        "people": people,
     }
 
 
@@ -123,7 +157,3 @@ def _people(poses: Poses) -> list[dict[str, Any]]:
 def _rounded(values: NDArray[np.float32]) -> list[float]:
     rounded: list[float] = values.astype(np.float64).round(DECIMALS_PX).tolist()
     return rounded
-
-
-FORMATS: dict[str, tuple[Callable[[Path | None, ModelSpec, str], Sink], str]] = {"jsonl": (json_lines, ".jsonl")}
-"""Name -> (the sink, the suffix of its files). A new format is a function here."""

@@ -19,8 +19,8 @@ METADATA_KEY = "posert"
 METADATA_LIMIT_BYTES = 1_000_000
 _AGAIN = "export the model again (posert export), or give it its metadata with: posert tag FILE --as NAME"
 
-Fit = Literal["stretch", "center", "corner", "square", "boxes"]
-Align = Literal["half_pixel", "corners", "origin"]
+Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
+Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,17 @@ class InputSpec:
         color: channel order.
         size_wh: largest input width and height, px; 0 = that side is free.
         fit: `stretch` fills the input; `center` and `corner` keep the aspect ratio and pad around, or right and below;
+            `corner_pixels` is `corner` with the corner pixels of both on each other, a free width at most 16:9;
+            `letterbox` is `center` with the content's whole pixels centred (YOLO's way);
             `square` is the padded square around the frame's centre; `boxes` widens each box to the input's aspect.
         multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = exactly `size_wh`.
+        multiple_plus: such a side is this much more than a multiple: 16 and 1 give 16 k + 1.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
-            and TensorFlow resize); `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S
-            (warpAffine).
-        interpolation: `area` averages when it shrinks and is linear when it enlarges; cubic is Keys with a = -0.75.
+            and TensorFlow resize); `half_pixel_blend` there too, the frame's border blending into the padding;
+            `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S (warpAffine).
+            Cubic and area know only `half_pixel`.
+        interpolation: `area` averages when it shrinks and is linear when it enlarges; cubic is Keys with a = -0.75;
+            `linear_or_cubic` is linear when it shrinks and cubic when it enlarges.
         rounding: the sampled value 0..255 is kept, rounded to the nearest, or truncated before mean and std.
         pad_value: 0..255 per channel, in `color` order, outside the frame.
         mean, std: per channel in `color` order, in units of 0..255: tensor = (value - mean) / std.
@@ -53,11 +58,12 @@ class InputSpec:
     fit: Fit
     multiple_of: int = 0
     align: Align = "half_pixel"
-    interpolation: Literal["linear", "cubic", "area"] = "linear"
+    interpolation: Literal["linear", "cubic", "area", "linear_or_cubic"] = "linear"
     rounding: Literal["none", "round", "truncate"] = "none"
     pad_value: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    multiple_plus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +217,14 @@ def _check(spec: ModelSpec) -> None:
     for stage in spec.stages:
         if min(stage.input.size_wh) < 0 or max(stage.input.size_wh) > 16384 or stage.input.multiple_of < 0:
             raise _bad(f"posert.stages.{stage.name}.input.size_wh", "0..16384", stage.input.size_wh)
+        if not 0 <= stage.input.multiple_plus <= stage.input.multiple_of:
+            raise _bad(f"posert.stages.{stage.name}.input.multiple_plus", "0..multiple_of", stage.input.multiple_plus)
         if 0 in stage.input.std:
             raise _bad(f"posert.stages.{stage.name}.input.std", "values other than 0", stage.input.std)
+        if stage.input.fit in ("square", "boxes") and 0 in stage.input.size_wh:
+            raise _bad(f"posert.stages.{stage.name}.input.size_wh", "two sides other than 0", stage.input.size_wh)
+        if stage.input.interpolation in ("cubic", "area") and stage.input.align != "half_pixel":
+            raise _bad(f"posert.stages.{stage.name}.input.align", "half_pixel unless linear", stage.input.align)
         if stage.suppress is not None and stage.region != "boxes":
             raise _bad(f"posert.stages.{stage.name}.suppress", "none, the stage does not look at boxes", stage.suppress)
         if stage.file is not None and (

@@ -60,7 +60,8 @@ def decode(heat: np.ndarray, pafs: np.ndarray, skeleton: Skeleton, params: Param
             for x in range(wide):
                 window = smoothed[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1]
                 if smoothed[y, x] > params.peak_threshold and smoothed[y, x] == window.max():
-                    found.append((x, y, plain[y, x], count))
+                    dx, dy = (_vertex(smoothed, y, x, axis) if params.refine else 0.0 for axis in (1, 0))
+                    found.append((x + dx, y + dy, plain[y, x], count))
                     count += 1
         peaks.append(found)
     by_id = {peak[3]: peak for part in peaks for peak in part}
@@ -78,6 +79,16 @@ def decode(heat: np.ndarray, pafs: np.ndarray, skeleton: Skeleton, params: Param
             row[part] = x / wide * input_wh[0] + params.offset_px, y / high * input_wh[1] + params.offset_px, score
     divisor = (lambda one: one["size"]) if params.person_score == "mean" else (lambda one: len(skeleton.names))
     return keypoints, np.array([one["score"] / divisor(one) for one in people])
+
+
+def _vertex(field, y, x, axis):
+    """Where the parabola through a peak and its two neighbours along one axis is highest; 0 at a border."""
+    line, at = (field[y], x) if axis == 1 else (field[:, x], y)
+    if not 0 < at < len(line) - 1:
+        return 0.0
+    before, value, after = line[at - 1 : at + 2]
+    bend = before - 2 * value + after
+    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < -1e-9 else 0.0
 
 
 def _links(from_peaks, to_peaks, fx, fy, params):

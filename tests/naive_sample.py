@@ -47,9 +47,9 @@ def taps(
     if rule == "cubic":
         return [(clamp(k), keys(x - k)) for k in range(first - 1, first + 3)]
     step = (high - low) / size
-    begin, end = low + i * step, low + (i + 1) * step
+    begin, end = max(low + i * step, 0), min(low + (i + 1) * step, length)
     cells = range(math.floor(begin), math.ceil(end))
-    return [(clamp(k), (min(end, k + 1) - max(begin, k)) / step) for k in cells]
+    return [(k, (min(end, k + 1) - max(begin, k)) / (end - begin)) for k in cells]
 
 
 def sample(bgr: np.ndarray, window: np.ndarray, spec: InputSpec, input_wh: tuple[int, int]) -> np.ndarray:

