@@ -120,7 +120,7 @@ def open_model(
         spec = _resized(spec, long_edge)
     if workers > 1 and any(stage.region == "follow" for stage in spec.stages):
         workers = 1
-        session = _session(ort, file, providers, cores)
+        session = _session(ort, file, providers, max(1, cores - 1))  # one core reads the video meanwhile
     sessions, params, given = {}, {}, None
     if detector is not None:
         given = _session(ort, find_model(detector), providers, max(1, cores // workers))
