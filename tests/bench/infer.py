@@ -24,7 +24,7 @@ from posert.runtime.frames import frames
 from posert.runtime.prepare import place, prepare
 from posert.runtime.session import open_model
 
-FRAMES = 120
+FRAMES = 480  # long enough that opening and closing the files does not count
 
 
 def drawn_video(path: Path) -> Path:
@@ -37,7 +37,7 @@ def drawn_video(path: Path) -> Path:
         stream = container.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
         for index in range(FRAMES):
-            large = cv2.resize(clip.render(index)[0], (1920, 1080), interpolation=cv2.INTER_CUBIC)
+            large = cv2.resize(clip.render(index % clip.FRAMES)[0], (1920, 1080), interpolation=cv2.INTER_CUBIC)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="bgr24")))
         container.mux(stream.encode())
     return path
