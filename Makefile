@@ -4,6 +4,7 @@ PIP := -m pip --disable-pip-version-check install --quiet
 BIN := .venv/bin
 EXPORT := .venv-export/bin
 OUT := out/demo
+BENCHES := sample paf cmu cifcaf export_speed nano infer startup
 KERNEL_TESTS := tests/test_paf.py tests/test_prepare.py tests/test_direct.py
 
 .PHONY: demo test lint test-export bench clean
@@ -26,7 +27,7 @@ test-export: .venv-export/ready
 	$(EXPORT)/python -m pytest -m export
 
 bench: .venv-export/ready
-	for script in tests/bench/*.py; do $(EXPORT)/python $$script || exit 1; done
+	for name in $(BENCHES); do $(EXPORT)/python tests/bench/$$name.py || exit 1; done
 
 .venv/cpu: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: posert needs Python 3.11 or newer")'

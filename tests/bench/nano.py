@@ -2,7 +2,7 @@
 
     python tests/bench/nano.py [--teacher FILE] [--rounds N]
 
-Bare ONNX Runtime sessions on the same tensor, interleaved in one run; medians and spread. Issue 6 asks for at least 4
+Bare ONNX Runtime sessions on the same tensor, interleaved in one run; medians and spread. The goal is at least 4
 times the frames a second on 2 cores.
 """
 
