@@ -209,7 +209,7 @@ def test_nano_rows_of_a_batch_do_not_mix(nano) -> None:
 
 
 def test_nano_finds_nobody_where_nobody_is(nano) -> None:
-    """Issue 6: fewer than 0.1 false people a picture, on 100 drawn pictures that training never saw."""
+    """Fewer than 0.1 false people a picture, on 100 drawn pictures that training never saw."""
     assert evaluate.false_people(evaluate.find_with(nano)) < 0.1
 
 
