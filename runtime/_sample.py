@@ -297,13 +297,17 @@ def _sum_rows(bgr, rows, weight, line):
 
 
 @jit
-def _sum_columns(line, columns, weight, source, done):
-    """done f32 [S]: channel `source` of `line` f32 [W*3], summed over the taps of every column."""
-    for x in range(done.shape[0]):
-        value = np.float32(0.0)
+def _sum_columns(line, columns, weight, tone, lines):
+    """lines f32 [3,S]: the output channels of `line` f32 [W*3], summed over the taps of every column."""
+    first, second, third = int(tone[3, 0]), int(tone[3, 1]), int(tone[3, 2])
+    for x in range(lines.shape[1]):
+        a, b, c = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for t in range(columns.shape[1]):
-            value += weight[x, t] * line[columns[x, t] * 3 + source]
-        done[x] = value
+            w, i = weight[x, t], columns[x, t] * 3
+            a += w * line[i + first]
+            b += w * line[i + second]
+            c += w * line[i + third]
+        lines[0, x], lines[1, x], lines[2, x] = a, b, c
 
 
 @jit
@@ -334,11 +338,11 @@ def sample_weighted(
     for y in range(height):
         if row_in[y]:
             _sum_rows(bgr, rows[y], row_weight[y], line)
-            for channel in range(3):
-                if columns.shape[1] == 4:
+            if columns.shape[1] == 4:
+                for channel in range(3):
                     _sum_four_columns(line, columns, column_weight, int(tone[3, channel]), lines[channel])
-                else:
-                    _sum_columns(line, columns, column_weight, int(tone[3, channel]), lines[channel])
+            else:
+                _sum_columns(line, columns, column_weight, tone, lines)
         else:
             _pad_lines(lines, tone)
         _finish(lines, column_in, tone, rounding)
