@@ -1,7 +1,6 @@
-"""Every kernel as one object file with plain C symbols: the Python source, compiled ahead of time by numba and LLVM.
+"""Every kernel as one object file with plain C symbols, and the header that declares them, for C programs.
 
-Owns the route from a `@kernel` to C: wrappers (array -> pointer and dimensions), the object, the header. Needs numba
-and llvmlite, which the base install has; no C compiler. Knows nothing of what the kernels do.
+Owns which kernels and the header. No C compiler. Knows nothing of what the kernels do.
 
     python -m posert.export.kernels kernels.o [--triple aarch64-unknown-linux-gnu] [--cpu generic] [--header kernels.h]
 """
@@ -9,65 +8,37 @@ and llvmlite, which the base install has; no C compiler. Knows nothing of what t
 import argparse
 import importlib
 import inspect
-import json
-import os
-import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import posert
+from posert.postprocess._compile import CompiledKernels, argument_names, compile_modules
 from posert.postprocess._jit import EXPORTED
+from posert.postprocess._native import parse
 
 DEFAULT_TRIPLE, DEFAULT_CPU = "x86_64-unknown-linux-gnu", "x86-64-v2"
 _C_TYPES = {
     "float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t", "none": "void",
 }  # fmt: skip
-# LLVM optimises for the target later; numba's own passes would already have vectorised for this machine.
-_NEUTRAL = {"NUMBA_OPT": "0", "NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0"}
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledKernels:
-    """An object file (ELF, Mach-O or COFF, position independent) and the names it expects from outside."""
-
-    code: bytes
-    undefined: frozenset[str]
 
 
 def load_kernels() -> None:
-    """Imports every module that registers kernels: all of `postprocess/`, and the files `runtime/_*.py`."""
+    """Imports every module that registers kernels."""
+    for module in kernel_modules():
+        importlib.import_module(module)
+
+
+def kernel_modules() -> list[str]:
+    """Names of the modules that may hold kernels: all of `postprocess/`, and the files `runtime/_*.py`."""
     root = Path(posert.__file__).parent
-    for path in sorted([*root.glob("postprocess/*.py"), *root.glob("runtime/_*.py")]):
-        if path.stem != "__init__":
-            importlib.import_module(f"posert.{path.parent.name}.{path.stem}")
+    paths = sorted([*root.glob("postprocess/*.py"), *root.glob("runtime/_*.py")])
+    return [f"posert.{path.parent.name}.{path.stem}" for path in paths if path.stem != "__init__"]
 
 
 def compile_object(triple: str = DEFAULT_TRIPLE, cpu: str = DEFAULT_CPU) -> CompiledKernels:
-    """All kernels for a target, in a process of its own: numba reads its settings once, when it is imported.
-
-    Args:
-        triple: LLVM target, `aarch64-unknown-linux-gnu`. cpu: LLVM's name, `x86-64-v2`, `generic`.
-
-    Raises:
-        RuntimeError: the kernels do not compile, or LLVM does not know the target; carries the child's last words.
-    """
-    with tempfile.TemporaryDirectory(prefix="posert-kernels-") as folder:
-        # A cache of its own too: the cache's key has no optimisation level, unoptimised code would reach the users.
-        search = os.pathsep.join([str(Path(posert.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, **_NEUTRAL, "NUMBA_CACHE_DIR": folder, "PYTHONPATH": search.rstrip(os.pathsep)}
-        environment.pop("NUMBA_DISABLE_JIT", None)
-        code = "import sys; from posert.export.kernels import _build; _build(*sys.argv[1:])"
-        out = Path(folder, "kernels.o")
-        command = [sys.executable, "-c", code, triple, cpu, str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode:
-            raise RuntimeError(f"the kernels do not compile for {triple} ({cpu}):\n{done.stderr[-4000:]}")
-        return CompiledKernels(out.read_bytes(), frozenset(json.loads(out.with_suffix(".json").read_text())))
+    """All kernels for a target; see `compile_modules`."""
+    return compile_modules(kernel_modules(), triple, cpu)
 
 
 def header() -> str:
@@ -77,119 +48,17 @@ def header() -> str:
     lines += ["#ifndef POSERT_KERNELS_H", "#define POSERT_KERNELS_H", "#include <stdint.h>"]
     lines += ["#ifdef __cplusplus", 'extern "C" {', "#endif"]
     for name, (fn, signature) in sorted(EXPORTED.items()):
-        arguments, result = _types(signature)
+        result, kinds = parse(signature)
         declared = []
-        for argument, kind in zip(_argument_names(fn), arguments, strict=True):
-            pointer = " *" if _dimensions(kind) else " "
-            declared.append(_C_TYPES[str(getattr(kind, "dtype", kind))] + pointer + argument)
-            declared += [f"int64_t {argument}_{axis}" for axis in range(_dimensions(kind))]
-        lines += ["", f"/* {_first_line(fn)} */", f"{_C_TYPES[str(result)]} {name}({', '.join(declared)});"]
+        for argument, (dtype, axes) in zip(argument_names(fn), kinds, strict=True):
+            declared.append(_C_TYPES[dtype] + (" *" if axes else " ") + argument)
+            declared += [f"int64_t {argument}_{axis}" for axis in range(axes)]
+        lines += ["", f"/* {_first_line(fn)} */", f"{_C_TYPES[result]} {name}({', '.join(declared)});"]
     return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", "#endif", ""])
 
 
-def declared_types(name: str) -> tuple[Any, ...]:
-    """The numba argument types of the exported kernel `name`."""
-    return _types(EXPORTED[name][1])[0]
-
-
-def _types(signature: str) -> tuple[tuple[Any, ...], Any]:
-    from numba.core.sigutils import normalize_signature
-
-    arguments, result = normalize_signature(signature)
-    return tuple(arguments), result
-
-
-def _dimensions(kind: Any) -> int:
-    return getattr(kind, "ndim", 0)
-
-
-def _plain(fn: Callable[..., Any]) -> Callable[..., Any]:
-    function: Callable[..., Any] = getattr(fn, "py_func", fn)
-    return function
-
-
-def _argument_names(fn: Callable[..., Any]) -> list[str]:
-    return list(inspect.signature(_plain(fn)).parameters)
-
-
 def _first_line(fn: Callable[..., Any]) -> str:
-    return (inspect.getdoc(_plain(fn)) or "").split("\n", 1)[0]
-
-
-def _wrapper(name: str, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any]]:
-    """A Python function over pointers, dimensions and scalars that calls the kernel, and its argument types."""
-    from numba import carray, types
-
-    parameters, passed, kinds = [], [], []
-    for argument, kind in zip(_argument_names(fn), arguments, strict=True):
-        axes = [f"{argument}_{axis}" for axis in range(_dimensions(kind))]
-        parameters += [argument, *axes]
-        passed.append(f"carray({argument}, ({', '.join(axes)},))" if axes else argument)
-        kinds += [types.CPointer(kind.dtype) if axes else kind, *[types.int64] * len(axes)]
-    source = f"def {name}({', '.join(parameters)}):\n    return kernel({', '.join(passed)})\n"
-    space: dict[str, Any] = {"carray": carray, "kernel": fn}
-    exec(source, space)
-    return space[name], kinds
-
-
-def _ir(name: str) -> str:
-    """LLVM IR of one kernel, its wrapper under the name `name`."""
-    from numba import cfunc
-
-    fn, signature = EXPORTED[name]
-    arguments, result = _types(signature)
-    wrapper, kinds = _wrapper(name, fn, arguments)
-    compiled = cfunc(result(*kinds), nopython=True, error_model="numpy")(wrapper)
-    return str(compiled.inspect_llvm()).replace(compiled.native_name, name)
-
-
-def _build(triple: str, cpu: str, out: str) -> None:
-    """Runs in the child: writes the object to `out` and the undefined names beside it as JSON."""
-    import llvmlite.binding as llvm
-
-    load_kernels()
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    target = llvm.Target.from_triple(triple)
-    machine = target.create_target_machine(cpu=cpu, opt=3, reloc="pic", codemodel="default")
-    whole = None
-    for name in sorted(EXPORTED):
-        module = _optimised(llvm, machine, triple, _ir(name), name)
-        if whole is None:
-            whole = module
-        else:
-            whole.link_in(module)
-    assert whole is not None
-    undefined = {fn.name for fn in whole.functions if fn.is_declaration and not fn.name.startswith("llvm.")}
-    undefined |= {variable.name for variable in whole.global_variables if variable.is_declaration}
-    undefined |= {call for fn in whole.functions for call in _library_calls(fn.name)}
-    Path(out).write_bytes(machine.emit_object(whole))
-    Path(out).with_suffix(".json").write_text(json.dumps(sorted(undefined)))
-
-
-def _library_calls(name: str) -> list[str]:
-    """The C function that an LLVM intrinsic may become (`llvm.floor.f32`: floorf); none for those that never do."""
-    match = re.fullmatch(r"llvm\.(mem\w+|exp2?|log2?|log10|pow|sin|cos|floor|ceil|trunc|rint|fma)\.(.*)", name)
-    if match is None:
-        return []
-    return [match[1] + ("f" if match[2] == "f32" else "")]
-
-
-def _optimised(llvm: Any, machine: Any, triple: str, ir: str, name: str) -> Any:
-    """The module for the target, everything but `name` internal. Two passes remove numba's error paths entirely."""
-    ir = re.sub(r"^target triple = .*$", f'target triple = "{triple}"', ir, flags=re.M)
-    ir = re.sub(r"^target datalayout = .*$", f'target datalayout = "{machine.target_data}"', ir, flags=re.M)
-    module = llvm.parse_assembly(ir)
-    for fn in module.functions:
-        if not fn.is_declaration and fn.name != name:
-            fn.linkage = "internal"
-    for variable in module.global_variables:
-        if not variable.is_declaration or variable.name.startswith("_ZN08NumbaEnv"):
-            variable.linkage = "internal"
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
-    for _ in range(2):
-        passes.getModulePassManager().run(module, passes)
-    return module
+    return (inspect.getdoc(fn) or "").split("\n", 1)[0]
 
 
 def main() -> None:

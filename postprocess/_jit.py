@@ -1,48 +1,63 @@
-"""Compile one kernel source twice: by numba's JIT for Python, ahead of time into C symbols for everybody else.
+"""Marks kernels: plain Python functions that run as machine code, in Python and in C alike.
 
 Owns the two decorators. A kernel takes scalars (float64, int64) and C-contiguous arrays, the caller allocates outputs
-and workspace, and it returns a count or nothing: no lists, dicts, strings, exceptions, allocation.
+and workspace, and it returns a count or nothing: no lists, dicts, strings, exceptions, allocation. numba compiles a
+file's kernels once for a machine (`_compile`); every later process loads the result without numba (`_native`).
 """
 
-import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
-
-_LOG = logging.getLogger("posert")
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+COMPILING = "POSERT_COMPILING" in os.environ
+"""This process compiles: the decorators hand the functions to numba, which alone can make one out of many."""
 
 EXPORTED: dict[str, tuple[Callable[..., Any], str]] = {}
-"""C name -> (plain Python function or dispatcher, numba signature) of every `@kernel` imported so far."""
+"""C name -> (plain Python function, numba dispatcher or `Kernel`, numba signature) of every `@kernel` imported."""
+
+
+class Kernel:
+    """A kernel of this process: its first call loads the machine code of its file, or compiles it.
+
+    Attributes:
+        fn: the Python function. name: its C name. signature: see `kernel`.
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str, signature: str) -> None:
+        self.fn, self.name, self.signature = fn, name, signature
+        self.__doc__ = fn.__doc__
+        self._call: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._call is None:
+            from posert.postprocess import _native
+
+            self._call = _native.function(self.fn.__module__, self.name, self.signature)
+        return self._call(*arguments)
 
 
 def jit(fn: Callable[..., Any]) -> Any:
-    """The compiled form of a helper that only kernels call: cached on disk, runs without the interpreter lock.
+    """Mark a helper that only kernels call; it becomes part of them."""
+    if not COMPILING:
+        return fn
+    from numba import njit
 
-    Without any writable cache folder (site-packages and home both read-only) it still compiles, in each process anew.
-    """
-    try:
-        return njit(cache=True, **_OPTIONS)(fn)
-    except RuntimeError as error:  # numba: "cannot cache function ...: no locator available"
-        if "cannot cache" not in str(error):
-            raise
-        _LOG.warning("compiled kernels cannot be cached (%s); set NUMBA_CACHE_DIR to a writable folder", error)
-        return njit(**_OPTIONS)(fn)
+    return njit(error_model="numpy")(fn)
 
 
 def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
-    """Mark a function as a kernel that also compiles ahead of time, under the C name `posert_k_<function name>`.
+    """Mark a function as a kernel; its C name is `posert_k_<function name>`.
 
     Args:
-        signature: numba's own notation, for example ``int64(float32[:,:,::1], float64)``. The JIT compiles lazily, on
-            the first call; a test asserts that it saw exactly these types and that the ahead-of-time object needs
-            nothing but libc and libm.
+        signature: numba's own notation, for example ``int64(float32[:,:,::1], float64)``. A call with other dtypes,
+            dimensions or layouts is a TypeError; a test asserts that the code needs nothing but libc and libm.
     """
 
     def decorate(fn: Callable[..., Any]) -> Any:
-        compiled = jit(fn)
-        EXPORTED["posert_k_" + fn.__name__.lstrip("_")] = (compiled, signature)
+        name = "posert_k_" + fn.__name__.lstrip("_")
+        compiled = jit(fn) if COMPILING or INTERPRETED else Kernel(fn, name, signature)
+        EXPORTED[name] = (compiled, signature)
         return compiled
 
     return decorate

@@ -1,4 +1,4 @@
-"""Every kernel compiles ahead of time, needs nothing of Python there, and gives the same bits as the JIT."""
+"""Every kernel compiles for C programs, needs nothing of Python there, and gives the same bits as in this process."""
 
 import ctypes
 import os
@@ -21,17 +21,19 @@ from posert.postprocess import (
     _centroids,
     _cifhr,
     _connections,
-    _follow,
     _grow,
     _limbs,
+    _native,
     _peaks,
     _pose_nms,
     bodyparts,
     cifcaf,
     paf,
 )
+from posert.postprocess._compile import CompiledKernels, compile_modules
 from posert.postprocess._jit import EXPORTED
-from posert.postprocess.poses import Poses, Skeleton
+from posert.postprocess._native import parse
+from posert.postprocess.poses import Poses
 from posert.runtime import _sample
 from posert.runtime.prepare import place, prepare
 from posert.runtime.spec import InputSpec
@@ -49,43 +51,41 @@ INPUTS = [
     replace(INPUT, fit="square", align="corners", layout="NHWC", dtype="uint8", rounding="truncate"),
     replace(INPUT, fit="square", align="origin", pad_value=(9, 9, 9)),
 ]
+ROOT = Path(__file__).parent.parent / ".typing"
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
 @pytest.fixture(scope="module")
-def compiled() -> kernels.CompiledKernels:
+def compiled() -> CompiledKernels:
     return kernels.compile_object()
 
 
-def test_nothing_but_libc_and_libm_is_needed(compiled: kernels.CompiledKernels) -> None:
+def test_nothing_but_libc_and_libm_is_needed(compiled: CompiledKernels) -> None:
     assert compiled.undefined <= LIBC | LIBM
 
 
 @pytest.mark.parametrize("name", sorted(EXPORTED))
-def test_every_kernel_is_in_the_object(compiled: kernels.CompiledKernels, name: str) -> None:
+def test_every_kernel_is_in_the_object(compiled: CompiledKernels, name: str) -> None:
     assert name.encode() + b"\0" in compiled.code
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs binutils")
-def test_the_object_itself_says_the_same(compiled: kernels.CompiledKernels, tmp_path: Path) -> None:
+def test_the_object_itself_says_the_same(compiled: CompiledKernels, tmp_path: Path) -> None:
     (tmp_path / "k.o").write_bytes(compiled.code)
     listed = subprocess.run(["nm", "-u", tmp_path / "k.o"], capture_output=True, text=True, check=True).stdout
     assert set(listed.split()) - {"U"} <= compiled.undefined
 
 
-def test_a_kernel_that_needs_python_is_found_out(tmp_path: Path) -> None:
+def test_a_kernel_that_needs_python_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same route with one bad kernel, which allocates: its object asks for numba's runtime."""
-    program = (
-        "import numpy as np, sys; from posert.export import kernels; from posert.postprocess._jit import kernel\n"
-        "kernels.load_kernels = lambda: None\n"
+    (tmp_path / "bad.py").write_text(
+        "import numpy as np\nfrom posert.postprocess._jit import kernel\n"
+        "@kernel('int64(int64)')\n"
         "def bad(n): return np.int64(len(np.zeros(n)) + np.ones(n).sum())\n"
-        "kernel('int64(int64)')(bad); kernels._build('x86_64-unknown-linux-gnu', 'x86-64', sys.argv[1])"
     )
-    environment = {**os.environ, **kernels._NEUTRAL, "NUMBA_CACHE_DIR": str(tmp_path)}
-    environment.pop("NUMBA_DISABLE_JIT", None)
-    root = Path(__file__).parent.parent / ".typing"
-    subprocess.run([sys.executable, "-c", program, tmp_path / "k.o"], check=True, env=environment, cwd=root)
-    assert "NRT_" in (tmp_path / "k.json").read_text()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    undefined = compile_modules(["bad"], "x86_64-unknown-linux-gnu", "x86-64").undefined
+    assert any(name.startswith("NRT_") for name in undefined)
 
 
 def test_an_unknown_target_says_so() -> None:
@@ -109,12 +109,11 @@ def _callable(library: ctypes.CDLL, name: str) -> Callable[..., int]:
 
     def call(*arguments: object) -> int:
         passed: list[object] = []
-        for argument, kind in zip(arguments, kernels.declared_types(name), strict=True):
+        for argument, (dtype, _) in zip(arguments, parse(EXPORTED[name][1])[1], strict=True):
             if isinstance(argument, np.ndarray):
-                assert (argument.flags.c_contiguous, argument.dtype.name) == (True, str(kind.dtype))
                 passed += [ctypes.c_void_p(argument.ctypes.data), *(ctypes.c_int64(n) for n in argument.shape)]
             else:
-                passed.append(ctypes.c_double(argument) if str(kind) == "float64" else ctypes.c_int64(argument))
+                passed.append(ctypes.c_double(argument) if dtype == "float64" else ctypes.c_int64(argument))
         return symbol(*passed)
 
     return call
@@ -150,8 +149,8 @@ PARAMS = [
 
 
 @needs_cc
-@pytest.mark.skipif(not COMPILED or sys.platform != "linux", reason="compares with the JIT, in an ELF library")
-def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.skipif(not COMPILED or sys.platform != "linux", reason="compares with this process, in an ELF library")
+def test_c_gives_the_same_bits(compiled: CompiledKernels, tmp_path: Path, monkeypatch) -> None:
     expected = [decoded(params) for params in PARAMS] + [composed(params) for params in COMPOSITE]
     pictures = [sampled(spec) for spec in INPUTS]
     (tmp_path / "k.o").write_bytes(compiled.code)
@@ -175,23 +174,40 @@ def test_c_gives_the_same_bits(compiled: kernels.CompiledKernels, tmp_path: Path
     assert [tensor.tobytes() for tensor in tensors] == [tensor.tobytes() for tensor in pictures]
 
 
-@pytest.mark.skipif(not COMPILED, reason="there are no compiled signatures")
-def test_callers_give_exactly_the_declared_types() -> None:
-    """Another dtype or layout would compile a second variant in Python and be undefined behaviour in C."""
-    for params in PARAMS:
-        decoded(params)
-    for params in COMPOSITE:
-        composed(params)
-    for spec in INPUTS:
-        sampled(spec)
-    joints = Skeleton(("left_hip", "right_hip", "left_shoulder", "right_shoulder"), ())
-    _follow.next_window(decoded_joints(), (320, 240), joints)
-    driven = {name for name in EXPORTED if EXPORTED[name][0].signatures}
-    assert len(driven) >= 14
-    for name in driven:
-        assert EXPORTED[name][0].signatures == [kernels.declared_types(name)], name
+def test_the_first_call_compiles_and_later_processes_load(tmp_path: Path) -> None:
+    """The second process imports no numba, and both give what the plain Python function gives."""
+    program = (
+        "import sys, numpy as np; from posert.postprocess import _follow as f\n"
+        "box, points = np.zeros(4), np.zeros((17, 3), np.float32)\n"
+        "points[:] = np.arange(17)[:, None] * 3 + 1; points[:, 2] = 1\n"
+        "f.follow_window(points, np.array([11, 12, 5, 6]), 64.0, 48.0, box)\n"
+        "print(box.tolist(), 'numba' in sys.modules, type(f.follow_window).__name__)"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = []
+    for disabled in ("0", "0", "1"):
+        command = {**environment, "NUMBA_DISABLE_JIT": disabled}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=command, cwd=ROOT
+        )
+        said.append(done.stdout)
+        assert len(list(tmp_path.glob("_follow-*.o"))) == 1
+    assert said[0] == said[1] == said[2].replace("function", "Kernel")
+    assert "False" in said[1]
 
 
-def decoded_joints() -> Poses:
-    keypoints = np.array([[[60, 90, 1], [40, 90, 1], [65, 40, 1], [35, 40, 1]]], np.float32)
-    return Poses(keypoints, np.ones(1, np.float32), np.array([[35, 40, 65, 90]], np.float32))
+@pytest.mark.skipif(not COMPILED, reason="plain Python takes anything")
+@pytest.mark.parametrize(
+    "wrong", [np.zeros(5, np.float64), np.zeros((5, 1), np.float32), np.zeros(10, np.float32)[::2]], ids=str
+)
+def test_another_type_or_layout_is_refused(wrong: np.ndarray) -> None:
+    """In C it would be undefined behaviour."""
+    with pytest.raises(TypeError, match="posert_k_linear_taps takes int64"):
+        _sample.linear_taps(0.0, 9.0, 10, 0, np.zeros((2, 5), np.int32), wrong, np.zeros(5, np.uint8))
+
+
+def test_nowhere_to_keep_compiled_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert _native.cache_folder.__wrapped__() is None
+    assert "NUMBA_CACHE_DIR" in caplog.text

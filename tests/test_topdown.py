@@ -1,6 +1,5 @@
 """Decoders `heatmap` and `detect`, suppression rule `poses`: against AlphaPose's own outputs and slow twins."""
 
-import os
 from pathlib import Path
 
 import naive_alphapose as naive
@@ -9,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posert.export.kernels import declared_types
 from posert.postprocess import _nms, decoder_names, detect, heatmap, suppress_poses, suppression, suppression_params
-from posert.postprocess._jit import EXPORTED
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Poses, Skeleton, join, no_poses, to_frame
 from posert.runtime.prepare import place, prepare
@@ -282,14 +279,3 @@ def test_suppression_needs_a_region_for_each_pose(golden: Path) -> None:
         suppress_poses.suppress(poses, no_poses(0), suppress_poses.Params())
     with pytest.raises(ValueError, match="at least 111 keypoints"):
         suppress_poses.suppress(poses, poses, suppress_poses.Params(whole_body=True))
-
-
-@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="there are no compiled signatures")
-def test_callers_give_exactly_the_declared_types(golden: Path) -> None:
-    test_combined_decodes_the_last_keypoints_by_mass(golden)
-    test_heads_give_the_boxes_of_the_original(golden)
-    test_rows_of_a_grid()
-    test_people_found_twice_are_merged_as_the_original_does(golden)
-    for name in ("heatmap_peaks", "heatmap_means", "box_nms", "pose_nms", "yolox_boxes", "yolov3_boxes"):
-        fn = EXPORTED["posert_k_" + name][0]
-        assert fn.signatures == [declared_types("posert_k_" + name)], name

@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -78,9 +77,8 @@ def decode(heat: np.ndarray, pafs: np.ndarray, params: paf.Params) -> Poses:
     return paf.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, input_wh)[0]
 
 
-@njit(error_model="numpy", nogil=True)
-def all_kernels(times, find, connect, assemble):
-    """The three kernels, `times` over: one crossing from Python."""
+def all_kernels(times: int, find: tuple, connect: tuple, assemble: tuple) -> int:
+    """The three kernels, `times` over, the crossings from Python included."""
     rows = 0
     for _ in range(times):
         _peaks.find_peaks(*find)

@@ -1,0 +1,144 @@
+"""The machine code of the kernels in this process: kept in a cache, loaded by llvmlite, called through ctypes.
+
+Owns the cache and the types of a call. Importing numba and waking its compiler takes a third of a second; a process
+whose kernels are in the cache does neither. The calls run without the interpreter lock.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LOG = logging.getLogger("posert")
+_LOCK = threading.RLock()
+_C_TYPES = {"float64": ctypes.c_double, "int64": ctypes.c_int64, "none": None}
+_Parsed = tuple[tuple[str, int], ...]
+
+
+def function(module: str, name: str, signature: str) -> Callable[..., Any]:
+    """The kernel `name` of a module as a Python function; arrays in, a count out.
+
+    It raises TypeError when an array is not of the declared type, dimensions or layout.
+    """
+    with _LOCK:
+        address = _library(module)[name]
+    result, arguments = parse(signature)
+    kinds: list[Any] = []
+    for dtype, axes in arguments:
+        kinds += [ctypes.c_void_p, *[ctypes.c_int64] * axes] if axes else [_C_TYPES[dtype]]
+    entry = ctypes.CFUNCTYPE(_C_TYPES[result], *kinds)(address)
+    steps = [
+        (np.dtype(dtype) if axes else None, axes, float if dtype == "float64" else int) for dtype, axes in arguments
+    ]
+
+    def call(*given: Any) -> Any:
+        passed: list[Any] = []
+        for value, (dtype, axes, scalar) in zip(given, steps, strict=True):
+            if dtype is None:
+                passed.append(scalar(value))
+                continue
+            if value.dtype != dtype or value.ndim != axes or not value.flags.c_contiguous:
+                raise TypeError(f"{name} takes {signature}, not {value.dtype}{list(value.shape)} {value.strides}")
+            passed += (_address(value), *value.shape)
+        return entry(*passed)
+
+    return call
+
+
+def _address(array: NDArray[Any]) -> int:
+    """Where an array's data lies. The usual `array.ctypes.data` takes three times as long, a kernel has 15 of them."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):  # read-only, or of no size
+        return int(array.ctypes.data)
+
+
+def parse(signature: str) -> tuple[str, _Parsed]:
+    """Result type and (dtype, dimensions) of every argument; 0 dimensions for a scalar.
+
+    >>> parse("int64(float32[:,::1], float64)")
+    ('int64', (('float32', 2), ('float64', 0)))
+    """
+    result, _, rest = signature.partition("(")
+    found = re.findall(r"(\w+)(\[[^\]]*\])?", rest)
+    return result, tuple((dtype, layout.count(",") + 1 if layout else 0) for dtype, layout in found)
+
+
+@cache
+def _library(module: str) -> Any:
+    """The kernels of a module by C name: their addresses."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    code, names = _object(llvm, module), _names(module)
+    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name in names:
+        builder.export_symbol(name)
+    return builder.link(_linker(), module)
+
+
+@cache
+def _linker() -> Any:
+    import llvmlite.binding as llvm
+
+    return llvm.create_lljit_compiler()
+
+
+def _names(module: str) -> list[str]:
+    from posert.postprocess._jit import EXPORTED
+
+    return [name for name, (kernel, _) in EXPORTED.items() if getattr(kernel, "fn", kernel).__module__ == module]
+
+
+def _object(llvm: Any, module: str) -> bytes:
+    """The object file of a module: from the cache, else compiled now and kept there."""
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    key = hashlib.sha256(f"{_sources()} {version('llvmlite')} {cpu} {features}".encode()).hexdigest()[:20]
+    name = f"{module.rpartition('.')[2]}-{key}.o"
+    folder = cache_folder()
+    if folder is not None and (folder / name).exists():
+        return (folder / name).read_bytes()
+    from posert.postprocess._compile import compile_modules
+
+    code = compile_modules([module], llvm.get_default_triple(), cpu, features).code
+    if folder is not None:
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            file.write(code)
+        os.replace(file.name, folder / name)
+    return code
+
+
+@cache
+def _sources() -> str:
+    """Hash of every file that may hold kernels or helpers: a kernel may use those of other files."""
+    root = Path(__file__).parent.parent
+    files = sorted([*root.glob("postprocess/*.py"), *root.glob("runtime/_*.py")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept: NUMBA_CACHE_DIR, beside the sources, or the user's cache; None: nowhere."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posert"
+    for folder in [Path(given)] if given else [Path(__file__).parent / "__pycache__", user]:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            why = error
+    _LOG.warning("compiled kernels cannot be cached (%s); set NUMBA_CACHE_DIR to a writable folder", why)
+    return None
