@@ -18,12 +18,13 @@ from posert.export.nano.figures import Body, Clothes, Colour, Picture, Pose, dra
 
 SIZE_WH = (352, 264)
 FINER = 2
-EMPTY, ON_PHOTO = 0.25, 0.4  # shares of the scenes: with nobody, over a training photo
+EMPTY, ON_PHOTO = 0.15, 0.4  # shares of the scenes: with nobody, over a training photo
+CROSSING = 0.4  # share of the figures that stand close in front of another
 
 
 def random_pose(rng: np.random.Generator) -> Pose:
-    """Standing, walking, waving, crouching, sitting or lying, in any direction."""
-    kind = rng.choice(["stand", "walk", "crouch", "lie"], p=[0.4, 0.38, 0.12, 0.1])
+    """Standing, walking, waving, crouching, sitting, falling or lying, in any direction; walkers often in profile."""
+    kind = rng.choice(["stand", "walk", "crouch", "lie", "fall"], p=[0.28, 0.4, 0.1, 0.12, 0.1])
     swing, one, other = rng.uniform(-1, 1), rng.uniform(0, 1, 4), rng.uniform(0, 1, 4)
     arms_up = rng.random(2) < 0.25
     arm_spread = [float(rng.uniform(5, 35) + up * rng.uniform(30, 110)) for up in arms_up]
@@ -53,7 +54,15 @@ def random_pose(rng: np.random.Generator) -> Pose:
         values["hip_flex"] = tuple(float(v) for v in rng.normal(2, 7, 2))
         values["hip_spread"] = tuple(float(v) for v in rng.uniform(1, 12, 2))
         values["knee"] = tuple(float(5 + 22 * v * v) for v in other[:2])
+    if kind == "walk" and rng.random() < 0.5:
+        values["heading"] = float(rng.choice([-1, 1]) * rng.normal(85, 15))
+    if kind == "fall":
+        values["pitch"] = float(rng.choice([-1, 1]) * rng.uniform(5, 75))
+        values["hip_flex"] = tuple(float(v) for v in rng.uniform(0, 90, 2))
+        values["knee"] = tuple(float(v) for v in rng.uniform(5, 110, 2))
+        values["heading"] = float(rng.choice([-1, 1]) * rng.normal(80, 25))
     if kind == "lie":
+        values["hip_flex"] = tuple(float(v) for v in rng.uniform(-5, 50, 2))
         values["pitch"] = float(rng.choice([-1, 1]) * rng.uniform(60, 95))
         values["heading"] = float(rng.choice([-1, 1]) * rng.normal(85, 12))
     return Pose(**values)
@@ -149,10 +158,13 @@ def scene(rng: np.random.Generator, photo: tuple[Picture, list[dict[str, Any]]])
     count = 0 if not over_photo and rng.random() < EMPTY / (1 - ON_PHOTO) else int(rng.integers(1, 5))
     grounds = np.sort(rng.uniform(0.7, 1.1, count)) * large[1]
     stature = rng.uniform(0.35, 1.0) * large[1]
-    bodies = []
+    bodies: list[Body] = []
     for name, ground in enumerate(grounds):
         own = float(stature * rng.uniform(0.75, 1.2) * (0.6 + 0.4 * ground / large[1]))
-        body = place(pose_body(random_pose(rng)), (rng.uniform(0.05, 0.95) * large[0], float(ground)), own)
+        x = rng.uniform(0.05, 0.95) * large[0]
+        if bodies and rng.random() < CROSSING:
+            x = bodies[-1].joints[1, 0] + rng.normal(0, 0.15) * own
+        body = place(pose_body(random_pose(rng)), (float(x), float(ground)), own)
         draw(canvas, owner, body, random_clothes(rng), own, name)
         bodies.append(body)
     picture = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
