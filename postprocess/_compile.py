@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +42,17 @@ def compile_modules(modules: Sequence[str], triple: str, cpu: str, features: str
     Raises:
         RuntimeError: the kernels do not compile, or LLVM does not know the target; carries the child's last words.
     """
-    with tempfile.TemporaryDirectory(prefix="posert-kernels-") as folder:
-        search = os.pathsep.join([str(Path(posert.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, **_NEUTRAL, "PYTHONPATH": search.rstrip(os.pathsep)}
-        environment.pop("NUMBA_DISABLE_JIT", None)
-        code = "import sys; from posert.postprocess._compile import _build; _build(*sys.argv[1:])"
-        out = Path(folder, "kernels.o")
-        command = [sys.executable, "-c", code, ",".join(modules), triple, cpu, features, str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode:
-            raise RuntimeError(f"the kernels do not compile for {triple} ({cpu}):\n{done.stderr[-4000:]}")
-        return CompiledKernels(out.read_bytes(), frozenset(json.loads(out.with_suffix(".json").read_text())))
+    search = os.pathsep.join([str(Path(posert.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, **_NEUTRAL, "PYTHONPATH": search.rstrip(os.pathsep)}
+    environment.pop("NUMBA_DISABLE_JIT", None)
+    code = "import sys; from posert.postprocess._compile import _build; _build(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, ",".join(modules), triple, cpu, features]
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace")[-4000:]
+        raise RuntimeError(f"the kernels do not compile for {triple} ({cpu}):\n{said}")
+    names, _, machine_code = done.stdout.partition(b"\n")
+    return CompiledKernels(machine_code, frozenset(json.loads(names)))
 
 
 def types_of(signature: str) -> tuple[tuple[Any, ...], Any]:
@@ -97,8 +96,8 @@ def _ir(name: str) -> str:
     return str(compiled.inspect_llvm()).replace(compiled.native_name, name)
 
 
-def _build(modules: str, triple: str, cpu: str, features: str, out: str) -> None:
-    """Runs in the child: writes the object to `out` and the undefined names beside it as JSON."""
+def _build(modules: str, triple: str, cpu: str, features: str) -> None:
+    """Runs in the child: prints the undefined names as a line of JSON, then the object. No file: a disk may be full."""
     import llvmlite.binding as llvm
 
     wanted = modules.split(",")
@@ -119,8 +118,7 @@ def _build(modules: str, triple: str, cpu: str, features: str, out: str) -> None
     undefined = {fn.name for fn in whole.functions if fn.is_declaration and not fn.name.startswith("llvm.")}
     undefined |= {variable.name for variable in whole.global_variables if variable.is_declaration}
     undefined |= {call for fn in whole.functions for call in _library_calls(fn.name)}
-    Path(out).write_bytes(machine.emit_object(whole))
-    Path(out).with_suffix(".json").write_text(json.dumps(sorted(undefined)))
+    sys.stdout.buffer.write(json.dumps(sorted(undefined)).encode() + b"\n" + machine.emit_object(whole))
 
 
 def _library_calls(name: str) -> list[str]:

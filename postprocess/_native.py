@@ -59,7 +59,7 @@ def function(module: str, name: str, signature: str) -> Callable[..., Any]:
 def _address(array: NDArray[Any]) -> int:
     """Where an array's data lies. The usual `array.ctypes.data` takes three times as long, a kernel has 15 of them."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     except (TypeError, ValueError):  # read-only, or of no size
         return int(array.ctypes.data)
 
@@ -114,10 +114,19 @@ def _object(llvm: Any, module: str) -> bytes:
 
     code = compile_modules([module], llvm.get_default_triple(), cpu, features).code
     if folder is not None:
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(code)
-        os.replace(file.name, folder / name)
+        _keep(code, folder / name)
     return code
+
+
+def _keep(code: bytes, path: Path) -> None:
+    """Writes to the cache under a temporary name first; a full disk is no reason to stop."""
+    temporary = path.with_suffix(f".{os.getpid()}")
+    try:
+        temporary.write_bytes(code)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        _LOG.warning("compiled kernels cannot be kept in %s (%s)", path.parent, error)
 
 
 @cache

@@ -17,7 +17,7 @@ from posert.postprocess._jit import jit, kernel
 
 HALF_PIXEL, CORNERS, ORIGIN = 0, 1, 2
 _HALF = np.float32(0.5)
-_ONE, _TWO = np.uint64(1), np.uint64(2)
+_ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 @jit
@@ -299,11 +299,11 @@ def _sum_rows(bgr, rows, weight, line):
 @jit
 def _sum_columns(line, columns, weight, tone, lines):
     """lines f32 [3,S]: the output channels of `line` f32 [W*3], summed over the taps of every column."""
-    first, second, third = int(tone[3, 0]), int(tone[3, 1]), int(tone[3, 2])
+    first, second, third = np.uint64(tone[3, 0]), np.uint64(tone[3, 1]), np.uint64(tone[3, 2])
     for x in range(lines.shape[1]):
         a, b, c = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for t in range(columns.shape[1]):
-            w, i = weight[x, t], columns[x, t] * 3
+            w, i = weight[x, t], np.uint64(columns[x, t] * 3)  # unsigned: no test for an index from the end
             a += w * line[i + first]
             b += w * line[i + second]
             c += w * line[i + third]
@@ -314,11 +314,17 @@ def _sum_columns(line, columns, weight, tone, lines):
 def _sum_four_columns(line, columns, weight, source, done):
     """`_sum_columns` for exactly four taps (cubic), unrolled."""
     for x in range(done.shape[0]):
+        a, b, c, d = (
+            np.uint64(columns[x, 0]),
+            np.uint64(columns[x, 1]),
+            np.uint64(columns[x, 2]),
+            np.uint64(columns[x, 3]),
+        )
         done[x] = (
-            weight[x, 0] * line[columns[x, 0] * 3 + source]
-            + weight[x, 1] * line[columns[x, 1] * 3 + source]
-            + weight[x, 2] * line[columns[x, 2] * 3 + source]
-            + weight[x, 3] * line[columns[x, 3] * 3 + source]
+            weight[x, 0] * line[a * _THREE + source]
+            + weight[x, 1] * line[b * _THREE + source]
+            + weight[x, 2] * line[c * _THREE + source]
+            + weight[x, 3] * line[d * _THREE + source]
         )
 
 
@@ -340,7 +346,7 @@ def sample_weighted(
             _sum_rows(bgr, rows[y], row_weight[y], line)
             if columns.shape[1] == 4:
                 for channel in range(3):
-                    _sum_four_columns(line, columns, column_weight, int(tone[3, channel]), lines[channel])
+                    _sum_four_columns(line, columns, column_weight, np.uint64(tone[3, channel]), lines[channel])
             else:
                 _sum_columns(line, columns, column_weight, tone, lines)
         else:
