@@ -22,7 +22,8 @@ from posert.runtime.sinks import Write, file_header, whole_file
 from posert.runtime.spec import ModelSpec
 
 _CHUNK_FRAMES = 256
-_GROUP_ROWS = 4096  # held in memory; more groups would cost memory too, the footer describes each one's columns
+_GROUP_BYTES = 2**22  # of rows held in memory; the footer takes 1 kB more for each column of each group
+_EXACT = {"frame": "int64", "time_s": "float64", "width": "int32", "height": "int32", "id": "int32"}
 _OPTIONAL = ("normalised", "velocities", "angles", "visible")
 
 
@@ -164,28 +165,31 @@ class _Rows:
         self.writer: Any = None
         self.schema: Any = None
         self.frames = self.filled = 0
-        self.buffer: NDArray[np.float64] = np.empty((0, 0))
+        self.exact: NDArray[np.float64] = np.empty((0, 0))  # the columns of _EXACT, a row of this array each
+        self.single: NDArray[np.float32] = np.empty((0, 0), np.float32)  # all others
 
     def add(self, _: Frame, result: Result) -> None:
         if self.writer is None:
             self._open(result)
         self.frames += 1
         count = len(result.poses)
-        about = np.array([[result.frame_index, result.time_s, *result.size_wh]])
         arrays = _columns(result)
-        arrays = {name: arrays.pop(name) for name in ("ids", "scores", "boxes_xyxy")} | arrays
-        rows = _flat([np.repeat(about, count, axis=0), *arrays.values()], count)
-        while len(rows):
-            taken = rows[: _GROUP_ROWS - self.filled]
-            self.buffer[self.filled : self.filled + len(taken)] = taken
-            self.filled += len(taken)
-            rows = rows[len(taken) :]
-            if self.filled == _GROUP_ROWS:
+        about = np.array([[result.frame_index, result.time_s, *result.size_wh]])
+        exact = np.concatenate([np.repeat(about, count, axis=0), arrays.pop("ids")[:, None]], axis=1)
+        arrays = {name: arrays.pop(name) for name in ("scores", "boxes_xyxy")} | arrays
+        single = _flat(arrays.values(), count)
+        done = 0
+        while done < count:
+            step = min(count - done, self.single.shape[1] - self.filled)
+            place = slice(self.filled, self.filled + step)
+            self.exact[:, place] = exact[done : done + step].T
+            self.single[:, place] = single[done : done + step].T
+            self.filled, done = self.filled + step, done + step
+            if self.filled == self.single.shape[1]:
                 self._flush()
 
     def _open(self, result: Result) -> None:
         features = result.features
-        types = {"frame": "int64", "time_s": "float64", "width": "int32", "height": "int32", "id": "int32"}
         columns = ["score", *(f"box_{side}" for side in ("left", "top", "right", "bottom"))]
         columns += [f"{name}_{axis}" for name in self.names for axis in ("x", "y", "score")]
         flags: list[str] = []
@@ -194,22 +198,31 @@ class _Rows:
                 columns += [f"{name}_{kind}_{axis}" for name in self.names for axis in "xy"]
             columns += [f"{joint}_angle" for joint in features.joints]
             flags = [f"{name}_visible" for name in self.names]
-        types |= dict.fromkeys(columns, "float32") | dict.fromkeys(flags, "bool_")
+        types = _EXACT | dict.fromkeys(columns, "float32") | dict.fromkeys(flags, "bool_")
         fields = [(name, getattr(self.pyarrow, kind)()) for name, kind in types.items()]
         self.schema = self.pyarrow.schema(fields, metadata={"posert": self.header})
         self.writer = self.pyarrow.parquet.ParquetWriter(
             str(self.path), self.schema, use_dictionary=False, write_statistics=["frame", "id"]
         )  # dictionaries of coordinates only cost memory
-        self.buffer = np.full((_GROUP_ROWS, len(self.schema)), np.nan)
+        rows = max(1, _GROUP_BYTES // (4 * len(types)))
+        self.exact = np.full((len(_EXACT), rows), np.nan)
+        self.single = np.full((len(types) - len(_EXACT), rows), np.nan, np.float32)
 
     def _flush(self) -> None:
-        columns = []
-        for field, column in zip(self.schema, self.buffer[: self.filled].T, strict=True):
-            absent = np.isnan(column) if field.name != "id" else column == 0
-            typed = np.where(absent, 0, column).astype(field.type.to_pandas_dtype())
-            columns.append(self.pyarrow.array(typed, field.type, mask=absent))
+        values = [*self.exact[:, : self.filled], *self.single[:, : self.filled]]
+        columns = [self._column(field, column) for field, column in zip(self.schema, values, strict=True)]
         self.writer.write_table(self.pyarrow.Table.from_arrays(columns, schema=self.schema))
         self.filled = 0
+
+    def _column(self, field: Any, values: NDArray[Any]) -> Any:
+        """An Arrow column on top of its values; `pyarrow.array` would copy them, and import pandas for it, 44 MB."""
+        present = ~np.isnan(values) if field.name != "id" else values != 0
+        if field.name in _EXACT:
+            values = values.astype(_EXACT[field.name])
+        elif field.type == self.pyarrow.bool_():
+            values = np.packbits(values == 1, bitorder="little")
+        mask = None if present.all() else self.pyarrow.py_buffer(np.packbits(present, bitorder="little"))
+        return self.pyarrow.Array.from_buffers(field.type, len(present), [mask, self.pyarrow.py_buffer(values)])
 
     def close(self) -> None:
         if self.writer is not None:
