@@ -87,7 +87,8 @@ def infer(
     from posert.runtime.batch import Selection, Settings, parse_shard, plan
     from posert.runtime.estimate import TopDown
     from posert.runtime.manifest import Manifest, kept
-    from posert.runtime.workers import Recipe, run_anywhere
+    from posert.runtime.recipe import Recipe
+    from posert.runtime.workers import run_anywhere
 
     selection = Selection(start, stop, stride, _size(size), fps)
     settings = Settings(

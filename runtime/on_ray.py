@@ -14,7 +14,7 @@ from typing import Any
 
 from posert.postprocess.errors import PosertError
 from posert.runtime.batch import Job, Outcome, Report
-from posert.runtime.workers import Recipe, attempt
+from posert.runtime.recipe import Recipe, attempt
 
 
 def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) -> Generator[Outcome, None, None]:

@@ -1,80 +1,26 @@
 """Jobs one after the other, or in worker processes that each open the model once.
 
-Owns processes and how many of them pay. Knows jobs, nothing of what is in a frame. Processes are spawned, not forked:
-ONNX Runtime and numba hold threads.
+Owns processes. Knows jobs, nothing of what is in a frame. Processes are spawned, not forked: ONNX Runtime and numba
+hold threads.
 """
 
-import logging
 import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass, replace
-from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 from posert.postprocess.errors import PosertError
-from posert.runtime.batch import Job, Outcome, Report, Settings, run_job
-from posert.runtime.devices import cpu_cores
-from posert.runtime.estimate import estimate
-from posert.runtime.frames import frame_count, frames
-from posert.runtime.session import Model, open_model
+from posert.runtime.batch import Job, Outcome, Report
+from posert.runtime.frames import frame_count
+from posert.runtime.recipe import OnFrame, Recipe, attempt
+from posert.runtime.trial import choose_workers
 
-_LOG = logging.getLogger("posert")
-_TRIAL_S = 0.4
-_WORTH_S = 20.0  # a worker takes a second or two to start
-_GAIN = 1.15
-OnFrame = Callable[[int], None]
 Progress = Callable[[str, int, str], AbstractContextManager[OnFrame]]
 """(title, how many or 0, of what) -> a context manager that gives what to call with the number done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to open the model and what to do with it; small, so that it can be sent to another process.
-
-    Attributes:
-        device: as in `open_model`; several, separated by commas, are shared out among the workers.
-        threads: CPU threads of one process; 0 = all cores.
-    """
-
-    model: str
-    settings: Settings
-    device: str = "auto"
-    threads: int = 0
-
-    def open(self) -> Model:
-        """The open model; raises what `open_model` raises."""
-        threads = self.threads or cpu_cores()
-        in_flight = 1 if self.settings.top_down.detect_every > 1 else threads
-        return open_model(
-            self.model,
-            device=self.device,
-            threads=threads,
-            workers=in_flight,
-            long_edge=self.settings.long_edge,
-            detector=self.settings.detector,
-        )
-
-    def for_worker(self, number: int) -> "Recipe":
-        """The recipe of one worker process of many: a single thread, the next device in turn."""
-        devices = self.device.split(",")
-        return replace(self, threads=1, device=devices[number % len(devices)])
-
-
-def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None = None) -> Outcome:
-    """What became of one job; a failure is a value, so that the next job can follow."""
-    try:
-        return Outcome(job, run_job(model, job, settings, on_frame=on_frame), None)
-    except PosertError as error:
-        return Outcome(job, None, error)
-    except Exception as error:  # one odd file must not end a night's work
-        _LOG.debug("unexpected failure in %s", job.source, exc_info=True)
-        return Outcome(job, None, PosertError(f"{job.source}: {type(error).__name__}: {error}", "see --debug"))
 
 
 def run_anywhere(
@@ -117,63 +63,6 @@ def one_by_one(recipe: Recipe, jobs: Sequence[Job], progress: Progress) -> Itera
             with progress(title, frame_count(job.source), "frames") as on_frame:
                 outcome = attempt(model, job, recipe.settings, on_frame)
             yield outcome
-
-
-def choose_workers(recipe: Recipe, jobs: Sequence[Job]) -> int:
-    """How many processes to use: one per device if several are named, one on a GPU; on a CPU by measurement.
-
-    The first frames of the first readable source run with all threads in one pipeline, then with one thread; processes
-    pay if one thread's rate times the cores beats the pipeline, and if there is work for more than some seconds.
-    """
-    cores = recipe.threads or cpu_cores()
-    count = min(cores, len(jobs))
-    if "," in recipe.device:
-        return min(len(recipe.device.split(",")), len(jobs))
-    if count < 2:
-        return 1
-    with recipe.open() as model:
-        if model.device != "cpu":
-            return 1
-        sample = next((job for job in jobs if _readable(job)), None)
-        if sample is None:
-            return 1
-        together = _rate(model, sample)
-    if not _enough(jobs, together * _WORTH_S):
-        return 1
-    with recipe.for_worker(0).open() as model:
-        alone = _rate(model, sample)
-    _LOG.info("one process %.1f frames/s, one thread %.1f frames/s, %d cores", together, alone, cores)
-    return count if alone * count > together * _GAIN else 1
-
-
-def _readable(job: Job) -> bool:
-    try:
-        return next(iter(frames(job.source)), None) is not None
-    except PosertError:
-        return False
-
-
-def _rate(model: Model, job: Job) -> float:
-    """Frames per second over the first part of a source."""
-    done, began = 0, 0.0
-    with suppress(PosertError):
-        for number, _ in enumerate(islice(estimate(model, frames(job.source)), 500)):
-            if number == 1:
-                done, began = 0, time.perf_counter()  # the first frames pay for what is made once
-            done += 1
-            if began and time.perf_counter() - began > _TRIAL_S:
-                break
-    return done / (time.perf_counter() - began) if began and done > 1 else 30.0
-
-
-def _enough(jobs: Sequence[Job], least: float) -> bool:
-    """Whether the jobs have at least so many frames; stops to count as soon as it is sure."""
-    total = 0
-    for job in jobs:
-        total += frame_count(job.source)
-        if total >= least:
-            return True
-    return False
 
 
 def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[Outcome, None, None]:

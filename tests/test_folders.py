@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,10 @@ import pytest
 import test_cli
 import tiny
 
-from posert.runtime.batch import Job, Settings
-from posert.runtime.workers import Recipe, in_processes
+from posert.runtime import trial
+from posert.runtime.batch import Job, Settings, plan
+from posert.runtime.recipe import Recipe
+from posert.runtime.workers import in_processes
 
 Run = test_cli.Run
 run, model = test_cli.run, test_cli.model  # fixtures
@@ -171,6 +174,29 @@ def test_a_dying_worker_fails_its_job_alone(model: Path, folder: Path, tmp_path:
     assert outcomes[0].error is not None
     assert "died" in outcomes[0].error.what
     assert [outcome.report is not None for outcome in outcomes[1:]] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("together", "apart", "chosen"), [(100.0, 200.0, 2), (100.0, 110.0, 1), (100.0, 0.0, 1), (1e9, 2e9, 1)]
+)
+def test_workers_are_used_if_they_pay(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, together: float, apart: float, chosen: int
+) -> None:
+    """Clearly faster, hardly faster, a trial that failed, and work that one process has done before two start."""
+    monkeypatch.setattr(trial, "_rate", lambda *_: together)
+    monkeypatch.setattr(trial, "_rate_apart", lambda *_: apart)
+    monkeypatch.setattr(trial, "frame_count", lambda _: 10**6)
+    jobs = plan([str(folder)], folder / "out", None, "jsonl")
+    assert trial.choose_workers(Recipe(str(model), Settings(), "cpu", threads=2), jobs) == chosen
+
+
+def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Path, tmp_path: Path) -> None:
+    source = str(media.video(folder / "long.mp4", count=400))
+    jobs = [Job(source, tmp_path / name / "out.jsonl", None) for name in ("0", "1")]
+    recipe = Recipe(str(model), Settings(), "cpu")
+    assert trial._rate_apart(recipe, jobs) > 0
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith(".")]
+    assert trial._rate_apart(replace(recipe, model=str(folder / "none.onnx")), jobs) == 0
 
 
 @pytest.mark.parametrize("form", ["jsonl", "npz", "openpose"])
