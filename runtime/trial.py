@@ -27,7 +27,7 @@ _LOG = logging.getLogger("posert")
 _TRIAL_S = 0.7
 _WARM_FRAMES = 3  # they pay for what is made once
 _START_S = 60.0
-_WORTH_S = 30.0  # the trial and the start of the workers take some seconds
+_WORTH_S = 15.0  # the trial and the start of the workers take some seconds
 _GAIN = 1.15
 
 
