@@ -93,7 +93,7 @@ def _library(module: str) -> Any:
 def _linker() -> Any:
     import llvmlite.binding as llvm
 
-    # JITLink puts an object in one piece. The other linker spreads it, too far apart in a process that maps much memory.
+    # JITLink puts an object in one piece; the other linker spreads it, too far where much memory is mapped.
     return llvm.create_lljit_compiler(use_jit_link=True)
 
 

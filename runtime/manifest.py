@@ -20,7 +20,8 @@ from posert.runtime.sinks import remove_leftovers, whole_file
 
 class Manifest:
     """The rows of a folder of results. A row is written as soon as its source is done; it counts as finished only if
-    the output is there and the source, the model and the settings are the same.
+    the output is there and the source, the model and the settings are the same, and posert's version but for its last
+    number: a folder never mixes the results of two versions that may differ.
 
     Attributes:
         path: `manifest.jsonl`, or `manifest-I-of-N.jsonl` of a shard, so that no two shards write one file.
@@ -42,7 +43,8 @@ class Manifest:
         if row is None or row.get("status") != "done" or not all(path.exists() for path in outputs):
             return False
         expected = {**self._model, **_state(job.source)}
-        return all(row.get(name) == value for name, value in expected.items())
+        same = all(row.get(name) == value for name, value in expected.items())
+        return same and _results_of(row.get("posert")) == _results_of(__version__)
 
     def begin(self, jobs: Sequence[Job], *, resume: bool) -> list[Job]:
         """The jobs to do; removes what killed processes left of them, keeps the rows of the others.
@@ -103,6 +105,15 @@ def kept(manifest: Manifest | None, jobs: Sequence[Job]) -> Iterator[None]:
         if manifest is not None:
             manifest.save(jobs)
             manifest.tidy(jobs)
+
+
+def _results_of(version: object) -> str:
+    """The part of a version that results depend on: the last number changes none.
+
+    >>> _results_of("0.2.7")
+    '0.2'
+    """
+    return str(version).rpartition(".")[0]
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:

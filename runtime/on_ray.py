@@ -16,6 +16,8 @@ from posert.postprocess.errors import PosertError
 from posert.runtime.batch import Job, Outcome, Report
 from posert.runtime.recipe import Recipe, attempt
 
+_MANY = 8  # jobs per actor
+
 
 def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) -> Generator[Outcome, None, None]:
     """Runs the jobs on Ray and yields outcomes as they come.
@@ -46,10 +48,12 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
     count = max(1, min(workers or room, len(jobs)))
     absolute = replace(recipe, model=recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model))
     tasks = [{"number": number, **_packed(job)} for number, job in enumerate(jobs)]
+    # A second job waiting at the actor hides the cluster's latency; with few jobs it might wait behind a long video.
+    ahead = 2 if len(jobs) >= _MANY * count else 1
     results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
         _Actor,
         fn_constructor_args=(absolute.for_worker(0),),
-        compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
+        compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=ahead),
         num_cpus=0 if gpus else 1,
         num_gpus=gpus or None,
     )

@@ -3,7 +3,11 @@
 import json
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +17,8 @@ import pytest
 import test_cli
 import tiny
 
-from posert.runtime import trial
+from posert import __version__
+from posert.runtime import manifest, trial
 from posert.runtime.batch import Job, Settings, plan
 from posert.runtime.recipe import Recipe
 from posert.runtime.workers import in_processes
@@ -79,6 +84,8 @@ def test_the_manifest_tells_all(run: Run, model: Path, folder: Path, tmp_path: P
         ("remove", {"c.mp4.jsonl"}),
         ("model", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
         ("settings", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
+        ("patch", set()),
+        ("version", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
         ("torn", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
     ],
 )
@@ -87,6 +94,7 @@ def test_resume_does_what_is_not_done(
     model: Path,
     folder: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     change: str,
     again: set[str],
 ) -> None:
@@ -101,6 +109,8 @@ def test_resume_does_what_is_not_done(
         tiny.bright_spot(model, name="other")
     if change == "settings":
         options = ["--stride", 2]
+    if change in ("patch", "version"):
+        monkeypatch.setattr(manifest, "__version__", __version__ + "9" if change == "patch" else "99" + __version__)
     if change == "torn":
         (out / "manifest.jsonl").write_bytes((out / "manifest.jsonl").read_bytes()[:30])
     code, _, err = run("infer", model, folder, "-o", out, "--resume", *options)
@@ -157,6 +167,34 @@ def test_worker_processes_write_the_same_tree(run: Run, model: Path, folder: Pat
     assert run("infer", model, folder, "-o", tmp_path / "one", *options, "--workers", 1)[0] == 3
     assert run("infer", model, folder, "-o", tmp_path / "two", *options, "--workers", 2)[0] == 3
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_ctrl_c_loses_only_what_is_in_flight(model: Path, folder: Path, tmp_path: Path) -> None:
+    """A terminal sends SIGINT to the whole group: two videos are in flight, the other eight are there or to be done."""
+    for number in range(6):
+        media.video(folder / f"{number}.mp4", count=400)
+    command = [sys.executable, "-m", "posert.cli", "infer", str(model), str(folder), "-o"]
+    environment = {**os.environ, "PYTHONPATH": str(test_cli.ROOT / ".typing")}
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    more = ["--workers", "2", "--resume"]
+    assert subprocess.run([*command, str(whole), *more], env=environment, check=False).returncode == 0
+    process = subprocess.Popen([*command, str(out), *more], env=environment, start_new_session=True)
+    while not (len(list(out.rglob("*.mp4.jsonl"))) > 2 and list(out.rglob(".*.jsonl"))):
+        assert process.poll() is None, "it was over before it could be interrupted"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    names = {path.name for path in out.rglob("*") if path.is_file()}
+    assert not [name for name in names if name.startswith(".")]
+    done = {name: data for name, data in tree(out).items() if name.endswith(".mp4.jsonl")}
+    noted = {row["output"] for row in rows(out)}
+    assert len(set(done) - noted) <= 2  # whole, but the worker had no time to say so
+    assert done.items() <= tree(whole).items()
+    assert len([name for name in names if name.endswith(".partial")]) <= 2
+    before = {name: time_ns for name, time_ns in times(out).items() if name in noted}
+    assert subprocess.run([*command, str(out), *more], env=environment, check=False).returncode == 0
+    assert before.items() <= times(out).items()
+    assert tree(out) == tree(whole)
 
 
 def test_a_dying_worker_fails_its_job_alone(model: Path, folder: Path, tmp_path: Path) -> None:
