@@ -296,6 +296,17 @@ def tag(
     print(write(file, name, output, detector=detector))
 
 
+@app.command()
+def fuse(
+    file: Annotated[str, typer.Argument(help="An exported single-person network (MoveNet).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
+) -> None:
+    """Write a network that takes a frame and gives people, for the ONNX Runtime of any language."""
+    from posert.export.fuse import fuse as write
+
+    print(write(file, output))
+
+
 @models.command("list")
 def models_list() -> None:
     """Every model: name, route, licence, what the cache holds."""

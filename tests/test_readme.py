@@ -21,7 +21,14 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-NEEDS_EXPORT = ("posert export", "posert tag", "posert infer movenet", "posert eval movenet", "posert models pull")
+NEEDS_EXPORT = (
+    "posert export",
+    "posert tag",
+    "posert infer movenet",
+    "posert eval movenet",
+    "posert models pull",
+    "posert fuse",
+)
 
 
 @pytest.fixture
@@ -87,7 +94,7 @@ def test_the_commands_that_convert(sandbox: Path, assets: Path, monkeypatch: pyt
     shutil.copy(weights / "openvino_human_pose_estimation_0001_w8.onnx", "human-pose-estimation-0001.onnx")
     monkeypatch.setenv("POSERT_MIRROR", str(sandbox / "mirror"))
     converting = [c for c in COMMANDS if c.startswith(NEEDS_EXPORT)]
-    assert len(converting) == 6
+    assert len(converting) == 7
     for command in converting:
         run(command, monkeypatch)
     run("posert infer human-pose-estimation-0001.onnx walk.mp4 -o walk.jsonl", monkeypatch)
