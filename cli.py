@@ -30,6 +30,9 @@ app.add_typer(models, name="models")
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
+LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
+ScaleNumber = Annotated[int, typer.Option(min=1, help="Average the maps over so many input sizes (CMU OpenPose).")]
+ScaleGap = Annotated[float, typer.Option(help="Each of these sizes is so much of the input's smaller than the last.")]
 
 
 @app.callback()
@@ -56,9 +59,9 @@ def infer(
     device: Device = "auto",
     threads: Threads = 0,
     batch: Annotated[int, typer.Option(min=1, help="Frames per network call.")] = 1,
-    long_edge: Annotated[
-        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
-    ] = 0,
+    long_edge: LongEdge = 0,
+    scale_number: ScaleNumber = 1,
+    scale_gap: ScaleGap = 0.25,
     detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO-style JSON of boxes, instead of a detector.")] = None,
     detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
@@ -91,7 +94,7 @@ def infer(
 
     selection = Selection(start, stop, stride, _size(size), fps)
     settings = Settings(
-        form, selection, batch, track, smooth, features, include_empty, long_edge,
+        form, selection, batch, track, smooth, features, include_empty, long_edge, scale_number, scale_gap,
         detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip),
     )  # fmt: skip
     jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
@@ -215,16 +218,24 @@ def evaluate(
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     device: Device = "auto",
     threads: Threads = 0,
-    long_edge: Annotated[
-        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
-    ] = 0,
+    long_edge: LongEdge = 0,
+    scale_number: ScaleNumber = 1,
+    scale_gap: ScaleGap = 0.25,
 ) -> None:
     """Measure OKS average precision on COCO keypoints."""
     from posert.runtime.evaluate import evaluate as measure
     from posert.runtime.session import open_model
 
     with (
-        open_model(file, device=device, threads=threads, long_edge=long_edge, detector=detector) as model,
+        open_model(
+            file,
+            device=device,
+            threads=threads,
+            long_edge=long_edge,
+            scale_number=scale_number,
+            scale_gap=scale_gap,
+            detector=detector,
+        ) as model,
         _progress(file, 0, quiet=False) as on_image,
     ):
         score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)

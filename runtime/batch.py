@@ -56,6 +56,7 @@ class Settings:
         track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
         include_empty: a record for frames without people in formats that leave them out.
         long_edge: longer side of the network input, px; 0 = the model's own.
+        scale_number, scale_gap: average over several sizes of the input, see `open_model`.
         detector, boxes: files with the detector, or the boxes, of a top-down model; None = its own.
         top_down: how a top-down model works.
     """
@@ -68,6 +69,8 @@ class Settings:
     features: bool = False
     include_empty: bool = False
     long_edge: int = 0
+    scale_number: int = 1
+    scale_gap: float = 0.25
     detector: str | None = None
     boxes: str | None = None
     top_down: TopDown = field(default_factory=TopDown)

@@ -57,6 +57,8 @@ class Recipe:
             threads=threads,
             workers=in_flight,
             long_edge=self.settings.long_edge,
+            scale_number=self.settings.scale_number,
+            scale_gap=self.settings.scale_gap,
             detector=self.settings.detector,
         )
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import fields
 import naive_cmu
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posert.postprocess import _candidates, _centroids
-from posert.postprocess.bodyparts import Params, _Workspace, decode
+from posert.postprocess.bodyparts import Params, _Workspace, decode, merge
 from posert.postprocess.errors import PosertError
 from posert.postprocess.paf import COCO_18_CHANNELS
 from posert.postprocess.poses import Poses, Skeleton, to_frame
@@ -143,6 +144,42 @@ def test_the_slow_twin_agrees(seed: int, count: int, which: Params, noise: float
     assert len(poses) == len(scores)
     assert poses.keypoints == pytest.approx(keypoints, abs=1e-3)
     assert poses.scores == pytest.approx(scores, abs=1e-4)
+
+
+@settings(max_examples=6 if COMPILED else 1, deadline=None)
+@given(seed=st.integers(0, 999), rule=st.sampled_from(["cubic", "keys"]))
+def test_several_scales_are_averaged_as_by_the_slow_twin(seed: int, rule: str) -> None:
+    """The same people seen at 1, .8 and .5 of the input, with noise of their own, in a batch of two rows."""
+    rng, wh = np.random.default_rng(seed), (20 * 8, 16 * 8)
+    whole = np.concatenate(fields.maps(fields.people(2, 20, 16, seed), 20, 16))
+    several = []
+    for w, h in ((20, 16), (16, 13), (10, 8)):
+        small = np.stack([cv2.resize(field, (w, h), interpolation=cv2.INTER_AREA) for field in whole])
+        several.append(small + rng.normal(0, 0.01, small.shape).astype(np.float32))
+    params = replace(COCO, interpolation=rule)
+    rows = [{"heatmaps": np.stack([m[:19], m[:19] * 0]), "pafs": np.stack([m[19:], m[19:] * 0])} for m in several]
+    merged = merge(rows, params, wh)
+    expected = naive_cmu.averaged(several, *wh, rule)
+    assert merged["heatmaps"][0] == pytest.approx(expected[:19], abs=3e-6)
+    assert merged["pafs"][0] == pytest.approx(expected[19:], abs=3e-6)
+    found, empty = decode(merged, fields.BODY_18, params, wh)
+    keypoints, scores = naive_cmu.decode(expected[:19], expected[19:], fields.BODY_18, params, wh)
+    assert len(found) == len(scores) > 0
+    assert not len(empty)
+    assert found.keypoints == pytest.approx(keypoints, abs=1e-3)
+    assert found.scores == pytest.approx(scores, abs=1e-4)
+
+
+def test_one_scale_merged_is_the_map_up_sampled_and_no_number_stays_where_it_was() -> None:
+    heat, pafs = fields.maps(fields.people(1, 20, 16), 20, 16)
+    plain = run(heat, pafs, COCO)
+    merged = merge([{"heatmaps": heat[None], "pafs": pafs[None]}] * 2, COCO, (160, 128))
+    (again,) = decode(merged, fields.BODY_18, COCO, (160, 128))
+    assert again.keypoints == pytest.approx(plain.keypoints, abs=1e-3)
+    heat[0, 0, 0] = np.nan
+    grid = merge([{"heatmaps": heat[None], "pafs": pafs[None]}], COCO, (160, 128))["heatmaps"][0, 0]
+    assert np.isnan(grid[:16, :16]).any()
+    assert np.isfinite(grid[20:, 20:]).all()
 
 
 @big
