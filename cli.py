@@ -272,8 +272,8 @@ def export(
     from_file: Annotated[Path | None, typer.Option("--from", help="The official file, already at hand.")] = None,
     dequantize: Annotated[bool, typer.Option("--dequantize", help="The float32 network of an int8 file.")] = False,
     detector: Annotated[
-        str, typer.Option(help="Detector written beside a top-down model; none = none.")
-    ] = "yolox-nano",
+        str | None, typer.Option(help="Detector written beside a top-down model, by name; none = none.")
+    ] = None,
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
     accept_unpinned: Annotated[
         bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
