@@ -85,7 +85,8 @@ def convert(
     if reference := system.reference(entry, source):
         from posert.export._verify import compare
 
-        report(f"compared with the original on {photo or 'a drawn picture'}:")
+        with_what = getattr(system, "STAND_INS", {}).get(entry.route, "the original")
+        report(f"compared with {with_what} on {photo or 'a drawn picture'}:")
         report(str(compare(target, reference, picture)))
     return target
 
