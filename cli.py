@@ -6,7 +6,6 @@ of several inputs failed, 130 interrupted.
 
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -28,11 +27,15 @@ models = typer.Typer(no_args_is_help=True, help="Official weights: what there is
 app.add_typer(models, name="models")
 
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
+_UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
 LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
 ScaleNumber = Annotated[int, typer.Option(min=1, help="Average the maps over so many input sizes (CMU OpenPose).")]
 ScaleGap = Annotated[float, typer.Option(help="Each of these sizes is so much of the input's smaller than the last.")]
+Params = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE of the decoder (`posert info`); repeat it.")
+]
 
 
 @app.callback()
@@ -72,6 +75,8 @@ def infer(
     features: Annotated[
         bool, typer.Option("--features", help="Also normalised points, angles, velocities, visibility; tracks.")
     ] = False,
+    keypoint_scale: Annotated[int, typer.Option(min=0, max=4, help=_UNITS)] = 0,
+    params: Params = None,
     include_empty: Annotated[
         bool, typer.Option("--include-empty", help="Frames without people in the alphapose formats too.")
     ] = False,
@@ -87,15 +92,16 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
-    from posert.runtime.batch import Selection, Settings, parse_shard, plan
+    from posert.runtime.batch import Selection, Settings, parse_shard, parse_size, plan
     from posert.runtime.estimate import TopDown
     from posert.runtime.manifest import Manifest, kept
     from posert.runtime.workers import Recipe, run_anywhere
 
-    selection = Selection(start, stop, stride, _size(size), fps)
+    selection = Selection(start, stop, stride, parse_size(size), fps)
     settings = Settings(
         form, selection, batch, track, smooth, features, include_empty, long_edge, scale_number, scale_gap,
-        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip),
+        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip), keypoint_scale,
+        tuple(params or ()),
     )  # fmt: skip
     jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
     folder = output is not None and all(job.output != output for job in jobs)
@@ -179,15 +185,6 @@ def _progress(title: str, total: int, quiet: bool, unit: str = "images") -> Iter
         yield on_frame
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
-    return int(match.group(1)), int(match.group(2))
-
-
 @app.command()
 def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) -> None:
     """Show what a model file says about itself."""
@@ -221,8 +218,10 @@ def evaluate(
     long_edge: LongEdge = 0,
     scale_number: ScaleNumber = 1,
     scale_gap: ScaleGap = 0.25,
+    params: Params = None,
 ) -> None:
     """Measure OKS average precision on COCO keypoints."""
+    from posert.runtime.batch import parse_params
     from posert.runtime.evaluate import evaluate as measure
     from posert.runtime.session import open_model
 
@@ -235,6 +234,7 @@ def evaluate(
             scale_number=scale_number,
             scale_gap=scale_gap,
             detector=detector,
+            params=parse_params(params or ()),
         ) as model,
         _progress(file, 0, quiet=False) as on_image,
     ):

@@ -4,6 +4,7 @@ Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -95,6 +96,7 @@ def open_model(
     scale_number: int = 1,
     scale_gap: float = 0.25,
     detector: str | Path | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Model:
     """An open model, ready to run.
 
@@ -109,6 +111,7 @@ def open_model(
         scale_number: run the network at so many sizes, 1, 1 - scale_gap, 1 - 2 scale_gap ... of its input's, and
             average the maps (CMU OpenPose's option); 1 = as the model's file says.
         detector: an .onnx file that finds the boxes instead of the model's own detector.
+        params: of the last stage's decoder, over those in the file.
 
     Raises:
         PosertError: no such file, not an ONNX file, no or bad metadata, tensors that disagree with it, a device that
@@ -127,10 +130,12 @@ def open_model(
     if workers > 1 and any(stage.region == "follow" for stage in spec.stages):
         workers = 1
         session = _session(ort, file, providers, max(1, cores - 1))  # one core reads the video meanwhile
-    sessions, params, given = {}, {}, None
+    sessions, chosen, given = {}, {}, None
     if detector is not None:
         given = _session(ort, find_model(detector), providers, max(1, cores // workers))
         spec = _with_detector(spec, _read_spec(given, Path(detector)), detector)
+    if params:
+        spec = _with_params(spec, params)
     for stage in spec.stages:
         if given is not None and stage.region == "frame":
             own = given
@@ -140,8 +145,8 @@ def open_model(
         sessions[stage.name] = own
         if len(stage.scales) > 1 and not hasattr(decoder(stage.decoder), "merge"):
             raise PosertError(f"{spec.model} cannot average over several sizes", "leave --scale-number away")
-        params[stage.name] = decoder_params(stage.decoder, dict(stage.params))
-    return Model(spec, sessions, params, honoured_device(session, device, providers), workers)
+        chosen[stage.name] = decoder_params(stage.decoder, dict(stage.params))
+    return Model(spec, sessions, chosen, honoured_device(session, device, providers), workers)
 
 
 def find_model(path: str | Path) -> Path:
@@ -214,6 +219,17 @@ def _at_scales(spec: ModelSpec, number: int, gap: float) -> ModelSpec:
             f"take at most 16, above 0 and apart: a --scale-gap above 0 and below {1 / (number - 1):.3g}",
         )
     return replace(spec, stages=(replace(first, scales=scales), *spec.stages[1:]))
+
+
+def _with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:
+    """`spec` with other parameters of the last stage's decoder."""
+    last = spec.stages[-1]
+    changed = replace(last, params={**last.params, **params})
+    try:
+        decoder_params(changed.decoder, dict(changed.params))
+    except PosertError as error:
+        raise PosertError(error.what, "posert info MODEL shows the parameters") from None
+    return replace(spec, stages=(*spec.stages[:-1], changed))
 
 
 def _with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelSpec:

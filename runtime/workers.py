@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 from posert.postprocess.errors import PosertError
-from posert.runtime.batch import Job, Outcome, Report, Settings, run_job
+from posert.runtime.batch import Job, Outcome, Report, Settings, parse_params, run_job
 from posert.runtime.devices import cpu_cores
 from posert.runtime.estimate import estimate
 from posert.runtime.frames import frame_count, frames
@@ -60,6 +60,7 @@ class Recipe:
             scale_number=self.settings.scale_number,
             scale_gap=self.settings.scale_gap,
             detector=self.settings.detector,
+            params=parse_params(self.settings.params),
         )
 
     def for_worker(self, number: int) -> "Recipe":

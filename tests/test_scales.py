@@ -1,6 +1,7 @@
 """Averaging over several input sizes, from the picture to the people, against CMU OpenPose's steps one by one."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import tiny
 from onnx import TensorProto, helper
 
+from posert.cli import main
 from posert.postprocess.bodyparts import Params
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Skeleton
@@ -30,7 +32,7 @@ PARAMS = {
     "peak_threshold": 0.2, "interpolation": "cubic",
 }  # fmt: skip
 STAGE = Stage("pose", "frame", INPUT, {"heatmaps": "heatmaps", "pafs": "pafs"}, "bodyparts", PARAMS)
-SKELETON = Skeleton(("red", "green"), ((0, 1),))
+SKELETON = Skeleton(("nose", "neck"), ((0, 1),))  # red and green
 
 
 def colours(path: Path, stage: Stage = STAGE) -> Path:
@@ -170,3 +172,36 @@ def test_a_model_that_cannot(tmp_path: Path) -> None:
 def test_scales_of_a_file_are_checked(stage: Stage, message: str) -> None:
     with pytest.raises(PosertError, match=message):
         from_json(to_json(ModelSpec(1, "toy", "colours", SKELETON, (stage,))))
+
+
+def _said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    """Exit code of the command and what it wrote to standard error."""
+    monkeypatch.setattr(sys, "argv", ["posert", "infer", *map(str, words)])
+    with pytest.raises(SystemExit) as done:
+        main()
+    return int(done.value.code or 0), capsys.readouterr().err
+
+
+def test_the_command_takes_scales_units_and_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, photo, out = colours(tmp_path / "c.onnx"), tmp_path / "photo.png", tmp_path / "out.json"
+    bgr = picture(640, 480, 0)
+    cv2.imwrite(str(photo), bgr)
+    given = (model, photo, "-o", out, "--format", "openpose")
+    code, _ = _said(monkeypatch, capsys, *given, "--scale-number", 3, "--scale-gap", 0.2, "--keypoint-scale", 3)
+    assert code == 0
+    points = [person["pose_keypoints_2d"][:6] for person in json.loads(out.read_text())["people"]]
+    expected = twin(bgr, 3, 0.2)[0] / (640, 480, 1)
+    assert np.array(points).reshape(-1, 2, 3) == pytest.approx(expected, abs=2e-3)
+    assert _said(monkeypatch, capsys, *given, "--set", "peak_threshold=0.99")[0] == 0
+    assert json.loads(out.read_text())["people"] == []
+    for words, message in (
+        (("--format", "jsonl", "--keypoint-scale", 3), "the format jsonl knows no --keypoint-scale"),
+        (("--scale-number", 9), "9 scales 0.25 apart end at -1"),
+        (("--set", "x"), "--set 'x' sets nothing"),
+        (("--set", "maximize_positives=perhaps"), "maximize_positives = 'perhaps'"),
+    ):
+        code, said = _said(monkeypatch, capsys, model, photo, *words)
+        assert code == 1
+        assert message in said
