@@ -2,6 +2,7 @@
 
 import os
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,19 +234,41 @@ def test_smallest_maps(size: tuple[int, int], level: float) -> None:
         assert np.isfinite(run(heat, pafs, params).keypoints).all()
 
 
+def worst(assembly: str) -> tuple[np.ndarray, np.ndarray, Params]:
+    """Noise with 127 peaks of every part, and parameters for which one sample with a pair makes it a limb."""
+    rng = np.random.default_rng(0)
+    heat, pafs = rng.uniform(0, 1, (26, 46, 82)), rng.normal(0, 5, (52, 46, 82))
+    return heat.astype(np.float32), pafs.astype(np.float32), Params(assembly=assembly, limb_ratio=0.0, min_score=-1.0)
+
+
 @pytest.mark.skipif(not COMPILED, reason="a bound on time means nothing without the compiler")
 @pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
-def test_the_worst_maps_take_bounded_time(assembly: str) -> None:
-    """127 peaks of every part, every pair a limb: 419,354 candidates, sorted, and no more people than peaks allow."""
-    heat = np.random.default_rng(0).uniform(0, 1, (26, 46, 82)).astype(np.float32)
-    pafs = np.ones((52, 46, 82), np.float32)
-    params = Params(assembly=assembly, limb_ratio=0.0, limb_threshold=-2.0, min_score=-1.0)
+def test_the_worst_maps_take_bounded_time(assembly: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly all of 26 x 127 x 127 pairs are sorted, and there are no more people than peaks allow."""
+    heat, pafs, params = worst(assembly)
     run(heat, pafs, params, BODY_25)
+    counted = []
+    score = _candidates.score_candidates
+    monkeypatch.setattr(_candidates, "score_candidates", lambda *given: counted.append(score(*given)) or counted[-1])
     began = time.process_time()
     poses = run(heat, pafs, params, BODY_25)
+    assert time.process_time() - began < 5  # 0.3 s when written
+    assert counted[0] > 0.9 * 26 * 127**2
     assert 0 < len(poses) <= 127 * 26
     assert (poses.keypoints[:, :, 2] > 0).any(axis=0).all()
-    assert time.process_time() - began < 5  # 0.3 s when written
+
+
+@big
+@pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
+def test_the_worst_maps_take_bounded_memory(assembly: str) -> None:
+    """24 bytes for each of 419,354 pairs, and a few grids; all 78 maps up-sampled would be 75 MB."""
+    heat, pafs, params = worst(assembly)
+    run(heat, pafs, params, BODY_25)
+    tracemalloc.start()
+    run(heat, pafs, params, BODY_25)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 10e6 < most < 20e6
 
 
 @big
