@@ -226,6 +226,18 @@ def test_values_that_are_no_numbers(bad: float, where: str, assembly: str) -> No
         assert np.isfinite(poses.boxes_xyxy).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_peak_beside_no_numbers_has_a_place(bad: float) -> None:
+    """Its 7 x 7 window reaches into them; one part alone is a person here, so that nothing else can drop it."""
+    rng = np.random.default_rng(0)
+    heat, pafs = np.zeros((19, 12, 12), np.float32), np.zeros((38, 12, 12), np.float32)
+    heat[0] = rng.uniform(0, 1, (12, 12))
+    heat[0][rng.random((12, 12)) < 0.04] = bad
+    poses = run(heat, pafs, replace(COCO, assembly="pairwise", min_parts=1, min_score=0.0))
+    assert len(poses) > 5
+    assert np.isfinite(poses.keypoints).all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_smallest_maps(size: tuple[int, int], level: float) -> None:
