@@ -181,19 +181,21 @@ def _open_video(source: str) -> Any:
 
 
 def _read_video(source: str) -> _Reader:
-    live = source.isdigit() or "://" in source
+    camera, remote = source.isdigit(), "://" in source
     capture, began = _open_video(source), time.monotonic()
     try:
         index = 0
         while capture.grab():
-            time_s = time.monotonic() - began if live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if camera or (remote and index and not time_s > 0):  # nobody says when: by the clock
+                time_s = time.monotonic() - began
             yield index, time_s, lambda: _retrieve(capture, source)
             index += 1
     finally:
         capture.release()
     if index == 0:
         raise PosertError(f"{source} has no readable frame", "the file is cut off or damaged")
-    if not live and (missing := missing_bytes(source)):
+    if not (camera or remote) and (missing := missing_bytes(source)):
         raise PosertError(
             f"{source} is cut off: {missing} bytes are missing; {index} frames could be read",
             "copy or download it again",

@@ -3,6 +3,10 @@
 import io
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +26,28 @@ def test_a_video_gives_every_frame_with_its_time(tmp_path: Path) -> None:
     assert [frame.time_s for frame in got] == pytest.approx([i / 10 for i in range(12)])
     assert [round(int(frame.bgr[40, 40, 0]) / 20) for frame in got] == list(range(12))
     assert (frame_count(str(path)), frame_rate(str(path))) == (12, 10)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the address it is served under."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_stream_has_the_times_of_its_container(served: tuple[Path, str]) -> None:
+    folder, address = served
+    media.video(folder / "a.avi", count=12, fps=10)
+    got = list(frames(f"{address}/a.avi"))
+    assert [frame.time_s for frame in got] == pytest.approx([i / 10 for i in range(12)])
 
 
 def test_rgb_is_bgr_reversed(tmp_path: Path) -> None:
