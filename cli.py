@@ -201,6 +201,8 @@ def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) 
             put = stage.input
             print(f"stage     {stage.name}: looks at {stage.region}, decoder {stage.decoder}")
             print(f"  input   {put.name} {put.dtype} {put.layout} {put.color}, {put.size_wh} px (w, h), fit {put.fit}")
+            if len(stage.scales) > 1:
+                print(f"  scales  {', '.join(map(str, stage.scales))}")
             print(f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}")
             print(f"  params  {model.params(stage.name)}")
 

@@ -119,12 +119,18 @@ def test_scales_change_what_is_found(tmp_path: Path) -> None:
     assert np.abs(twin(bgr, 1, 0.25)[0] - twin(bgr, 4, 0.25)[0])[:, :, 2].max() > 0.02
 
 
-def test_a_file_can_ask_for_scales(tmp_path: Path) -> None:
+def test_a_file_can_ask_for_scales(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     frame = Frame(picture(640, 480, 0), 0, 0.0, "made")
     asked = colours(tmp_path / "a.onnx", replace(STAGE, scales=(1.0, 0.75)))
     with open_model(asked) as own, open_model(colours(tmp_path / "c.onnx"), scale_number=2) as told:
         (one,), (other,) = estimate(own, [frame]), estimate(told, [frame])
     assert one.poses.keypoints.tobytes() == other.poses.keypoints.tobytes()
+    monkeypatch.setattr(sys, "argv", ["posert", "info", str(asked)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "  scales  1.0, 0.75\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
