@@ -6,7 +6,6 @@ of several inputs failed, 130 interrupted.
 
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -28,8 +27,15 @@ models = typer.Typer(no_args_is_help=True, help="Official weights: what there is
 app.add_typer(models, name="models")
 
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
+_UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
+LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
+ScaleNumber = Annotated[int, typer.Option(min=1, help="Average the maps over so many input sizes (CMU OpenPose).")]
+ScaleGap = Annotated[float, typer.Option(help="Each of these sizes is so much of the input's smaller than the last.")]
+Params = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE of the decoder (`posert info`); repeat it.")
+]
 
 
 @app.callback()
@@ -56,9 +62,9 @@ def infer(
     device: Device = "auto",
     threads: Threads = 0,
     batch: Annotated[int, typer.Option(min=1, help="Frames per network call.")] = 1,
-    long_edge: Annotated[
-        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
-    ] = 0,
+    long_edge: LongEdge = 0,
+    scale_number: ScaleNumber = 1,
+    scale_gap: ScaleGap = 0.25,
     detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO-style JSON of boxes, instead of a detector.")] = None,
     detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
@@ -69,6 +75,8 @@ def infer(
     features: Annotated[
         bool, typer.Option("--features", help="Also normalised points, angles, velocities, visibility; tracks.")
     ] = False,
+    keypoint_scale: Annotated[int, typer.Option(min=0, max=4, help=_UNITS)] = 0,
+    params: Params = None,
     include_empty: Annotated[
         bool, typer.Option("--include-empty", help="Frames without people in the alphapose formats too.")
     ] = False,
@@ -84,15 +92,16 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
-    from posert.runtime.batch import Selection, Settings, parse_shard, plan
+    from posert.runtime.batch import Selection, Settings, parse_shard, parse_size, plan
     from posert.runtime.estimate import TopDown
     from posert.runtime.manifest import Manifest, kept
     from posert.runtime.workers import Recipe, run_anywhere
 
-    selection = Selection(start, stop, stride, _size(size), fps)
+    selection = Selection(start, stop, stride, parse_size(size), fps)
     settings = Settings(
-        form, selection, batch, track, smooth, features, include_empty, long_edge,
-        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip),
+        form, selection, batch, track, smooth, features, include_empty, long_edge, scale_number, scale_gap,
+        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip), keypoint_scale,
+        tuple(params or ()),
     )  # fmt: skip
     jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
     folder = output is not None and all(job.output != output for job in jobs)
@@ -176,15 +185,6 @@ def _progress(title: str, total: int, quiet: bool, unit: str = "images") -> Iter
         yield on_frame
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
-    return int(match.group(1)), int(match.group(2))
-
-
 @app.command()
 def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) -> None:
     """Show what a model file says about itself."""
@@ -201,6 +201,8 @@ def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) 
             put = stage.input
             print(f"stage     {stage.name}: looks at {stage.region}, decoder {stage.decoder}")
             print(f"  input   {put.name} {put.dtype} {put.layout} {put.color}, {put.size_wh} px (w, h), fit {put.fit}")
+            if len(stage.scales) > 1:
+                print(f"  scales  {', '.join(map(str, stage.scales))}")
             print(f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}")
             print(f"  params  {model.params(stage.name)}")
 
@@ -215,16 +217,27 @@ def evaluate(
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     device: Device = "auto",
     threads: Threads = 0,
-    long_edge: Annotated[
-        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
-    ] = 0,
+    long_edge: LongEdge = 0,
+    scale_number: ScaleNumber = 1,
+    scale_gap: ScaleGap = 0.25,
+    params: Params = None,
 ) -> None:
     """Measure OKS average precision on COCO keypoints."""
+    from posert.runtime.batch import parse_params
     from posert.runtime.evaluate import evaluate as measure
     from posert.runtime.session import open_model
 
     with (
-        open_model(file, device=device, threads=threads, long_edge=long_edge, detector=detector) as model,
+        open_model(
+            file,
+            device=device,
+            threads=threads,
+            long_edge=long_edge,
+            scale_number=scale_number,
+            scale_gap=scale_gap,
+            detector=detector,
+            params=parse_params(params or ()),
+        ) as model,
         _progress(file, 0, quiet=False) as on_image,
     ):
         score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
@@ -261,8 +274,8 @@ def export(
     from_file: Annotated[Path | None, typer.Option("--from", help="The official file, already at hand.")] = None,
     dequantize: Annotated[bool, typer.Option("--dequantize", help="The float32 network of an int8 file.")] = False,
     detector: Annotated[
-        str, typer.Option(help="Detector written beside a top-down model; none = none.")
-    ] = "yolox-nano",
+        str | None, typer.Option(help="Detector written beside a top-down model, by name; none = none.")
+    ] = None,
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
     accept_unpinned: Annotated[
         bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
