@@ -26,7 +26,7 @@ def systems() -> list[str]:
     return sorted(p.stem for p in found if not p.stem.startswith("_") and p.stem not in _TOOLS)
 
 
-_TOOLS = {"convert", "kernels", "bundle", "fuse"}
+_TOOLS = {"convert", "kernels", "bundle", "fuse", "commands"}
 
 
 def convert(
