@@ -93,7 +93,8 @@ def _library(module: str) -> Any:
 def _linker() -> Any:
     import llvmlite.binding as llvm
 
-    return llvm.create_lljit_compiler()
+    # JITLink puts an object in one piece. The other linker spreads it, too far apart in a process that maps much memory.
+    return llvm.create_lljit_compiler(use_jit_link=True)
 
 
 def _names(module: str) -> list[str]:
