@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from posert.postprocess.errors import PosertError
-from posert.runtime.batch import Job, Outcome, Settings, run_job
+from posert.runtime.batch import Job, Outcome, Settings, parse_params, run_job
 from posert.runtime.devices import cpu_cores
 from posert.runtime.session import Model, open_model
 
@@ -40,7 +40,10 @@ class Recipe:
             threads=threads,
             workers=in_flight,
             long_edge=self.settings.long_edge,
+            scale_number=self.settings.scale_number,
+            scale_gap=self.settings.scale_gap,
             detector=self.settings.detector,
+            params=parse_params(self.settings.params),
         )
 
     def for_worker(self, number: int) -> "Recipe":
