@@ -64,6 +64,7 @@ def infer(
     detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
     pose_batch: Annotated[int, typer.Option(min=1, help="People per network call of a top-down model.")] = 64,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
+    params: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for the decoder: greedy=true.")] = None,
     track: Annotated[bool, typer.Option("--track", help="Ids that stay with the people.")] = False,
     smooth: Annotated[bool, typer.Option("--smooth", help="Steady keypoints (one-euro filter); tracks.")] = False,
     features: Annotated[
@@ -92,7 +93,7 @@ def infer(
     selection = Selection(start, stop, stride, _size(size), fps)
     settings = Settings(
         form, selection, batch, track, smooth, features, include_empty, long_edge,
-        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip),
+        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip), tuple(params or ()),
     )  # fmt: skip
     jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
     folder = output is not None and all(job.output != output for job in jobs)

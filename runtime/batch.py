@@ -3,6 +3,7 @@
 Owns output names and the settings of a job. Knows sinks and the loop, nothing of networks or the terminal.
 """
 
+import json
 import os
 import re
 import time
@@ -58,6 +59,7 @@ class Settings:
         long_edge: longer side of the network input, px; 0 = the model's own.
         detector, boxes: files with the detector, or the boxes, of a top-down model; None = its own.
         top_down: how a top-down model works.
+        params: NAME=VALUE, over the decoder's own parameters.
     """
 
     form: str = "jsonl"
@@ -71,12 +73,14 @@ class Settings:
     detector: str | None = None
     boxes: str | None = None
     top_down: TopDown = field(default_factory=TopDown)
+    params: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """As JSON; equal settings give equal records."""
         values = asdict(self)
         size_wh = self.selection.size_wh
         values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
+        values["params"] = list(self.params)
         return values
 
 
@@ -164,6 +168,24 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     if not match or not 1 <= int(match.group(1)) <= int(match.group(2)):
         raise PosertError(f"--shard {text!r} is no shard", "write it as I/N with I from 1 to N, for example 1/4")
     return int(match.group(1)), int(match.group(2))
+
+
+def parse_params(texts: Sequence[str]) -> dict[str, Any]:
+    """The decoder parameters of NAME=VALUE texts; a value is a number, true, false or null.
+
+    >>> parse_params(["greedy=true", "seed-threshold=0.5"])
+    {'greedy': True, 'seed_threshold': 0.5}
+    """
+    values = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            values[name.strip().replace("-", "_")] = json.loads(value)
+        except ValueError:
+            raise PosertError(
+                f"--set {text!r} sets nothing", "write NAME=VALUE with a number, true, false or null, e.g. greedy=true"
+            ) from None
+    return values
 
 
 def _overlay_name(name: str) -> str:

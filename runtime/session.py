@@ -4,6 +4,7 @@ Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -93,6 +94,7 @@ def open_model(
     workers: int = 1,
     long_edge: int = 0,
     detector: str | Path | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Model:
     """An open model, ready to run.
 
@@ -105,6 +107,7 @@ def open_model(
             throughput. A model that follows one person from frame to frame always has 1.
         long_edge: longer side of the network input, px, for networks whose size is free; 0 = the model's own.
         detector: an .onnx file that finds the boxes instead of the model's own detector.
+        params: over the parameters of the decoder that finds the keypoints, the last one; as its `Params` has them.
 
     Raises:
         PosertError: no such file, not an ONNX file, no or bad metadata, tensors that disagree with it, a device that
@@ -121,7 +124,7 @@ def open_model(
     if workers > 1 and any(stage.region == "follow" for stage in spec.stages):
         workers = 1
         session = _session(ort, file, providers, max(1, cores - 1))  # one core reads the video meanwhile
-    sessions, params, given = {}, {}, None
+    sessions, decoding, given = {}, {}, None
     if detector is not None:
         given = _session(ort, find_model(detector), providers, max(1, cores // workers))
         spec = _with_detector(spec, _read_spec(given, Path(detector)), detector)
@@ -132,8 +135,9 @@ def open_model(
             own = session if stage.file is None else _companion(ort, file, stage, providers, max(1, cores // workers))
         _check_tensors(own, stage, file)
         sessions[stage.name] = own
-        params[stage.name] = decoder_params(stage.decoder, dict(stage.params))
-    return Model(spec, sessions, params, honoured_device(session, device, providers), workers)
+        own_params = dict(params or {}) if stage is spec.stages[-1] else {}
+        decoding[stage.name] = decoder_params(stage.decoder, {**stage.params, **own_params})
+    return Model(spec, sessions, decoding, honoured_device(session, device, providers), workers)
 
 
 def find_model(path: str | Path) -> Path:
