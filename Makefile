@@ -23,7 +23,7 @@ lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-export: .venv-export/ready
+test-export: .venv-export/openpifpaf
 	$(EXPORT)/python -m pytest -m export
 
 bench: .venv-export/ready
@@ -46,6 +46,19 @@ bench: .venv-export/ready
 	$(EXPORT)/python $(PIP) --upgrade pip
 	$(EXPORT)/python $(PIP) torch==2.13.0
 	$(EXPORT)/python $(PIP) -e '.[cpu,test,export]'
+	@touch $@
+
+# openpifpaf pins torch 1.13 and its build compiles a C++ decoder for minutes; loading its checkpoints needs the Python
+# sources alone, so they are unpacked, not installed. Its setup.py asks for torch and numpy even to say its name.
+OPENPIFPAF := openpifpaf-0.13.11
+.venv-export/openpifpaf: .venv-export/ready
+	$(EXPORT)/python $(PIP) setuptools
+	$(EXPORT)/python $(PIP) --no-deps torchvision==0.28.0
+	$(EXPORT)/python -m pip --disable-pip-version-check download --quiet --no-deps --no-build-isolation \
+		--no-binary openpifpaf --dest .venv-export $(subst -,==,$(OPENPIFPAF))
+	tar -xzf .venv-export/$(OPENPIFPAF).tar.gz -C .venv-export
+	$(EXPORT)/python -c 'import pathlib, sysconfig; \
+		pathlib.Path(sysconfig.get_path("purelib"), "openpifpaf.pth").write_text("$(CURDIR)/.venv-export/$(OPENPIFPAF)/src")'
 	@touch $@
 
 clean:

@@ -151,7 +151,10 @@ def _verify(entry: Entry, path: Path, accept_unpinned: bool) -> None:
         _LOG.warning("taking the unpinned %s, sha256 %s", path, digest)
         return
     if problem := _misfits(entry, path):
-        raise PosertError(f"{path} is not the official {entry.name}: {problem}", "delete it and fetch it again")
+        own = (
+            f"; one of your own training: posert export {entry.system} --from FILE" if entry.system in entries() else ""
+        )
+        raise PosertError(f"{path} is not the official {entry.name}: {problem}", f"fetch the official file again{own}")
 
 
 def _misfits(entry: Entry, path: Path) -> str:

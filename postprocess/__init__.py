@@ -75,9 +75,11 @@ def _params(module: ModuleType, what: str, values: dict[str, Any]) -> Any:
     if unknown:
         raise PosertError(
             f"{what} has no parameters {', '.join(unknown)}; it knows {', '.join(sorted(known))}",
-            "update posert, or export the model again with this version",
+            "check the names after --set; else update posert, or export the model again with this version",
         )
     try:
         return module.Params(**values)
     except (TypeError, ValueError) as error:
-        raise PosertError(f"{what} cannot use its parameters: {error}", "export the model again") from error
+        raise PosertError(
+            f"{what} cannot use its parameters: {error}", "correct --set, or export the model again"
+        ) from error

@@ -42,15 +42,16 @@ def _clear(map_, spans, width):
 
 
 @jit
-def _add_row(map_, begin, count, dx2, dy2, sigma2, peak):
+def _add_row(map_, begin, left, count, x, dy2, near, sigma2, peak):
     """Adds one row of a Gaussian, cut at one sigma, to map_[begin:begin+count], and clamps at 1.
 
-    No branch and unsigned indices (nothing to test for negative ones), so that it becomes vector code (four
-    times as fast as slices of rows, measured on boxes of 13 to 25 pixels).
+    The pixel nearer to the peak than dx^2 = `near` has all of it. No branch, unsigned indices (nothing to test for
+    negative ones) and one array alone (nothing that might overlap), so that it becomes vector code.
     """
     one, zero, slope = np.float32(1), np.float32(0), np.float32(-0.0625) / sigma2
     for i in range(count):
-        d2 = dx2[i] + dy2
+        dx = np.float32(np.int32(left) + np.int32(i)) - x
+        d2 = zero if dx * dx < near else dx * dx + dy2
         e = one + d2 * slope  # exp(z) is (1 + z / 8)^8
         e *= e
         e *= e
@@ -60,7 +61,7 @@ def _add_row(map_, begin, count, dx2, dy2, sigma2, peak):
 
 
 @jit
-def _add_gaussian(map_, spans, width, x, y, sigma, peak, dx2):
+def _add_gaussian(map_, spans, width, x, y, sigma, peak):
     """Adds a truncated Gaussian to one map; returns how many pixels its box has."""
     height, one, quarter = len(map_) // width, np.float32(1), np.float32(0.25)
     left = clamp(x - sigma, 0, width - 1)
@@ -71,23 +72,11 @@ def _add_gaussian(map_, spans, width, x, y, sigma, peak, dx2):
     whole = (right - left + 7) // 8 * 8
     left = max(0, min(left, width - whole))
     right = min(width, left + whole)
-    nearest = -1
-    for column in range(left, right):
-        dx = np.float32(column) - x
-        dx2[column - left] = dx * dx
-        if dx * dx < quarter:
-            nearest = column - left
     count, sigma2 = np.uint64(right - left), sigma * sigma
     for row in range(top, bottom):
-        dy = np.float32(row) - y
-        dy2, begin = dy * dy, np.uint64(row * width + left)
-        if dy2 < quarter and nearest >= 0:  # the pixel at the very peak has all of it
-            kept = dx2[nearest]
-            dx2[nearest] = -dy2
-            _add_row(map_, begin, count, dx2, dy2, sigma2, peak)
-            dx2[nearest] = kept
-        else:
-            _add_row(map_, begin, count, dx2, dy2, sigma2, peak)
+        dy2 = (np.float32(row) - y) * (np.float32(row) - y)
+        near = quarter if dy2 < quarter else np.float32(0)
+        _add_row(map_, np.uint64(row * width + left), left, count, x, dy2, near, sigma2, peak)
     for band in range(top // BAND, (bottom - 1) // BAND + 1):
         spans[band, 0] = min(spans[band, 0], left)
         spans[band, 1] = max(spans[band, 1], right)
@@ -95,9 +84,9 @@ def _add_gaussian(map_, spans, width, x, y, sigma, peak, dx2):
 
 
 @kernel(
-    "int64(float32[:,:,:,::1], float64, float64, int64, int64, float32[:,::1], int32[:,:,::1], float32[::1])"
+    "int64(float32[:,:,:,::1], float64, float64, int64, int64, float32[:,::1], int32[:,:,::1])"
 )  # fmt: skip
-def accumulate(cif, stride, threshold, neighbors, width, hr, spans, line):
+def accumulate(cif, stride, threshold, neighbors, width, hr, spans):
     """The high-resolution maps of one image; returns the additions, counted in pixels.
 
     Args:
@@ -106,7 +95,7 @@ def accumulate(cif, stride, threshold, neighbors, width, hr, spans, line):
         width: of the maps, (w-1)stride+1.
         hr: f32 [K,H*width] 0..1 out, H = (h-1)stride+1; all zeros before the first frame.
         spans: i32 [K,H/BAND rounded up,2], which columns of so many rows are not 0; all zeros before the
-            first frame. line: f32 [width] workspace.
+            first frame.
     """
     step, least, total = np.float32(stride), np.float32(threshold), 0
     for k in range(cif.shape[0]):
@@ -121,7 +110,7 @@ def accumulate(cif, stride, threshold, neighbors, width, hr, spans, line):
                 if not finite(v, x, y, scale):
                     continue
                 sigma = max(np.float32(1), np.float32(0.5) * scale * step)
-                work = _add_gaussian(map_, span, width, x * step, y * step, sigma, v / np.float32(neighbors), line)
+                work = _add_gaussian(map_, span, width, x * step, y * step, sigma, v / np.float32(neighbors))
                 budget -= work
                 total += work
     return total

@@ -103,15 +103,15 @@ def score_connections(
 def _row_score(connections, i, x, y, width, half, least):
     """Confidence times a Gaussian of the distance from x, y; -1 outside the window, or if it is surely below `least`.
 
-    exp(-z) <= 1 / (1 + z) saves most of the exponentials; the margin covers the rounding of both.
+    exp(-z) <= 1 / (1 + z) saves most of the exponentials and divisions; the margin covers the rounding of both.
     """
     dx, dy = connections[i, 1] - x, connections[i, 2] - y
     if not (abs(dx) <= half and abs(dy) <= half):
         return -1.0
-    z, c = 0.5 * (dx * dx + dy * dy) / width, float(connections[i, 0])
-    if c * (1 + 1e-12) < least * (1 + z):
+    half_d2, c = 0.5 * (dx * dx + dy * dy), float(connections[i, 0])
+    if c * width * (1 + 1e-12) < least * (width + half_d2):
         return -1.0
-    return math.exp(-z) * c
+    return math.exp(-half_d2 / width) * c
 
 
 @jit

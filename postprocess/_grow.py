@@ -16,13 +16,22 @@ _GUESSED = 1e-5  # score of a joint that only copies its neighbour
 
 
 @jit
-def mark(occupied, x, y, s):
-    """Occupies the square around a joint on a map u8 [H,W] of half the resolution."""
+def mark(occupied, x, y, s, value):
+    """Sets to `value` the square around a joint on a map u8 [H,W] of half the resolution: 1 occupies, 0 frees it."""
     height, width = occupied.shape
     x, y, radius = x / 2, y / 2, max(2.0, s / 2)
     left, top = clamp(x - radius, 0, width - 1), clamp(y - radius, 0, height - 1)
     right, bottom = clamp(x + radius, left + 1, width), clamp(y + radius, top + 1, height)
-    occupied[top:bottom, left:right] = 1
+    occupied[top:bottom, left:right] = value
+
+
+@jit
+def free(occupied, poses, count):
+    """Frees what the joints of `count` poses occupy on maps u8 [K,H,W]: far less than the whole maps."""
+    for i in range(count):
+        for joint in range(poses.shape[1]):
+            if poses[i, joint, 0] > 0:
+                mark(occupied[joint], poses[i, joint, 1], poses[i, joint, 2], poses[i, joint, 3], 0)
 
 
 @jit
@@ -168,13 +177,12 @@ def grow_poses(
         least, relative: least score of a joint, and as a fraction of its neighbour's. reverse_match: whether a
             connection must lead back to its source. greedy: take the first joint that a frontier yields.
         visits: i64 [1], connections read, see MAX_VISITS. heap i32 [2L], keys f32 [2L], turns i64 [2L], state u8 [2L],
-            joints f64 [2L,4], occupied u8 [K,H/2+1,W/2+1] are workspace.
+            joints f64 [2L,4] are workspace. occupied: u8 [K,H/2+1,W/2+1], all zeros, before and after.
         poses: f64 [P,K,4] out: score, x px, y px, scale px.
     """
     frontier, graph = (heap, keys, turns, state, joints), (ends, first_way, ways)
     fields, grid = (connections, places, starts), (bucket_px, grid_w, grid_h)
     rules = (least, relative, reverse_match, greedy, 1.0)
-    occupied[:] = 0
     count = 0
     for i in range(seed_count):
         seed = seeds[order[i]]
@@ -189,8 +197,9 @@ def grow_poses(
         _grow(pose, graph, fields, grid, rules, frontier, visits)
         for joint in range(pose.shape[0]):
             if pose[joint, 0] > 0:
-                mark(occupied[joint], pose[joint, 1], pose[joint, 2], pose[joint, 3])
+                mark(occupied[joint], pose[joint, 1], pose[joint, 2], pose[joint, 3], 1)
         count += 1
+    free(occupied, poses, count)
     return count
 
 

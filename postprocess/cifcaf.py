@@ -20,7 +20,6 @@ from posert.postprocess.poses import Float32Array, Poses, Skeleton, no_poses
 
 MAX_POSES = 1024
 """At most so many poses are grown per image, before the overlapping ones fall away."""
-_HEAD_WEIGHT = 3.0  # of the three most certain joints in a person's score; the others count 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,9 @@ class Params:
         ]
         if isinstance(self.cif_neighbors, bool) or not 1 <= self.cif_neighbors <= 1000:
             wrong.append(f"cif_neighbors = {self.cif_neighbors!r}")
+        for name in ("greedy", "force_complete_pose"):
+            if not isinstance(getattr(self, name), bool):
+                wrong.append(f"{name} = {getattr(self, name)!r}")
         if wrong:
             raise ValueError(", ".join(wrong))
 
@@ -133,7 +135,6 @@ class _Workspace:
         self.hr = np.zeros((parts, high, wide), np.float32)
         self.maps = (
             wide, self.hr.reshape(parts, -1), np.zeros((parts, -(-high // _cifhr.BAND), 2), np.int32),
-            np.empty(wide, np.float32),
         )  # fmt: skip
         self.seeds = np.empty((parts * cells, 5), np.float32)
         value, self.order = np.empty(parts * cells, np.float32), np.empty(parts * cells, np.int32)
@@ -155,9 +156,10 @@ class _Workspace:
             np.empty(ways, np.int32), np.empty(ways, np.float32), np.empty(ways, np.int64), np.empty(ways, np.uint8),
             np.empty((ways, 4), np.float64),
         )  # fmt: skip
-        self.occupied = np.empty((parts, high // 2 + 1, wide // 2 + 1), np.uint8)
+        self.occupied = np.zeros((parts, high // 2 + 1, wide // 2 + 1), np.uint8)
         self.poses = np.empty((MAX_POSES, parts, 4), np.float64)
         self.rank = np.empty(MAX_POSES, np.float32), np.empty(MAX_POSES, np.int32)
+        self.ranked = np.empty(parts, np.float64)
 
     def fields(self) -> tuple[Any, ...]:
         """What growing reads: the skeleton's directions and the connections."""
@@ -212,22 +214,17 @@ def _decode_row(cif: Float32Array, caf: Float32Array, skeleton: Skeleton, params
         work.poses, count, 0.0 if forced else float(params.nms_keypoint_threshold), float(mean), work.occupied,
         *work.rank,
     )  # fmt: skip
-    poses = _people(work.poses[work.rank[1][:kept]])
+    poses = _people(work, kept)
     _idle.append(work)
     return poses
 
 
-def _people(joints: NDArray[np.float64]) -> Poses:
-    """`Poses` of joints f64 [N,K,4]: score, x px, y px, scale px."""
-    parts = joints.shape[1]
-    if not len(joints):
+def _people(work: _Workspace, count: int) -> Poses:
+    """The first `count` poses of the ranking."""
+    parts = work.poses.shape[1]
+    if not count:
         return no_poses(parts)
-    score, x, y, scale = joints.transpose(2, 0, 1)
-    found = score > 0
-    keypoints = np.where(found[:, :, None], joints[:, :, [1, 2, 0]], 0).astype(np.float32)
-    weights = np.where(np.arange(parts) < 3, _HEAD_WEIGHT, 1.0)
-    scores = (-np.sort(-score, axis=1) @ (weights / weights.sum())).astype(np.float32)
-    low = [np.where(found, value - scale, np.inf).min(axis=1) for value in (x, y)]
-    high = [np.where(found, value + scale, -np.inf).max(axis=1) for value in (x, y)]
-    boxes = np.stack([*low, *high], axis=1)
-    return Poses(keypoints, scores, np.where(np.isfinite(boxes), boxes, 0).astype(np.float32))
+    keypoints, scores = np.empty((count, parts, 3), np.float32), np.empty(count, np.float32)
+    boxes = np.empty((count, 4), np.float32)
+    _pose_nms.report_people(work.poses, work.rank[1], count, work.ranked, keypoints, scores, boxes)
+    return Poses(keypoints, scores, boxes)

@@ -204,9 +204,10 @@ def parse_params(texts: Sequence[str]) -> dict[str, Any]:
         if not (name and equals):
             raise PosertError(f"--set {text!r} sets nothing", "write it as NAME=VALUE; posert info MODEL shows them")
         try:
-            params[name] = json.loads(value)
+            given = json.loads(value)
         except ValueError:
-            params[name] = value
+            given = value.strip()
+        params[name.strip().replace("-", "_")] = given
     return params
 
 

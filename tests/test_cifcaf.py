@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import composite_fields as draw
@@ -234,6 +235,20 @@ def test_rows_of_a_batch_are_decoded_in_their_order() -> None:
         alone = run(*row, draw.COCO)
         assert poses.keypoints.tobytes() == alone.keypoints.tobytes()
     assert [len(poses) for poses in together] == [3, 0, 1, 2, 5, 0, 4]
+
+
+@pytest.mark.skipif(not COMPILED, reason="plain Python holds the lock")
+def test_decoding_leaves_the_interpreter_free() -> None:
+    """Another thread takes a step every millisecond; under the lock it could only between two of the five kernels."""
+    cif, caf = hostile("random", draw.COCO, 81)
+    run(cif[:, :, :2, :2], caf[:, :, :2, :2], draw.COCO)
+    steps = 0
+    with ThreadPoolExecutor(1) as pool:
+        decoding = [pool.submit(run, cif, caf, draw.COCO) for _ in range(3)]
+        while not all(one.done() for one in decoding):
+            time.sleep(0.001)
+            steps += 1
+    assert steps > 40
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from posert.postprocess.errors import PosertError
+from posert.runtime.batch import parse_params
 from posert.runtime.session import open_model
 from posert.runtime.spec import to_json
 
@@ -115,6 +116,25 @@ def test_an_input_the_network_does_not_take(tmp_path: Path) -> None:
 def test_long_edge_needs_a_free_size(tmp_path: Path) -> None:
     with pytest.raises(PosertError, match="one input size"):
         open_model(tiny.bright_spot(tmp_path / "m.onnx"), long_edge=128)
+
+
+def test_parameters_of_the_decoder_can_be_set(tmp_path: Path) -> None:
+    path = tiny.bright_spot(tmp_path / "m.onnx", decoder="cifcaf")
+    given = parse_params(["greedy=true", "seed-threshold = 0.5", "instance_threshold=null"])
+    with open_model(path, params=given) as model:
+        params = model.params("pose")
+    assert (params.greedy, params.seed_threshold, params.instance_threshold) == (True, 0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("greedy", "sets nothing"), ("greedy=yes", "greedy = 'yes'"), ("gredy=true", "no parameters gredy"),
+     ("seed_threshold=2", "seed_threshold = 2")],
+)  # fmt: skip
+def test_parameters_that_cannot_be_set(tmp_path: Path, text: str, message: str) -> None:
+    path = tiny.bright_spot(tmp_path / "m.onnx", decoder="cifcaf")
+    with pytest.raises(PosertError, match=message):
+        open_model(path, params=parse_params([text]))
 
 
 def test_cuda_without_cuda_is_loud(tmp_path: Path) -> None:
