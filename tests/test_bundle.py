@@ -1,0 +1,124 @@
+"""The C bundle: built with the machine's compiler, its people are Python's, every float equal."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+
+from posert.export.bundle import bundle
+from posert.postprocess.errors import PosertError
+from posert.runtime import estimate, open_model
+from posert.runtime.frames import Frame
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),
+    pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel"),
+]
+SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
+
+
+def onnxruntime_library() -> Path:
+    import onnxruntime
+
+    return next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"))
+
+
+def built(model: str | Path, folder: Path) -> Path:
+    bundle(model, folder)
+    subprocess.run(["make", "-s", "-C", folder], check=True)
+    return folder
+
+
+def pictures(folder: Path) -> list[np.ndarray]:
+    """The development photos if they are here, then noise of odd sizes."""
+    photos = sorted(folder.glob("media/coco100/images/*.jpg"))[:6]
+    rng = np.random.default_rng(0)
+    noise = [cv2.blur(rng.integers(0, 255, (h, w, 3), np.uint8), (5, 5)) for w, h in SIZES]
+    return [picture for photo in photos if (picture := cv2.imread(str(photo))) is not None] + noise
+
+
+def run_example(folder: Path, images: list[np.ndarray]) -> list[list[dict[str, object]]]:
+    paths = [folder / f"{number}.ppm" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        assert cv2.imwrite(str(path), image)
+    command = [folder / "posert_example", folder, onnxruntime_library(), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line)["people"] for line in done.stdout.splitlines()]
+
+
+def assert_same_people(model: str | Path, folder: Path, images: list[np.ndarray]) -> int:
+    """Compares bits; returns the number of people."""
+    frames = [Frame(image, number, 0.0, "video") for number, image in enumerate(images)]
+    total = 0
+    with open_model(model, device="cpu", threads=1) as opened:
+        for result, people in zip(estimate(opened, frames), run_example(folder, images), strict=True):
+            poses = result.poses
+            assert len(people) == len(poses)
+            total += len(people)
+            named = {"keypoints": poses.keypoints, "score": poses.scores, "box_xyxy": poses.boxes_xyxy}
+            for name, expected in named.items():
+                got = np.array([person[name] for person in people], np.float32).reshape(expected.shape)
+                assert got.tobytes() == expected.tobytes(), (result.frame_index, name)
+    return total
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built("nano", tmp_path_factory.mktemp("nano"))
+
+
+def test_the_embedded_network_finds_the_same_people(nano: Path, assets: Path) -> None:
+    assert assert_same_people("nano", nano, pictures(assets)) > 5
+
+
+def test_a_followed_person_is_the_same(tmp_path: Path) -> None:
+    """The toy's people lie where the frame is bright; each frame's window comes from the last one's person."""
+    model = tiny.bright_spot(tmp_path / "toy.onnx")
+    folder = built(model, tmp_path / "c")
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, bright, (120, 160, 3), np.uint8) for bright in (255, 90, 200, 30, 250)]
+    assert assert_same_people(model, folder, images) == 5
+
+
+def test_the_library_needs_libc_and_libm_only(nano: Path) -> None:
+    listed = subprocess.run(["ldd", nano / "libposert.so"], capture_output=True, text=True, check=True).stdout
+    needed = {line.split()[0].split(".")[0] for line in listed.splitlines()}
+    assert {Path(name).name for name in needed} <= {"linux-vdso", "libc", "libm", "ld-linux-x86-64"}
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_the_header_is_clean(nano: Path, language: str) -> None:
+    standard = "-std=c99" if language == "c" else "-std=c++11"
+    flags = [standard, "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-x", language]
+    subprocess.run(["cc", *flags, nano / "posert.h"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "library", "said"),
+    [
+        ("absent", None, "cannot be read"),
+        (None, "/absent/libonnxruntime.so", "cannot be loaded"),
+        (None, "libm.so.6", "is not ONNX Runtime"),
+        ("cut", None, "is not the file that this library was made for"),
+    ],
+)
+def test_what_does_not_open_says_why(nano: Path, tmp_path: Path, folder: str | None, library: str | None, said: str):
+    if folder == "cut":
+        (tmp_path / "cut").mkdir()
+        (tmp_path / "cut" / "nano.onnx").write_bytes((nano / "nano.onnx").read_bytes()[:-1])
+    where = nano if folder is None else tmp_path / folder
+    command = [nano / "posert_example", where, library or onnxruntime_library()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+
+
+def test_an_unknown_target_says_so(tmp_path: Path) -> None:
+    with pytest.raises(PosertError, match="no target amiga"):
+        bundle("nano", tmp_path, target="amiga")
