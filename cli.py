@@ -300,15 +300,10 @@ def tag(
 def write_bundle(
     model: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
-    target: Annotated[
-        str, typer.Option(help="x86_64-linux, aarch64-linux, x86_64-macos, arm64-macos or x86_64-windows.")
-    ] = "x86_64-linux",
-    cpu: Annotated[str, typer.Option(help="LLVM's name of the least processor; empty = the target's usual.")] = "",
+    target: Annotated[str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, ...")] = "x86_64-linux",
+    cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
 ) -> None:
-    """Write a folder from which a C compiler builds the model's library: `make` there.
-
-    Example: posert bundle nano -o nano_c
-    """
+    """Write a folder from which a C compiler builds the model's library: `make` there."""
     from posert.export.bundle import bundle
 
     written = bundle(model, output, target=target, cpu=cpu)

@@ -8,11 +8,12 @@ import importlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from posert.export.kernels import header, load_kernels
-from posert.postprocess import _peaks
+from posert.postprocess import _peaks, bodyparts
 from posert.postprocess._compile import compile_modules
 from posert.postprocess._jit import EXPORTED
 from posert.postprocess.errors import PosertError
@@ -67,7 +68,7 @@ def bundle(path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu:
         table = model_table(model, file)
         spec = model.spec
     try:
-        code = compile_modules(_kernel_modules(twins), triple, cpu or usual).code
+        code = _compiled(tuple(_kernel_modules(twins)), triple, cpu or usual)
     except RuntimeError as error:
         raise PosertError(str(error).split("\n")[0], "leave --cpu away, or give a name that LLVM knows") from error
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +85,12 @@ def bundle(path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu:
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     (folder / "kernels.o").write_bytes(code)
     return Bundle(folder, tuple(sorted(item.name for item in folder.iterdir())), target, cpu or usual)
+
+
+@lru_cache(maxsize=8)
+def _compiled(modules: tuple[str, ...], triple: str, cpu: str) -> bytes:
+    """The kernels' object file; several bundles of one process share it."""
+    return compile_modules(modules, triple, cpu).code
 
 
 def _twins(model: Model) -> list[str]:
@@ -169,10 +176,11 @@ def _stage_constants(model: Model, stage: Stage, number: int) -> list[str]:
 def _params(kind: str, name: str, params: Any) -> list[str]:
     """A decoder's `Params` as a struct; tuples become arrays of their own, with a count."""
     lines, members = [], {}
+    params = bodyparts.effective(params) if kind == "bodyparts" else params
     values = {field.name: getattr(params, field.name) for field in fields(params)} | _derived(kind, params)
     for key, value in values.items():
-        if isinstance(value, tuple):
-            pairs = bool(value) and isinstance(value[0], tuple)
+        if isinstance(value, tuple | list):  # a model's metadata has lists
+            pairs = bool(value) and isinstance(value[0], tuple | list)
             element = "double" if any(isinstance(item, float) for item in value) else "int64_t"
             filled = value or (0,)
             lines.append(f"static const {element} {name}_{key}[]{'[2]' if pairs else ''} = {_c(filled)};")

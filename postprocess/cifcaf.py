@@ -226,7 +226,8 @@ def _people(joints: NDArray[np.float64]) -> Poses:
     found = score > 0
     keypoints = np.where(found[:, :, None], joints[:, :, [1, 2, 0]], 0).astype(np.float32)
     weights = np.where(np.arange(parts) < 3, _HEAD_WEIGHT, 1.0)
-    scores = (-np.sort(-score, axis=1) @ (weights / weights.sum())).astype(np.float32)
+    # Added in order, so that C gets the same bits; a matrix product promises none.
+    scores = (-np.sort(-score, axis=1) * (weights / weights.sum())).cumsum(axis=1)[:, -1].astype(np.float32)
     low = [np.where(found, value - scale, np.inf).min(axis=1) for value in (x, y)]
     high = [np.where(found, value + scale, -np.inf).max(axis=1) for value in (x, y)]
     boxes = np.stack([*low, *high], axis=1)

@@ -6,15 +6,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import composite_fields
 import cv2
+import fields
 import numpy as np
 import pytest
 import tiny
+import tiny_maps
+import tiny_topdown
 
 from posert.export.bundle import bundle
+from posert.postprocess import paf
 from posert.postprocess.errors import PosertError
 from posert.runtime import estimate, open_model
 from posert.runtime.frames import Frame
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),
@@ -84,6 +90,47 @@ def test_a_followed_person_is_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     images = [rng.integers(0, bright, (120, 160, 3), np.uint8) for bright in (255, 90, 200, 30, 250)]
     assert assert_same_people(model, folder, images) == 5
+
+
+LISTED = {
+    "paf_channels": paf.COCO_18_CHANNELS, "redundant_edges": (17, 18), "foot_parts": (10, 13), "min_parts": 3,
+}  # fmt: skip
+BODIES = {
+    "tf-pose": ("paf", {}),
+    "parabola": ("paf", {"interpolation": "cubic", "smooth_taps": 5, "refine": True, "assembly": "complete"}),
+    "as-is": ("paf", {"upsample": 1, "smooth_taps": 1, "min_score": 0.1}),
+    "cmu-cuda": ("bodyparts", LISTED),
+    "cmu-cpu": ("bodyparts", {**LISTED, "interpolation": "cubic", "peak_rule": "ring", "assembly": "pairwise"}),
+    "cmu-more": ("bodyparts", {**LISTED, "maximize_positives": True}),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies_of_every_rule_are_the_same(tmp_path: Path, name: str) -> None:
+    decoder, params = BODIES[name]
+    heat, pafs = fields.maps(fields.people(3, 40, 30), 40, 30)
+    spec = InputSpec("image", "NCHW", "float32", "bgr", (320, 240), "corner_pixels", interpolation="linear_or_cubic")
+    stage = Stage("pose", "frame", spec, {"heatmaps": "heatmaps", "pafs": "pafs"}, decoder, params)
+    whole = ModelSpec(1, "toy", name, fields.BODY_18, (stage,))
+    model = tiny_maps.shown(tmp_path / "toy.onnx", {"heatmaps": heat, "pafs": pafs}, whole)
+    assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
+
+
+@pytest.mark.parametrize("params", [{}, {"force_complete_pose": True, "greedy": True}, {"instance_threshold": 0.0}])
+def test_composite_fields_give_the_same_people(tmp_path: Path, params: dict[str, object]) -> None:
+    truth = composite_fields.people(3, 5, (30, 20))
+    cif, caf = composite_fields.fields(truth, composite_fields.STAR, (30, 20))
+    spec = InputSpec("image", "NCHW", "float32", "rgb", (233, 153), "center", interpolation="area")
+    stage = Stage("pose", "frame", spec, {"cif": "cif", "caf": "caf"}, "cifcaf", params)
+    whole = ModelSpec(1, "toy", "star", composite_fields.STAR, (stage,))
+    model = tiny_maps.shown(tmp_path / "toy.onnx", {"cif": cif, "caf": caf}, whole)
+    assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
+
+
+def test_a_detector_and_its_crops_give_the_same_people(tmp_path: Path) -> None:
+    detector = tiny_topdown.detector(tmp_path / "detector.onnx")
+    model = tiny_topdown.pose(tmp_path / "pose.onnx", detector)
+    assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
 
 
 def test_the_library_needs_libc_and_libm_only(nano: Path) -> None:

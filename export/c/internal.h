@@ -67,7 +67,8 @@ struct posert__suppression {
     posert_status (*suppress)(posert *p, const void *params, const posert__people *regions, posert__people *people);
 };
 
-extern const posert__decoder posert__paf, posert__direct;
+extern const posert__decoder posert__bodyparts, posert__cifcaf, posert__detect, posert__direct, posert__heatmap, posert__paf;
+extern const posert__suppression posert__suppress_poses;
 
 /* The output of a role; NULL if the stage has none. */
 const posert__tensor *posert__output(const posert__stage *stage, const posert__tensor *outputs, const char *role);
@@ -111,7 +112,8 @@ typedef struct posert__taps {
     posert__i64 first;
     posert__f32 weight;
 } posert__taps;
-/* A matrix f64 [size][length] that up-samples `length` cells to `size` samples; NULL without memory. */
+/* A matrix f64 [size][length] that up-samples `length` cells to `size` samples: POSERT__AREA, _CUBIC or _KEYS; NULL
+ * without memory. */
 double *posert__upsampling(posert__arena *arena, int rule, int64_t length, int64_t size, int normalised);
 double *posert__smoothed(posert__arena *arena, const double *matrix, int64_t length, int64_t size,
                          const double *kernel, int taps);

@@ -72,6 +72,47 @@ typedef struct posert__direct_params {
     double min_score;
 } posert__direct_params;
 
+typedef struct posert__bodyparts_params {
+    const int64_t (*paf_channels)[2];
+    int paf_channels_count, interpolation, peak_rule;
+    double peak_threshold;
+    int max_peaks;
+    double offset_px, limb_threshold, limb_ratio;
+    int assembly;
+    const int64_t *redundant_edges;
+    int redundant_edges_count;
+    const int64_t *foot_parts;
+    int foot_parts_count, min_parts;
+    double min_score;
+    int maximize_positives; /* already applied to the values above */
+} posert__bodyparts_params;
+
+typedef struct posert__cifcaf_params {
+    double cif_threshold;
+    int cif_neighbors;
+    double seed_threshold, caf_threshold, keypoint_threshold, keypoint_threshold_rel, nms_keypoint_threshold;
+    double instance_threshold; /* NAN = 0.15, or 0 with force_complete_pose */
+    int force_complete_pose;
+    double force_complete_caf_threshold;
+    int greedy, reverse_match;
+} posert__cifcaf_params;
+
+typedef struct posert__heatmap_params {
+    int integral;
+} posert__heatmap_params;
+
+typedef struct posert__detect_params {
+    double min_score, max_iou;
+    int crowd;
+    double crowd_max_iou;
+    int classes, person;
+} posert__detect_params;
+
+typedef struct posert__suppress_poses_params {
+    int whole_body;
+    double delta1, mu, delta2, gamma, matches, alpha, min_score, min_area;
+} posert__suppress_poses_params;
+
 typedef struct posert__decoder posert__decoder;
 typedef struct posert__suppression posert__suppression;
 

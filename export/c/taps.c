@@ -40,11 +40,28 @@ static void cubic(double *matrix, int64_t length, int64_t size)
     }
 }
 
+/* Cubic convolution as a polynomial in the fraction, which is below 0 left of the first cell: CMU OpenPose's on CUDA. */
+static void keys(double *matrix, int64_t length, int64_t size)
+{
+    for (int64_t s = 0; s < size; s++) {
+        const double center = ((double)s + 0.5) * (double)length / (double)size - 0.5;
+        const int64_t cell = clamp(floor(center), length - 1);
+        const double d = center - (double)cell;
+        const double weights[4] = {d * (-0.5 + d * (1 - 0.5 * d)), 1 + d * d * (-2.5 + 1.5 * d),
+                                   d * (0.5 + d * (2 - 1.5 * d)), d * d * (-0.5 + 0.5 * d)};
+        for (int tap = -1; tap <= 2; tap++) {
+            const int64_t at = cell + tap;
+            matrix[s * length + (at < 0 ? 0 : at >= length ? length - 1 : at)] += weights[tap + 1];
+        }
+    }
+}
+
 double *posert__upsampling(posert__arena *arena, int rule, int64_t length, int64_t size, int normalised)
 {
     double *matrix = posert__take(arena, sizeof(double), size, length, 1, 1);
     if (matrix == NULL) return NULL;
     if (rule == POSERT__AREA) overlaps(matrix, length, size, normalised);
+    else if (rule == POSERT__KEYS) keys(matrix, length, size);
     else cubic(matrix, length, size);
     return matrix;
 }
