@@ -1,4 +1,5 @@
-"""The command line: parse, call, print. The only place that prints or exits; heavy imports stay inside the commands.
+"""The command line: parse, call, print. The only place that prints or exits (with `export/commands.py`, its part about
+model files); heavy imports stay inside the commands.
 
 Results go to standard output, progress and messages to standard error. Exit: 0 ok, 1 user error, 2 wrong usage, 3 some
 of several inputs failed, 130 interrupted.
@@ -6,7 +7,6 @@ of several inputs failed, 130 interrupted.
 
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from posert.export import commands
 from posert.postprocess.errors import PosertError
 
 if TYPE_CHECKING:
@@ -24,12 +25,18 @@ if TYPE_CHECKING:
     from posert.runtime.manifest import Manifest
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
-app.add_typer(models, name="models")
+app.add_typer(commands.app)
 
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
+_UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
+LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
+ScaleNumber = Annotated[int, typer.Option(min=1, help="Average the maps over so many input sizes (CMU OpenPose).")]
+ScaleGap = Annotated[float, typer.Option(help="Each of these sizes is so much of the input's smaller than the last.")]
+Params = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE of the decoder (`posert info`); repeat it.")
+]
 
 
 @app.callback()
@@ -56,9 +63,9 @@ def infer(
     device: Device = "auto",
     threads: Threads = 0,
     batch: Annotated[int, typer.Option(min=1, help="Frames per network call.")] = 1,
-    long_edge: Annotated[
-        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
-    ] = 0,
+    long_edge: LongEdge = 0,
+    scale_number: ScaleNumber = 1,
+    scale_gap: ScaleGap = 0.25,
     detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO-style JSON of boxes, instead of a detector.")] = None,
     detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
@@ -69,6 +76,8 @@ def infer(
     features: Annotated[
         bool, typer.Option("--features", help="Also normalised points, angles, velocities, visibility; tracks.")
     ] = False,
+    keypoint_scale: Annotated[int, typer.Option(min=0, max=4, help=_UNITS)] = 0,
+    params: Params = None,
     include_empty: Annotated[
         bool, typer.Option("--include-empty", help="Frames without people in the alphapose formats too.")
     ] = False,
@@ -84,15 +93,16 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
-    from posert.runtime.batch import Selection, Settings, parse_shard, plan
+    from posert.runtime.batch import Selection, Settings, parse_shard, parse_size, plan
     from posert.runtime.estimate import TopDown
     from posert.runtime.manifest import Manifest, kept
     from posert.runtime.workers import Recipe, run_anywhere
 
-    selection = Selection(start, stop, stride, _size(size), fps)
+    selection = Selection(start, stop, stride, parse_size(size), fps)
     settings = Settings(
-        form, selection, batch, track, smooth, features, include_empty, long_edge,
-        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip),
+        form, selection, batch, track, smooth, features, include_empty, long_edge, scale_number, scale_gap,
+        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip), keypoint_scale,
+        tuple(params or ()),
     )  # fmt: skip
     jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
     folder = output is not None and all(job.output != output for job in jobs)
@@ -176,15 +186,6 @@ def _progress(title: str, total: int, quiet: bool, unit: str = "images") -> Iter
         yield on_frame
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
-    return int(match.group(1)), int(match.group(2))
-
-
 @app.command()
 def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) -> None:
     """Show what a model file says about itself."""
@@ -201,6 +202,8 @@ def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) 
             put = stage.input
             print(f"stage     {stage.name}: looks at {stage.region}, decoder {stage.decoder}")
             print(f"  input   {put.name} {put.dtype} {put.layout} {put.color}, {put.size_wh} px (w, h), fit {put.fit}")
+            if len(stage.scales) > 1:
+                print(f"  scales  {', '.join(map(str, stage.scales))}")
             print(f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}")
             print(f"  params  {model.params(stage.name)}")
 
@@ -215,16 +218,27 @@ def evaluate(
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     device: Device = "auto",
     threads: Threads = 0,
-    long_edge: Annotated[
-        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
-    ] = 0,
+    long_edge: LongEdge = 0,
+    scale_number: ScaleNumber = 1,
+    scale_gap: ScaleGap = 0.25,
+    params: Params = None,
 ) -> None:
     """Measure OKS average precision on COCO keypoints."""
+    from posert.runtime.batch import parse_params
     from posert.runtime.evaluate import evaluate as measure
     from posert.runtime.session import open_model
 
     with (
-        open_model(file, device=device, threads=threads, long_edge=long_edge, detector=detector) as model,
+        open_model(
+            file,
+            device=device,
+            threads=threads,
+            long_edge=long_edge,
+            scale_number=scale_number,
+            scale_gap=scale_gap,
+            detector=detector,
+            params=parse_params(params or ()),
+        ) as model,
         _progress(file, 0, quiet=False) as on_image,
     ):
         score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
@@ -252,120 +266,6 @@ def doctor() -> None:
     print(f"{'execution providers':24} {', '.join(providers)}")
     if "CUDAExecutionProvider" in providers:
         print(f"{'CUDA libraries':24} {', '.join(missing_cuda_libraries()) or 'nothing'} missing")
-
-
-@app.command()
-def export(
-    name: Annotated[str, typer.Argument(help="A name of `posert models list`.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
-    from_file: Annotated[Path | None, typer.Option("--from", help="The official file, already at hand.")] = None,
-    dequantize: Annotated[bool, typer.Option("--dequantize", help="The float32 network of an int8 file.")] = False,
-    detector: Annotated[
-        str, typer.Option(help="Detector written beside a top-down model; none = none.")
-    ] = "yolox-nano",
-    photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
-    accept_unpinned: Annotated[
-        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
-) -> None:
-    """Convert official weights to ONNX and compare the result with the original.
-
-    Example: posert export movenet-lightning-int8 --dequantize
-    """
-    from posert.export.convert import convert
-
-    with _bytes_progress(name) as progress:
-        convert(
-            name, output, from_file=from_file, options=["dequantize"] if dequantize else [],
-            detector=detector, photo=photo,
-            accept_unpinned=accept_unpinned, offline=offline, progress=progress, report=print,
-        )  # fmt: skip
-
-
-@app.command()
-def tag(
-    file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
-    name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the file.")] = None,
-    detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
-) -> None:
-    """Give a ready-made ONNX its metadata."""
-    from posert.export.convert import tag as write
-
-    print(write(file, name, output, detector=detector))
-
-
-@app.command("bundle")
-def write_bundle(
-    model: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
-    target: Annotated[str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, ...")] = "x86_64-linux",
-    cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
-) -> None:
-    """Write a folder from which a C compiler builds the model's library: `make` there."""
-    from posert.export.bundle import bundle
-
-    written = bundle(model, output, target=target, cpu=cpu)
-    print(f"{written.folder}: {len(written.files)} files for {written.target} ({written.cpu}); build them with: make")
-
-
-@models.command("list")
-def models_list() -> None:
-    """Every model: name, route, licence, what the cache holds."""
-    from posert.export import _lock
-
-    for entry in _lock.entries().values():
-        licence = entry.licence + (" (non-commercial)" if entry.non_commercial else "")
-        print(f"{entry.name:40} {entry.route:13} {licence:28} {_lock.status(entry)}")
-
-
-@models.command()
-def pull(
-    names: Annotated[list[str], typer.Argument(help="Names of `posert models list`.")],
-    accept_unpinned: Annotated[
-        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing but from a mirror folder.")] = False,
-) -> None:
-    """Fetch official weights into the cache (POSERT_HOME), from their address or from POSERT_MIRROR."""
-    from posert.export import _lock
-
-    for name in names:
-        with _bytes_progress(name) as progress:
-            entry = _lock.find(name)
-            if entry.route == "embedded":
-                raise PosertError(f"{name} comes with posert", "there is nothing to fetch")
-            print(_lock.pull(entry, accept_unpinned=accept_unpinned, offline=offline, progress=progress))
-
-
-@models.command()
-def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if none.")] = None) -> None:
-    """Check the hashes of what the cache holds."""
-    from posert.export import _lock
-
-    found = [_lock.find(name) for name in names] if names else list(_lock.entries().values())
-    states = {entry.name: _lock.status(entry) for entry in found}
-    for name, state in states.items():
-        print(f"{name:40} {state}")
-    damaged = [name for name, state in states.items() if state == "damaged"]
-    if damaged:
-        raise PosertError(f"damaged: {', '.join(damaged)}", "posert models pull fetches them again")
-
-
-@contextmanager
-def _bytes_progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A download bar on a terminal, nothing otherwise."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole or None)
 
 
 def _say(text: str) -> None:

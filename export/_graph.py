@@ -1,7 +1,8 @@
 """ONNX graphs: small exact rewrites, and the metadata stamp (always last). Knows onnx, not where a graph came from."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,26 @@ def save(exported: Exported, path: Path) -> None:
     Raises:
         PosertError: the folder cannot be written, or the graph is not valid ONNX.
     """
+    with _checked(stamp(exported.graph, exported.spec), path) as temporary:
+        assert read_metadata(temporary) == exported.spec, "the metadata does not survive saving"
+
+
+def save_fused(graph: Any, path: Path, notes: Mapping[str, str]) -> None:
+    """As `save` for a graph that is no model of ours any more: `notes` instead of the metadata."""
+    del graph.metadata_props[:]
+    helper.set_model_props(graph, dict(notes))
+    with _checked(graph, path):
+        pass
+
+
+@contextmanager
+def _checked(graph: Any, path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        onnx.save(stamp(exported.graph, exported.spec), str(temporary))
+        onnx.save(graph, str(temporary))
         onnx.checker.check_model(str(temporary))
-        assert read_metadata(temporary) == exported.spec, "the metadata does not survive saving"
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise PosertError(

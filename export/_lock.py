@@ -43,6 +43,7 @@ class Entry:
         sha256, sha256_prefix, git_blob: the pin, at most one of them; none if the project publishes no hash.
         bytes: size, 0 if unknown.
         source: project and commit.
+        detector: what finds its boxes, for a model that looks at boxes; `none` if these are not people's.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Entry:
     git_blob: str = ""
     bytes: int = 0
     non_commercial: bool = False
+    detector: str = "yolox-nano"
 
     @property
     def pinned(self) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from posert import __version__
-from posert.export import _caffe, _stages
+from posert.export import _caffe, _caffe_forward, _stages
 from posert.export._graph import Exported
 from posert.export._lock import Entry
+from posert.export._verify import Reference
 from posert.postprocess.errors import PosertError
 from posert.postprocess.paf import COCO_18_CHANNELS
 from posert.postprocess.poses import Skeleton
@@ -79,17 +80,34 @@ def build(entry: Entry, path: Path, coco_18: Skeleton) -> Exported:
     Raises:
         PosertError: no such network, or the weights are not this network's.
     """
+    own, net, outputs = _parts(entry, path, coco_18)
+    graph = _caffe.to_onnx(net, _caffe.read_blobs(path), outputs)
+    return Exported(graph, _spec(entry, own, graph.graph.input[0].name))
+
+
+def reference(entry: Entry, path: Path, coco_18: Skeleton) -> Reference:
+    """The network of an official .caffemodel as a function of our input tensor, by `_caffe_forward`."""
+    _, net, outputs = _parts(entry, path, coco_18)
+    blobs = _caffe.read_blobs(path)
+
+    def run(tensor: Any) -> dict[str, Any]:
+        result = _caffe_forward.forward(net, blobs, tensor)
+        return {role: result[:, first:end] for role, (first, end) in outputs.items()}
+
+    return run
+
+
+def _parts(entry: Entry, path: Path, coco_18: Skeleton) -> tuple[Network, Any, dict[str, tuple[int, int]]]:
+    """What is known of the network, its layers, and role -> channels of its result."""
     known = networks(coco_18)
     if entry.name not in known:
         raise PosertError(f"no network is known for {entry.name}", f"known are {', '.join(known)}")
     own, beside = known[entry.name], path.with_suffix(".prototxt")
     net = _caffe.read_prototxt(beside) if beside.is_file() else _caffe.network(own.layers())
     parts, limbs = len(own.skeleton.names), len(own.skeleton.edges)
-    outputs = (
-        {"heatmaps": (0, parts + 1), "pafs": (parts + 1, parts + 1 + 2 * limbs)} if limbs else {"maps": (0, parts)}
-    )
-    graph = _caffe.to_onnx(net, _caffe.read_blobs(path), outputs)
-    return Exported(graph, _spec(entry, own, graph.graph.input[0].name))
+    if not limbs:
+        return own, net, {"maps": (0, parts)}
+    return own, net, {"heatmaps": (0, parts + 1), "pafs": (parts + 1, parts + 1 + 2 * limbs)}
 
 
 def _spec(entry: Entry, own: Network, image_name: str) -> ModelSpec:

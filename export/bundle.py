@@ -90,13 +90,15 @@ def bundle(path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu:
 @lru_cache(maxsize=8)
 def _compiled(modules: tuple[str, ...], triple: str, cpu: str) -> bytes:
     """The kernels' object file; several bundles of one process share it."""
-    return compile_modules(modules, triple, cpu).code
+    return compile_modules(modules, triple, cpu, small=True).code
 
 
 def _twins(model: Model) -> list[str]:
     """Names of the decoders and rules of the model, each a C file too."""
     wanted = {stage.decoder for stage in model.spec.stages}
     wanted |= {"suppress_" + stage.suppress for stage in model.spec.stages if stage.suppress}
+    if any(len(stage.scales) > 1 for stage in model.spec.stages):
+        raise PosertError(f"{model.spec.model} averages over several sizes, which has no C twin yet", "use one size")
     absent = sorted(name for name in wanted if not (SOURCES / f"{name}.c").exists())
     if absent:
         raise PosertError(

@@ -26,7 +26,7 @@ def systems() -> list[str]:
     return sorted(p.stem for p in found if not p.stem.startswith("_") and p.stem not in _TOOLS)
 
 
-_TOOLS = {"convert", "kernels", "bundle"}
+_TOOLS = {"convert", "kernels", "bundle", "fuse", "commands"}
 
 
 def convert(
@@ -35,7 +35,7 @@ def convert(
     *,
     from_file: Path | None = None,
     options: Iterable[str] = (),
-    detector: str = "yolox-nano",
+    detector: str | None = None,
     photo: Path | None = None,
     accept_unpinned: bool = False,
     offline: bool = False,
@@ -47,7 +47,8 @@ def convert(
     Args:
         out: folder, or file ending in .onnx.
         from_file: the official file, already at hand.
-        detector: name of the detector that is written beside a model that looks at boxes; `none` = none.
+        detector: name of the detector that is written beside a model that looks at boxes; `none` = none, None = its
+            usual one.
         options: what the system's `OPTIONS` offers.
         photo: compared on this picture; a drawn one if None.
         report: gets one line per step.
@@ -72,7 +73,7 @@ def convert(
         report(f"licence: {entry.licence}; these weights may not be used commercially")
     from posert.export import _graph
 
-    exported = system.build(entry, source, frozenset(options))
+    exported, detector = system.build(entry, source, frozenset(options)), detector or entry.detector
     if exported.spec.stages[0].region == "boxes" and detector != "none":
         found = convert(
             detector, target.parent, photo=photo, accept_unpinned=accept_unpinned, offline=offline, progress=progress,
@@ -84,7 +85,8 @@ def convert(
     if reference := system.reference(entry, source):
         from posert.export._verify import compare
 
-        report(f"compared with the original on {photo or 'a drawn picture'}:")
+        with_what = getattr(system, "STAND_INS", {}).get(entry.route, "the original")
+        report(f"compared with {with_what} on {photo or 'a drawn picture'}:")
         report(str(compare(target, reference, picture)))
     return target
 

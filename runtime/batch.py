@@ -3,6 +3,7 @@
 Owns output names and the settings of a job. Knows sinks and the loop, nothing of networks or the terminal.
 """
 
+import json
 import os
 import re
 import time
@@ -17,7 +18,7 @@ from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Skeleton
 from posert.runtime.estimate import Result, TopDown, estimate_frames
 from posert.runtime.features import Featuring
-from posert.runtime.formats import FORMATS
+from posert.runtime.formats import FORMATS, sink_of
 from posert.runtime.frames import IMAGES, expand, frame_rate, frames
 from posert.runtime.regions import read_boxes
 from posert.runtime.session import Model
@@ -54,8 +55,11 @@ class Settings:
         selection: which frames.
         batch: frames per network call.
         track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
+        keypoint_scale: unit of the keypoints in the file, see `in_units`; for formats that know it.
+        params: NAME=VALUE of the decoder, over the model file's.
         include_empty: a record for frames without people in formats that leave them out.
         long_edge: longer side of the network input, px; 0 = the model's own.
+        scale_number, scale_gap: average over several sizes of the input, see `open_model`.
         detector, boxes: files with the detector, or the boxes, of a top-down model; None = its own.
         top_down: how a top-down model works.
     """
@@ -68,15 +72,24 @@ class Settings:
     features: bool = False
     include_empty: bool = False
     long_edge: int = 0
+    scale_number: int = 1
+    scale_gap: float = 0.25
     detector: str | None = None
     boxes: str | None = None
     top_down: TopDown = field(default_factory=TopDown)
+    keypoint_scale: int = 0
+    params: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.keypoint_scale:
+            sink_of(self.form, unit=self.keypoint_scale)
 
     def record(self) -> dict[str, Any]:
         """As JSON; equal settings give equal records."""
         values = asdict(self)
         size_wh = self.selection.size_wh
         values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
+        values["params"] = list(self.params)
         return values
 
 
@@ -108,8 +121,7 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
     Raises:
         PosertError: an unknown format, missing sources, two media with one output file.
     """
-    if form not in FORMATS:
-        raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
+    sink_of(form)
     output_name = FORMATS[form].name
     media = [found for source in sources for found in _media(source)]
     single = len(media) == 1 and not any(source.startswith("@") or Path(source).is_dir() for source in sources)
@@ -166,6 +178,38 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     return int(match.group(1)), int(match.group(2))
 
 
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Width and height of `WIDTHxHEIGHT`; None stays None.
+
+    >>> parse_size("640x480")
+    (640, 480)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
+        raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
+    return int(match.group(1)), int(match.group(2))
+
+
+def parse_params(texts: Sequence[str]) -> dict[str, Any]:
+    """Name -> value of `NAME=VALUE` texts; a value that is no JSON is text.
+
+    >>> parse_params(["min_parts=2", "assembly=pairwise", "maximize_positives=true"])
+    {'min_parts': 2, 'assembly': 'pairwise', 'maximize_positives': True}
+    """
+    params = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise PosertError(f"--set {text!r} sets nothing", "write it as NAME=VALUE; posert info MODEL shows them")
+        try:
+            params[name] = json.loads(value)
+        except ValueError:
+            params[name] = value
+    return params
+
+
 def _overlay_name(name: str) -> str:
     return name if Path(name).suffix.lower() in IMAGES else name + ".mp4"
 
@@ -192,8 +236,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[i
         fps=chosen.fps,
     )
     refine = refiner(model.spec.skeleton, settings)
-    form = FORMATS[settings.form]
-    sink = form.empty if settings.include_empty and form.empty else form.sink
+    sink = sink_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down)
     with closing(pairs) as results, ExitStack() as stack:

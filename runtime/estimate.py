@@ -24,7 +24,7 @@ from posert.postprocess.poses import Poses, join, to_frame
 from posert.runtime._ahead import grouped, read_ahead
 from posert.runtime.features import Features
 from posert.runtime.frames import Frame
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import place, prepare, scaled
 from posert.runtime.regions import Boxes, clipped, next_regions, regions, usable
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage
@@ -242,9 +242,34 @@ class _Worker:
         input_wh: tuple[int, int],
         timings: dict[str, float],
     ) -> list[Poses]:
-        """One network call on some windows: a `Poses` for each, in pixels of the input."""
+        """One network call on some windows, or one per scale: a `Poses` for each, in pixels of the input."""
+        tool = decoder(stage.decoder)
+        if len(stage.scales) == 1:
+            outputs = self.outputs(stage, stage.name, crops, input_wh, timings)
+        else:
+            several = []
+            for number, scale in enumerate(stage.scales):
+                own = scaled(stage.input, input_wh, scale)
+                again = [(frame, place(frame.size_wh, own)[0][0]) for frame, _ in crops]
+                several.append(self.outputs(stage, f"{stage.name} {number}", again, own.size_wh, timings))
+            with _clock(timings, "decode"):
+                outputs = tool.merge(several, self.model.params(stage.name), input_wh)
+        with _clock(timings, "decode"):
+            params = self.model.params(stage.name)
+            decoded: list[Poses] = tool.decode(outputs, self.model.spec.skeleton, params, input_wh)
+        return decoded
+
+    def outputs(
+        self,
+        stage: Stage,
+        buffer: str,
+        crops: list[tuple[Frame, NDArray[np.float64]]],
+        input_wh: tuple[int, int],
+        timings: dict[str, float],
+    ) -> dict[str, NDArray[Any]]:
+        """Role -> what the network makes of some windows; `buffer` names the tensor that is filled again each time."""
         with _clock(timings, "prepare"):
-            tensor = self.tensor(stage, self.row_count(stage, len(crops)), input_wh)
+            tensor = self.tensor(stage, buffer, self.row_count(stage, len(crops)), input_wh)
             for number, (frame, window) in enumerate(crops):
                 prepare(frame.bgr, window[None], stage.input, input_wh, tensor[number : number + 1])
         with _clock(timings, "run"):
@@ -253,11 +278,7 @@ class _Worker:
                 mirrored = tensor[..., ::-1] if stage.input.layout == "NCHW" else tensor[:, :, ::-1]
                 again = self.model.run(stage.name, np.ascontiguousarray(mirrored))
                 outputs |= {f"mirrored_{role}": array for role, array in again.items()}
-        with _clock(timings, "decode"):
-            own = {role: array[: len(crops)] for role, array in outputs.items()}
-            params = self.model.params(stage.name)
-            decoded: list[Poses] = decoder(stage.decoder).decode(own, self.model.spec.skeleton, params, input_wh)
-        return decoded
+        return {role: array[: len(crops)] for role, array in outputs.items()}
 
     def row_count(self, stage: Stage, count: int) -> int:
         """Rows of the network call for `count` crops, a few unused ones included."""
@@ -265,14 +286,14 @@ class _Worker:
             return count
         return next((rows for rows in _ROW_COUNTS if rows >= count), count)
 
-    def tensor(self, stage: Stage, rows: int, input_wh: tuple[int, int]) -> NDArray[Any]:
-        """The first `rows` rows of this thread's input tensor of the stage, made anew only when it must grow."""
+    def tensor(self, stage: Stage, name: str, rows: int, input_wh: tuple[int, int]) -> NDArray[Any]:
+        """The first `rows` rows of this thread's input tensor of that name, made anew only when it must grow."""
         width, height = input_wh
         shape = (height, width, 3) if stage.input.layout == "NHWC" else (3, height, width)
         kept: dict[str, NDArray[Any]] = self.buffers.__dict__
-        if stage.name not in kept or kept[stage.name].shape[1:] != shape or len(kept[stage.name]) < rows:
-            kept[stage.name] = np.zeros((rows, *shape), stage.input.dtype)
-        return kept[stage.name][:rows]
+        if name not in kept or kept[name].shape[1:] != shape or len(kept[name]) < rows:
+            kept[name] = np.zeros((rows, *shape), stage.input.dtype)
+        return kept[name][:rows]
 
 
 @contextmanager

@@ -86,7 +86,9 @@ def coco_order(skeleton: Skeleton) -> list[int]:
     """For each of COCO's 17 keypoints its index in `skeleton`, by name; raises PosertError naming those it lacks."""
     missing = [name for name in COCO_17 if name not in skeleton.names]
     if missing:
-        raise PosertError(f"the model's skeleton has no {', '.join(missing)}", "eval needs a COCO-like skeleton")
+        raise PosertError(
+            f"the model's skeleton has no {', '.join(missing)}", "COCO results and eval need a COCO-like skeleton"
+        )
     return [skeleton.names.index(name) for name in COCO_17]
 
 

@@ -23,6 +23,7 @@ from posert.runtime.evaluate import coco_order, coco_results
 from posert.runtime.frames import IMAGES, Frame
 from posert.runtime.sinks import Sink, Write, file_header, frame_record, json_lines, whole_file
 from posert.runtime.spec import ModelSpec
+from posert.runtime.units import in_units
 
 _SIDES = ("right", "left")
 PARTS_18 = (
@@ -32,6 +33,7 @@ PARTS_18 = (
 )  # fmt: skip
 _FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
 PARTS_25 = (*PARTS_18[:8], "mid_hip", *PARTS_18[8:], *_FEET)
+PARTS_15 = ("head", *PARTS_18[1:14], "chest")
 _MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
 _ABSENT = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d", "pose_keypoints_3d",
            "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d")  # fmt: skip
@@ -45,15 +47,36 @@ class Format:
         sink: (path or None, spec, source) -> context manager that yields `write`.
         name: name of a medium, `walk/a.mp4` -> name of its output.
         empty: as `sink`, frames without people included; None if they always are, or the layout has no place for them.
+        units: whether `sink` takes `unit`, of `in_units`.
     """
 
-    sink: Callable[[Path | None, ModelSpec, str], Sink]
+    sink: Callable[..., Sink]
     name: Callable[[str], str]
     empty: Callable[[Path | None, ModelSpec, str], Sink] | None = None
+    units: bool = False
+
+
+def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path | None, ModelSpec, str], Sink]:
+    """The sink of a format: frames without people included if it can, keypoints in `unit` (`in_units`).
+
+    Raises:
+        PosertError: no such format, or it has pixels of the frame and nothing else.
+    """
+    if form not in FORMATS:
+        raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
+    chosen = FORMATS[form]
+    if unit and not chosen.units:
+        known = [name for name, other in FORMATS.items() if other.units]
+        raise PosertError(f"the format {form} knows no --keypoint-scale", f"{', '.join(known)} does")
+    if chosen.units:
+        return partial(chosen.sink, unit=unit)
+    return chosen.empty if empty and chosen.empty else chosen.sink
 
 
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
-    """The 25 parts if the skeleton names a foot or the middle of the hips, else the 18."""
+    """The 25 parts if the skeleton names a foot or the hips' middle, the 15 if it names the chest, else the 18."""
+    if "chest" in skeleton.names:
+        return PARTS_15
     return PARTS_25 if {"mid_hip", *_FEET} & set(skeleton.names) else PARTS_18
 
 
@@ -127,9 +150,8 @@ def one_json(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]
         yield lambda _, result: add(_dump(frame_record(result)))
 
 
-def people_document(poses: Poses, skeleton: Skeleton) -> dict[str, Any]:
-    """OpenPose's JSON 1.3 of one frame; `person_id` is the track's, -1 without one."""
-    parts = in_parts(poses.keypoints, skeleton, parts_of(skeleton))
+def people_document(poses: Poses, parts: NDArray[np.float64]) -> dict[str, Any]:
+    """OpenPose's JSON 1.3 of one frame, parts f64 [N,K,3]; `person_id` is the track's, -1 without one."""
     ids = [-1] * len(poses) if poses.ids is None else poses.ids.tolist()
     people = [
         {"person_id": [ids[person]], "pose_keypoints_2d": six_digits(parts[person]), **{key: [] for key in _ABSENT}}
@@ -139,19 +161,31 @@ def people_document(poses: Poses, skeleton: Skeleton) -> dict[str, Any]:
 
 
 @contextmanager
-def frame_files(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
-    """Writes OpenPose's files: `<stem>_<12-digit frame>_keypoints.json` in a folder; for a picture the one file."""
-    target, stem = _needed(path, "openpose"), Path(source).stem
-    if Path(source).suffix.lower() in IMAGES:
+def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 0) -> Iterator[Write]:
+    """Writes OpenPose's files: `<stem>_<12-digit frame>_keypoints.json` in a folder; for a picture the one file.
+
+    Raises:
+        PosertError: the layout has no place for any of the skeleton's keypoints.
+    """
+    target, stem, skeleton = _needed(path, "openpose"), Path(source).stem, spec.skeleton
+    parts, convert = parts_of(skeleton), in_units(unit, spec)
+    if not set(parts) & set(skeleton.names):
+        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take --format json")
+
+    def document(result: Result) -> str:
+        placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)
+        return _dump(people_document(result.poses, placed)) + "\n"
+
+    if _is_image(source):
         with whole_file(target) as temporary, _written(temporary) as file:
-            yield lambda _, result: _tell(file, people_document(result.poses, spec.skeleton))
+            yield lambda _, result: file.writelines([document(result)])
         return
     with whole_file(target) as folder:
         folder.mkdir()
 
         def write(_: Frame, result: Result) -> None:
             name = f"{stem}_{result.frame_index:012d}_keypoints.json"
-            (folder / name).write_text(_dump(people_document(result.poses, spec.skeleton)) + "\n", encoding="utf-8")
+            (folder / name).write_text(document(result), encoding="utf-8")
 
         yield write
 
@@ -281,7 +315,7 @@ _OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_k
 FORMATS: dict[str, Format] = {
     "jsonl": Format(json_lines, _suffixed(".jsonl")),
     "json": Format(one_json, _suffixed(".json")),
-    "openpose": Format(frame_files, _folder_or_file),
+    "openpose": Format(frame_files, _folder_or_file, units=True),
     "alphapose": Format(result_list, _suffixed(".alphapose-results.json"), partial(result_list, empty=True)),
     "alphapose-cmu": Format(_CMU, _suffixed(".alphapose-cmu"), partial(_CMU, empty=True)),
     "alphapose-open": Format(_OPEN, _suffixed(".alphapose-open"), partial(_OPEN, empty=True)),

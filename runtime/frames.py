@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.postprocess.errors import PosertError
+from posert.runtime.devices import cpu_cores
 
 IMAGES = {".bmp", ".dib", ".jpeg", ".jpg", ".jp2", ".png", ".webp", ".avif", ".pbm", ".pgm", ".ppm", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv"}
@@ -173,7 +174,9 @@ def _open_video(source: str) -> Any:
         capture = cv2.VideoCapture(int(source))
         hint = "check that the camera is connected and not in use"
     else:
-        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+        # half of the cores: with all of them the decoder's threads keep interrupting the network's
+        threads = [cv2.CAP_PROP_N_THREADS, max(1, cpu_cores() // 2)]
+        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, threads)
         hint = "it has no video stream, is cut off or damaged, or its codec is unknown"
     if not capture.isOpened():
         raise PosertError(f"{source} cannot be opened as a video", hint)

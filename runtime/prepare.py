@@ -5,6 +5,7 @@ A window is the rectangle of the frame, in its pixels, that fills the input; it 
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,13 @@ def _corner_pixels(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, 
     step = max((width - 1) / max(1, wide - 1), (height - 1) / max(1, high - 1)) or 1.0
     low = 0.5 - 0.5 * step
     return (low, low, low + wide * step, low + high * step), (wide, high)
+
+
+def scaled(spec: InputSpec, input_wh: tuple[int, int], scale: float) -> InputSpec:
+    """`spec` for an input of one size: `scale` of `input_wh`, in whole steps, rounded as CMU OpenPose does."""
+    unit, plus = max(1, spec.multiple_of), spec.multiple_plus
+    wide, high = (max(1, (math.floor(side * scale + 0.5) - plus) // unit) * unit + plus for side in input_wh)
+    return replace(spec, size_wh=(wide, high), multiple_of=0, multiple_plus=0)
 
 
 def _nearest(side: float, unit: int) -> int:

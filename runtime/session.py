@@ -4,6 +4,7 @@ Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.postprocess import decoder_params, suppression_params
+from posert.postprocess import decoder, decoder_params, suppression_params
 from posert.postprocess.errors import PosertError
 from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
 from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
@@ -96,7 +97,10 @@ def open_model(
     threads: int = 0,
     workers: int = 1,
     long_edge: int = 0,
+    scale_number: int = 1,
+    scale_gap: float = 0.25,
     detector: str | Path | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Model:
     """An open model, ready to run.
 
@@ -108,7 +112,10 @@ def open_model(
         workers: frames in flight; the threads are shared out among them. 1 gives the lowest latency, more the highest
             throughput. A model that follows one person from frame to frame always has 1.
         long_edge: longer side of the network input, px, for networks whose size is free; 0 = the model's own.
+        scale_number: run the network at so many sizes, 1, 1 - scale_gap, 1 - 2 scale_gap ... of its input's, and
+            average the maps (CMU OpenPose's option); 1 = as the model's file says.
         detector: an .onnx file that finds the boxes instead of the model's own detector.
+        params: of the last stage's decoder, over those in the file.
 
     Raises:
         PosertError: no such file, not an ONNX file, no or bad metadata, tensors that disagree with it, a device that
@@ -122,13 +129,17 @@ def open_model(
     spec = _read_spec(session, file)
     if long_edge:
         spec = _resized(spec, long_edge)
+    if scale_number > 1:
+        spec = _at_scales(spec, scale_number, scale_gap)
     if workers > 1 and any(stage.region == "follow" for stage in spec.stages):
         workers = 1
         session = _session(ort, file, providers, max(1, cores - 1))  # one core reads the video meanwhile
-    sessions, params, given = {}, {}, None
+    sessions, chosen, given = {}, {}, None
     if detector is not None:
         given = _session(ort, find_model(detector), providers, max(1, cores // workers))
         spec = _with_detector(spec, _read_spec(given, Path(detector)), detector)
+    if params:
+        spec = _with_params(spec, params)
     for stage in spec.stages:
         if given is not None and stage.region == "frame":
             own = given
@@ -136,8 +147,10 @@ def open_model(
             own = session if stage.file is None else _companion(ort, file, stage, providers, max(1, cores // workers))
         _check_tensors(own, stage, file)
         sessions[stage.name] = own
-        params[stage.name] = decoder_params(stage.decoder, dict(stage.params))
-    return Model(spec, sessions, params, honoured_device(session, device, providers), workers)
+        if len(stage.scales) > 1 and not hasattr(decoder(stage.decoder), "merge"):
+            raise PosertError(f"{spec.model} cannot average over several sizes", "leave --scale-number away")
+        chosen[stage.name] = decoder_params(stage.decoder, dict(stage.params))
+    return Model(spec, sessions, chosen, honoured_device(session, device, providers), workers)
 
 
 def find_model(path: str | Path) -> Path:
@@ -197,6 +210,30 @@ def _resized(spec: ModelSpec, long_edge: int) -> ModelSpec:
         raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", "leave --long-edge away")
     resized = replace(first, input=replace(first.input, size_wh=(long_edge, long_edge)))
     return replace(spec, stages=(resized, *spec.stages[1:]))
+
+
+def _at_scales(spec: ModelSpec, number: int, gap: float) -> ModelSpec:
+    """`spec` with a first stage that averages over several sizes of its input."""
+    first, scales = spec.stages[0], tuple(1 - step * gap for step in range(number))
+    if first.region != "frame" or not first.input.multiple_of:
+        raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", "leave --scale-number away")
+    if not (gap > 0 and scales[-1] > 0 and number <= 16):
+        raise PosertError(
+            f"{number} scales {gap} apart end at {scales[-1]:.3g} of the input",
+            f"take at most 16, above 0 and apart: a --scale-gap above 0 and below {1 / (number - 1):.3g}",
+        )
+    return replace(spec, stages=(replace(first, scales=scales), *spec.stages[1:]))
+
+
+def _with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:
+    """`spec` with other parameters of the last stage's decoder."""
+    last = spec.stages[-1]
+    changed = replace(last, params={**last.params, **params})
+    try:
+        decoder_params(changed.decoder, dict(changed.params))
+    except PosertError as error:
+        raise PosertError(error.what, "posert info MODEL shows the parameters") from None
+    return replace(spec, stages=(*spec.stages[:-1], changed))
 
 
 def _with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelSpec:

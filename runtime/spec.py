@@ -79,6 +79,8 @@ class Stage:
         params: values over the decoder's defaults.
         suppress: the rule that drops people found twice, a file `suppress_...` of `postprocess/`; for `boxes` alone.
         suppress_params: values over the rule's defaults.
+        scales: the network sees the frame at each of these shares of the input's size, and the decoder averages; for
+            the whole frame, and decoders that can.
         file, sha256: the companion file of this stage, a bare name in the model's own folder, and its hash; None means
             the model file itself.
     """
@@ -93,6 +95,7 @@ class Stage:
     suppress_params: Mapping[str, Any] = field(default_factory=dict)
     file: str | None = None
     sha256: str | None = None
+    scales: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,10 @@ def _check(spec: ModelSpec) -> None:
             raise _bad(f"posert.stages.{stage.name}.input.size_wh", "two sides other than 0", stage.input.size_wh)
         if stage.input.interpolation in ("cubic", "area") and stage.input.align != "half_pixel":
             raise _bad(f"posert.stages.{stage.name}.input.align", "half_pixel unless linear", stage.input.align)
+        if not 1 <= len(stage.scales) <= 16 or not all(0 < scale <= 1 for scale in stage.scales):
+            raise _bad(f"posert.stages.{stage.name}.scales", "1 to 16 values above 0 and up to 1", stage.scales)
+        if len(stage.scales) > 1 and (stage.region != "frame" or not stage.input.multiple_of):
+            raise _bad(f"posert.stages.{stage.name}.scales", "one, the input has one size", stage.scales)
         if stage.suppress is not None and stage.region != "boxes":
             raise _bad(f"posert.stages.{stage.name}.suppress", "none, the stage does not look at boxes", stage.suppress)
         if stage.file is not None and (

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 from posert.postprocess.errors import PosertError
-from posert.runtime.batch import Job, Outcome, Report, Settings, run_job
+from posert.runtime.batch import Job, Outcome, Report, Settings, parse_params, run_job
 from posert.runtime.devices import cpu_cores
 from posert.runtime.estimate import estimate
 from posert.runtime.frames import frame_count, frames
@@ -57,7 +57,10 @@ class Recipe:
             threads=threads,
             workers=in_flight,
             long_edge=self.settings.long_edge,
+            scale_number=self.settings.scale_number,
+            scale_gap=self.settings.scale_gap,
             detector=self.settings.detector,
+            params=parse_params(self.settings.params),
         )
 
     def for_worker(self, number: int) -> "Recipe":

@@ -58,6 +58,11 @@ def peaks(grid: np.ndarray, threshold: float, rule: str, most: int, offset: floa
     return found
 
 
+def averaged(several: list[np.ndarray], wide: int, high: int, rule: str) -> np.ndarray:
+    """f32 [C,high,wide]: every map of every scale up-sampled whole, and their mean."""
+    return np.mean([[upsample(field, wide, high, rule) for field in maps] for maps in several], axis=0).astype("f4")
+
+
 def limb(a: tuple, b: tuple, fx: np.ndarray, fy: np.ndarray, params: Params) -> float:
     """The value of one pair of peaks, 0 if it is refused."""
     high, wide = fx.shape

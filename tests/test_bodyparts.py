@@ -2,9 +2,11 @@
 
 import os
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import fields
 import naive_cmu
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posert.postprocess import _candidates, _centroids
-from posert.postprocess.bodyparts import Params, _Workspace, decode
+from posert.postprocess.bodyparts import Params, _Workspace, decode, merge
 from posert.postprocess.errors import PosertError
 from posert.postprocess.paf import COCO_18_CHANNELS
 from posert.postprocess.poses import Poses, Skeleton, to_frame
@@ -145,6 +147,42 @@ def test_the_slow_twin_agrees(seed: int, count: int, which: Params, noise: float
     assert poses.scores == pytest.approx(scores, abs=1e-4)
 
 
+@settings(max_examples=6 if COMPILED else 1, deadline=None)
+@given(seed=st.integers(0, 999), rule=st.sampled_from(["cubic", "keys"]))
+def test_several_scales_are_averaged_as_by_the_slow_twin(seed: int, rule: str) -> None:
+    """The same people seen at 1, .8 and .5 of the input, with noise of their own, in a batch of two rows."""
+    rng, wh = np.random.default_rng(seed), (20 * 8, 16 * 8)
+    whole = np.concatenate(fields.maps(fields.people(2, 20, 16, seed), 20, 16))
+    several = []
+    for w, h in ((20, 16), (16, 13), (10, 8)):
+        small = np.stack([cv2.resize(field, (w, h), interpolation=cv2.INTER_AREA) for field in whole])
+        several.append(small + rng.normal(0, 0.01, small.shape).astype(np.float32))
+    params = replace(COCO, interpolation=rule)
+    rows = [{"heatmaps": np.stack([m[:19], m[:19] * 0]), "pafs": np.stack([m[19:], m[19:] * 0])} for m in several]
+    merged = merge(rows, params, wh)
+    expected = naive_cmu.averaged(several, *wh, rule)
+    assert merged["heatmaps"][0] == pytest.approx(expected[:19], abs=3e-6)
+    assert merged["pafs"][0] == pytest.approx(expected[19:], abs=3e-6)
+    found, empty = decode(merged, fields.BODY_18, params, wh)
+    keypoints, scores = naive_cmu.decode(expected[:19], expected[19:], fields.BODY_18, params, wh)
+    assert len(found) == len(scores) > 0
+    assert not len(empty)
+    assert found.keypoints == pytest.approx(keypoints, abs=1e-3)
+    assert found.scores == pytest.approx(scores, abs=1e-4)
+
+
+def test_one_scale_merged_is_the_map_up_sampled_and_no_number_stays_where_it_was() -> None:
+    heat, pafs = fields.maps(fields.people(1, 20, 16), 20, 16)
+    plain = run(heat, pafs, COCO)
+    merged = merge([{"heatmaps": heat[None], "pafs": pafs[None]}] * 2, COCO, (160, 128))
+    (again,) = decode(merged, fields.BODY_18, COCO, (160, 128))
+    assert again.keypoints == pytest.approx(plain.keypoints, abs=1e-3)
+    heat[0, 0, 0] = np.nan
+    grid = merge([{"heatmaps": heat[None], "pafs": pafs[None]}], COCO, (160, 128))["heatmaps"][0, 0]
+    assert np.isnan(grid[:16, :16]).any()
+    assert np.isfinite(grid[20:, 20:]).all()
+
+
 @big
 @pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -188,6 +226,18 @@ def test_values_that_are_no_numbers(bad: float, where: str, assembly: str) -> No
         assert np.isfinite(poses.boxes_xyxy).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_peak_beside_no_numbers_has_a_place(bad: float) -> None:
+    """Its 7 x 7 window reaches into them; one part alone is a person here, so that nothing else can drop it."""
+    rng = np.random.default_rng(0)
+    heat, pafs = np.zeros((19, 12, 12), np.float32), np.zeros((38, 12, 12), np.float32)
+    heat[0] = rng.uniform(0, 1, (12, 12))
+    heat[0][rng.random((12, 12)) < 0.04] = bad
+    poses = run(heat, pafs, replace(COCO, assembly="pairwise", min_parts=1, min_score=0.0))
+    assert len(poses) > 5
+    assert np.isfinite(poses.keypoints).all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_smallest_maps(size: tuple[int, int], level: float) -> None:
@@ -196,19 +246,41 @@ def test_smallest_maps(size: tuple[int, int], level: float) -> None:
         assert np.isfinite(run(heat, pafs, params).keypoints).all()
 
 
+def worst(assembly: str) -> tuple[np.ndarray, np.ndarray, Params]:
+    """Noise with 127 peaks of every part, and parameters for which one sample with a pair makes it a limb."""
+    rng = np.random.default_rng(0)
+    heat, pafs = rng.uniform(0, 1, (26, 46, 82)), rng.normal(0, 5, (52, 46, 82))
+    return heat.astype(np.float32), pafs.astype(np.float32), Params(assembly=assembly, limb_ratio=0.0, min_score=-1.0)
+
+
 @pytest.mark.skipif(not COMPILED, reason="a bound on time means nothing without the compiler")
 @pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
-def test_the_worst_maps_take_bounded_time(assembly: str) -> None:
-    """127 peaks of every part, every pair a limb: 419,354 candidates, sorted, and no more people than peaks allow."""
-    heat = np.random.default_rng(0).uniform(0, 1, (26, 46, 82)).astype(np.float32)
-    pafs = np.ones((52, 46, 82), np.float32)
-    params = Params(assembly=assembly, limb_ratio=0.0, limb_threshold=-2.0, min_score=-1.0)
+def test_the_worst_maps_take_bounded_time(assembly: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly all of 26 x 127 x 127 pairs are sorted, and there are no more people than peaks allow."""
+    heat, pafs, params = worst(assembly)
     run(heat, pafs, params, BODY_25)
+    counted = []
+    score = _candidates.score_candidates
+    monkeypatch.setattr(_candidates, "score_candidates", lambda *given: counted.append(score(*given)) or counted[-1])
     began = time.process_time()
     poses = run(heat, pafs, params, BODY_25)
+    assert time.process_time() - began < 5  # 0.3 s when written
+    assert counted[0] > 0.9 * 26 * 127**2
     assert 0 < len(poses) <= 127 * 26
     assert (poses.keypoints[:, :, 2] > 0).any(axis=0).all()
-    assert time.process_time() - began < 5  # 0.3 s when written
+
+
+@big
+@pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
+def test_the_worst_maps_take_bounded_memory(assembly: str) -> None:
+    """24 bytes for each of 419,354 pairs, and a few grids; all 78 maps up-sampled would be 75 MB."""
+    heat, pafs, params = worst(assembly)
+    run(heat, pafs, params, BODY_25)
+    tracemalloc.start()
+    run(heat, pafs, params, BODY_25)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 10e6 < most < 20e6
 
 
 @big

@@ -4,17 +4,22 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import composite_fields
 import cv2
 import fields
+import media
 import numpy as np
 import pytest
 import tiny
 import tiny_maps
 import tiny_topdown
+from typer.testing import CliRunner
 
+from posert.cli import app
+from posert.export import native
 from posert.export.bundle import bundle
 from posert.postprocess import paf
 from posert.postprocess.errors import PosertError
@@ -27,12 +32,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel"),
 ]
 SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
-
-
-def onnxruntime_library() -> Path:
-    import onnxruntime
-
-    return next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"))
 
 
 def built(model: str | Path, folder: Path) -> Path:
@@ -53,7 +52,7 @@ def run_example(folder: Path, images: list[np.ndarray]) -> list[list[dict[str, o
     paths = [folder / f"{number}.ppm" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         assert cv2.imwrite(str(path), image)
-    command = [folder / "posert_example", folder, onnxruntime_library(), *paths]
+    command = [folder / "posert_example", folder, native.onnxruntime_library(), *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [json.loads(line)["people"] for line in done.stdout.splitlines()]
 
@@ -77,6 +76,13 @@ def assert_same_people(model: str | Path, folder: Path, images: list[np.ndarray]
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built("nano", tmp_path_factory.mktemp("nano"))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that follows one person."""
+    folder = tmp_path_factory.mktemp("toy")
+    return built(tiny.bright_spot(folder / "toy.onnx"), folder / "c")
 
 
 def test_the_embedded_network_finds_the_same_people(nano: Path, assets: Path) -> None:
@@ -133,6 +139,52 @@ def test_a_detector_and_its_crops_give_the_same_people(tmp_path: Path) -> None:
     assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
 
 
+@pytest.mark.parametrize("form", [native.BGR, native.RGB, native.BGRA, native.RGBA])
+@pytest.mark.parametrize("gap", [0, 5])
+def test_every_layout_of_pixels_is_read(toy: Path, form: int, gap: int) -> None:
+    bgr = np.random.default_rng(2).integers(0, 255, (50, 70, 3), np.uint8)
+    opaque = np.concatenate([bgr, np.full((50, 70, 1), 7, np.uint8)], axis=2) if form >= native.BGRA else bgr
+    ordered = opaque[:, :, [2, 1, 0, 3][: opaque.shape[2]]] if form in (native.RGB, native.RGBA) else opaque
+    wide = np.zeros((50, 70 + gap, ordered.shape[2]), np.uint8)
+    wide[:, :70] = ordered
+    with native.NativeModel(toy) as model:
+        expected = model.estimate(bgr)
+        model.reset()
+        assert model.estimate(wide[:, :70], form).keypoints.tobytes() == expected.keypoints.tobytes()
+
+
+def test_handles_work_in_threads(toy: Path) -> None:
+    images = np.random.default_rng(3).integers(0, 255, (8, 40, 60, 3), np.uint8)
+
+    def people(_: int) -> bytes:
+        with native.NativeModel(toy) as model:
+            return b"".join(model.estimate(image).keypoints.tobytes() for image in images)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(people, range(8)))) == 1
+
+
+def test_verify_compares_with_python(nano: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["verify", "--c", str(nano), "--source", str(media.video(tmp_path / "v.mp4"))])
+    assert (done.exit_code, done.stdout) == (0, "12 frames, 0 people, largest difference 0\n")
+
+
+@pytest.mark.parametrize("name", ["toy", "nano"])
+def test_sanitizers_find_nothing(request: pytest.FixtureRequest, name: str) -> None:
+    """Sizes, strides and formats that come, under the address, leak and undefined-behaviour sanitizers."""
+    folder = request.getfixturevalue(name)
+    sources = [source for source in folder.glob("*.c") if source.name != "main.c"]
+    flags = ["-std=c99", "-g", "-O1", "-ffp-contract=off", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    fuzz = [Path(__file__).with_name("fuzz.c"), *sources, folder / "kernels.o"]
+    built = subprocess.run(["cc", *flags, "-I", folder, *fuzz, "-o", folder / "fuzz", "-lm", "-ldl"], check=False)
+    if built.returncode:
+        pytest.skip("this compiler has no sanitizers")
+    count = {"toy": "300", "nano": "5"}[name]
+    command = [folder / "fuzz", folder, native.onnxruntime_library(), count, "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_library_needs_libc_and_libm_only(nano: Path) -> None:
     listed = subprocess.run(["ldd", nano / "libposert.so"], capture_output=True, text=True, check=True).stdout
     needed = {line.split()[0].split(".")[0] for line in listed.splitlines()}
@@ -160,7 +212,7 @@ def test_what_does_not_open_says_why(nano: Path, tmp_path: Path, folder: str | N
         (tmp_path / "cut").mkdir()
         (tmp_path / "cut" / "nano.onnx").write_bytes((nano / "nano.onnx").read_bytes()[:-1])
     where = nano if folder is None else tmp_path / folder
-    command = [nano / "posert_example", where, library or onnxruntime_library()]
+    command = [nano / "posert_example", where, library or native.onnxruntime_library()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr

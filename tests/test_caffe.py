@@ -1,6 +1,7 @@
 """The Caffe route: the official networks with random weights, converted, against a forward pass written apart."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ pytestmark = pytest.mark.export
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from posert.export import _caffe, _openpose_caffe  # noqa: E402
+from posert.export import _caffe, _caffe_forward, _openpose_caffe, openpose  # noqa: E402
 from posert.export._graph import save  # noqa: E402
 from posert.export._lock import Entry, find  # noqa: E402
+from posert.export.convert import convert  # noqa: E402
 from posert.export.nano.clip import render  # noqa: E402
 from posert.export.openpose import OPENPOSE_18  # noqa: E402
 from posert.runtime.prepare import place, prepare  # noqa: E402
@@ -125,12 +127,13 @@ def test_the_layers_we_know_are_the_deploy_files(topologies: dict, network: str)
 
 @pytest.mark.parametrize("network", NAMES)
 def test_a_converted_network_gives_the_forward_pass(topologies: dict, network: str, tmp_path: Path) -> None:
-    """On a drawn picture, through our preprocessing, at two sizes and a batch of two."""
+    """On a drawn picture, through our preprocessing, at two sizes and a batch of two; the numpy one does too."""
     arrays = weights(topologies[network])
     write_caffemodel(tmp_path / "net.caffemodel", arrays)
     entry = find(NAMES[network])
     exported = _openpose_caffe.build(entry, tmp_path / "net.caffemodel", OPENPOSE_18)
     save(exported, tmp_path / "net.onnx")
+    original = openpose.reference(entry, tmp_path / "net.caffemodel")
     stage, frame = exported.spec.stages[0], np.asarray(render(0)[0], np.uint8)
     with open_model(tmp_path / "net.onnx", device="cpu", threads=1) as model:
         for input_wh in ((80, 64), (64, 48)):
@@ -144,6 +147,9 @@ def test_a_converted_network_gives_the_forward_pass(topologies: dict, network: s
             assert joined.shape[2:] == (input_wh[1] // 8, input_wh[0] // 8)
             expected = expected[:, : joined.shape[1]]
             assert np.abs(joined - expected).max() <= 1e-4 * np.abs(expected).max()
+            theirs = original(tensor)
+            again = np.concatenate([theirs[role] for role in stage.outputs], axis=1)
+            assert np.abs(again - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 def small(tmp_path: Path) -> tuple[dict, dict[str, list[np.ndarray]], Path]:
@@ -179,6 +185,58 @@ def test_a_prototxt_of_your_own(tmp_path: Path, old: bool) -> None:
     picture = np.random.default_rng(1).normal(size=(2, 3, 17, 21)).astype(np.float32)
     got = InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"image": picture})
     assert np.concatenate(got, axis=1) == pytest.approx(forward(topology, arrays, picture), abs=1e-5)
+
+
+ODD = """
+input: "image"
+layer { name: "a" type: "Convolution" bottom: "image" top: "a"
+  convolution_param { num_output: 6 kernel_h: 3 kernel_w: 5 pad_h: 1 pad_w: 2 stride: 2 } }
+layer { name: "r" type: "ReLU" bottom: "a" top: "a" relu_param { negative_slope: 0.25 } }
+layer { name: "b" type: "Convolution" bottom: "a" top: "b"
+  convolution_param { num_output: 4 kernel_size: 3 pad: 2 dilation: 2 group: 2 bias_term: false } }
+layer { name: "d" type: "Dropout" bottom: "b" top: "b" }
+layer { name: "p" type: "PReLU" bottom: "b" top: "c" prelu_param { channel_shared: true } }
+layer { name: "m" type: "Pooling" bottom: "c" top: "m" pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
+layer { name: "v" type: "Pooling" bottom: "b" top: "v" pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
+layer { name: "out" type: "Concat" bottom: "m" bottom: "v" top: "out" concat_param { concat_dim: 1 } }
+"""
+
+
+@pytest.mark.parametrize("size_hw", [(16, 16), (17, 21), (22, 19)])
+def test_the_rarer_settings_mean_the_same_in_onnx_and_numpy(tmp_path: Path, size_hw: tuple[int, int]) -> None:
+    """Strides, groups, dilation, one slope for all channels, leaky, average, and windows that reach over the edge."""
+    (tmp_path / "o.prototxt").write_text(ODD)
+    rng = np.random.default_rng(0)
+    shapes = {"a": [(6, 3, 3, 5), (6,)], "b": [(4, 3, 3, 3)], "p": [(1,)]}
+    blobs = {name: [rng.normal(size=shape).astype(np.float32) for shape in own] for name, own in shapes.items()}
+    net, picture = _caffe.read_prototxt(tmp_path / "o.prototxt"), rng.normal(size=(2, 3, *size_hw)).astype(np.float32)
+    from onnxruntime import InferenceSession
+
+    graph = _caffe.to_onnx(net, blobs, {"all": (0, 8)})
+    (got,) = InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"image": picture}
+    )
+    expected = _caffe_forward.forward(net, blobs, picture)
+    assert got.shape == expected.shape
+    assert got == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_export_says_how_far_it_is_from_the_numpy_one(topologies: dict, tmp_path: Path) -> None:
+    """As a user runs it: unpinned weights, the licence, no detector of people beside a network for hands."""
+    write_caffemodel(tmp_path / "hand.caffemodel", weights(topologies["hand"]))
+    said: list[str] = []
+    made = convert(
+        "openpose-hand", tmp_path / "out", from_file=tmp_path / "hand.caffemodel", accept_unpinned=True,
+        report=said.append,
+    )  # fmt: skip
+    assert [path.name for path in made.parent.iterdir()] == ["openpose-hand.onnx"]
+    assert "licence: CMU OpenPose, research only; these weights may not be used commercially" in said
+    assert "compared with its layers computed in numpy on a drawn picture:" in said
+    difference, top = re.search(r"maps: largest difference (\S+) of (\S+)\n", "\n".join(said)).groups()
+    assert float(difference) <= 1e-4 * float(top)
+    with open_model(made, device="cpu") as model:
+        assert model.spec.licence == "CMU OpenPose, research only"
+        assert [stage.region for stage in model.spec.stages] == ["boxes"]
 
 
 def test_a_prototxt_beside_the_weights_wins(topologies: dict, tmp_path: Path) -> None:

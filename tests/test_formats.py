@@ -12,7 +12,8 @@ import pytest
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Skeleton
 from posert.runtime.features import Featuring
-from posert.runtime.formats import FORMATS, PARTS_18, PARTS_25, in_parts, parts_of
+from posert.runtime.formats import FORMATS, PARTS_18, PARTS_25, in_parts, parts_of, sink_of
+from posert.runtime.spec import InputSpec, ModelSpec
 
 RESULTS = [
     people.result(people.standing((100, 200), (300.123456, 200), ids=[1, 2]), 0),
@@ -91,6 +92,70 @@ def test_openpose_files(tmp_path: Path) -> None:
     assert points[2, 0] == 320.123  # right shoulder
     assert write("openpose", tmp_path, "a/photo.jpg") == tmp_path / "photo_keypoints.json"
     assert len(load(tmp_path / "photo_keypoints.json")["people"]) == 2
+
+
+def _points(unit: int, folder: Path, spec: ModelSpec = people.SPEC) -> np.ndarray:
+    """[N,18,3] of the first frame."""
+    path, (frame, result) = folder / f"walk_{unit}", people.result(people.standing((100, 200), (300.123456, 200)))
+    result.poses.keypoints[0, 5] = 0  # a shoulder, and with it the neck
+    with sink_of("openpose", unit=unit)(path, spec, "walk.mp4") as put:
+        put(frame, result)
+    document = load(path / "walk_000000000000_keypoints.json")
+    return np.array([person["pose_keypoints_2d"] for person in document["people"]]).reshape(2, -1, 3)
+
+
+def test_openposes_keypoint_scales(tmp_path: Path) -> None:
+    """The frame's pixels, those of the output (the same), and shares of the frame; what was not found stays 0."""
+    people_wh = np.array(RESULTS[0][1].size_wh)
+    pixels = _points(0, tmp_path)
+    missing = pixels[:, :, 2] == 0
+    assert missing.any()
+    assert not missing.all()
+    assert _points(2, tmp_path).tolist() == pixels.tolist()
+    for unit, expected in ((3, pixels[:, :, :2] / people_wh), (4, 2 * pixels[:, :, :2] / people_wh - 1)):
+        got = _points(unit, tmp_path)
+        assert got[~missing][:, :2] == pytest.approx(expected[~missing], abs=2e-5)
+        assert not got[missing].any()
+        assert got[:, :, 2].tolist() == pixels[:, :, 2].tolist()
+
+
+def test_pixels_of_the_network_input(tmp_path: Path) -> None:
+    """A frame of 640x480 is 368 high and 496 wide in a CMU network; the steps between its pixels are what scales."""
+    image = InputSpec("i", "NCHW", "float32", "bgr", (0, 368), "corner_pixels", multiple_of=16)
+    stage = replace(people.SPEC.stages[0], region="frame", input=image)
+    frame_wh = RESULTS[0][1].size_wh
+    factor = min(_width(frame_wh) / (frame_wh[0] - 1), 367 / (frame_wh[1] - 1))
+    got, pixels = _points(1, tmp_path, replace(people.SPEC, stages=(stage,))), _points(0, tmp_path)
+    assert got[:, :, :2] == pytest.approx(pixels[:, :, :2] * factor, rel=1e-4)
+
+
+def _width(frame_wh: tuple[int, int]) -> int:
+    return 16 * round(min(368 * 16 / 9, 368 * frame_wh[0] / frame_wh[1]) / 16) - 1
+
+
+@pytest.mark.parametrize("edits", [{"region": "boxes"}, {"input": {"fit": "center"}}])
+def test_pixels_of_an_input_that_does_not_begin_in_the_corner(tmp_path: Path, edits: dict) -> None:
+    stage = replace(people.SPEC.stages[0], region=edits.get("region", "frame"))
+    stage = replace(stage, input=replace(stage.input, **{"fit": "corner"} | edits.get("input", {})))
+    with pytest.raises(PosertError, match="from the corner of its input"):
+        _points(1, tmp_path, replace(people.SPEC, stages=(stage,)))
+
+
+def test_only_openposes_files_have_other_units() -> None:
+    with pytest.raises(PosertError, match="the format coco knows no --keypoint-scale") as found:
+        sink_of("coco", unit=3)
+    assert found.value.hint == "openpose does"
+
+
+def test_openposes_files_of_15_parts_and_of_none(tmp_path: Path) -> None:
+    names = (
+        "head", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+        "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "chest",
+    )  # fmt: skip
+    assert parts_of(Skeleton(names, ())) == names
+    numbered = replace(people.SPEC, skeleton=Skeleton(tuple(f"face_{i}" for i in range(70)), ()))
+    with pytest.raises(PosertError, match="no place for the keypoints"):
+        _points(0, tmp_path, numbered)
 
 
 def test_parts_are_found_by_name_never_by_count() -> None:

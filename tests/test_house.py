@@ -73,8 +73,9 @@ def test_no_code_asks_for_a_system(layer: str) -> None:
 
 
 def test_nothing_below_the_command_line_prints_or_exits() -> None:
-    """`export/nano` holds scripts that people run by hand; they may print."""
-    for path in (path for path in OWN if _layer(path) != "cli" and "nano" not in path.parts):
+    """`export/commands.py` is a part of it; `export/nano` holds scripts that people run by hand."""
+    free = {ROOT / "cli.py", ROOT / "export" / "commands.py"}
+    for path in (path for path in OWN if path not in free and "nano" not in path.parts):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in {"print", "sys.exit", "exit", "warnings.warn"}, (path, node.lineno)

@@ -21,7 +21,10 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-NEEDS_EXPORT = ("posert export", "posert tag", "posert infer movenet", "posert eval movenet", "posert models pull")
+NEEDS_EXPORT = (
+    "posert export", "posert tag", "posert infer movenet", "posert infer openpose", "posert eval movenet",
+    "posert models pull", "posert fuse",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -74,6 +77,19 @@ def test_the_pipe(sandbox: Path) -> None:
     assert len(done.stdout.splitlines()) == 5
 
 
+def _small_body_25(path: Path) -> None:
+    """Random weights, and a deploy file beside them with two layers in place of BODY_25's hundreds."""
+    from test_caffe import prototxt, weights, write_caffemodel
+
+    halved = {"pool": "MAX", "kernel_size": 2, "stride": 2}
+    pools = [[f"p{i}", "Pooling", [f"p{i - 1}"], [f"p{i}"], halved] for i in (1, 2, 3)]
+    first = ["p0", "Convolution", ["image"], ["p0"], {"num_output": 8, "pad": 1, "kernel_size": 3}]
+    last = ["net_output", "Convolution", ["p3"], ["net_output"], {"num_output": 78, "pad": 0, "kernel_size": 1}]
+    topology = {"input": "image", "input_dim": [1, 3, 16, 16], "layers": [first, *pools, last]}
+    write_caffemodel(path.with_suffix(".caffemodel"), weights(topology))
+    path.with_suffix(".prototxt").write_text(prototxt(topology))
+
+
 @pytest.mark.export
 def test_the_commands_that_convert(sandbox: Path, assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the README's order; the official files come from a mirror."""
@@ -85,9 +101,10 @@ def test_the_commands_that_convert(sandbox: Path, assets: Path, monkeypatch: pyt
     )
     shutil.copy(weights / "tfpose_mobilenet_v2_small_graph_opt.pb", "graph_opt.pb")
     shutil.copy(weights / "openvino_human_pose_estimation_0001_w8.onnx", "human-pose-estimation-0001.onnx")
+    _small_body_25(sandbox / "pose_iter_584000")
     monkeypatch.setenv("POSERT_MIRROR", str(sandbox / "mirror"))
     converting = [c for c in COMMANDS if c.startswith(NEEDS_EXPORT)]
-    assert len(converting) == 6
+    assert len(converting) == 10
     for command in converting:
         run(command, monkeypatch)
     run("posert infer human-pose-estimation-0001.onnx walk.mp4 -o walk.jsonl", monkeypatch)

@@ -126,3 +126,13 @@ def test_cuda_without_cuda_is_loud(tmp_path: Path) -> None:
         pytest.skip("this machine has the GPU build of ONNX Runtime")
     with pytest.raises(PosertError, match="'cuda' was asked for"):
         open_model(path, device="cuda")
+
+
+def test_parameters_of_the_decoder_over_the_files(tmp_path: Path) -> None:
+    file = tiny.bright_spot(tmp_path / "m.onnx", decoder="paf", params={"min_parts": 3})
+    with open_model(file, params={"min_score": 0.5}) as model:
+        assert (model.params("pose").min_parts, model.params("pose").min_score) == (3, 0.5)
+    for wrong in ({"nope": 1}, {"assembly": "x"}, {"min_parts": "many"}):
+        with pytest.raises(PosertError, match=r"nope|assembly|min_parts|'>='") as found:
+            open_model(file, params=wrong)
+        assert found.value.hint == "posert info MODEL shows the parameters"

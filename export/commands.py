@@ -1,0 +1,158 @@
+"""The commands about model files: convert, tag, fuse, bundle, fetch, check. A part of the command line; it may print.
+
+Heavy imports stay inside the commands.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posert.postprocess.errors import PosertError
+
+app = typer.Typer()
+models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
+app.add_typer(models, name="models")
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="A name of `posert models list`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
+    from_file: Annotated[Path | None, typer.Option("--from", help="The official file, already at hand.")] = None,
+    dequantize: Annotated[bool, typer.Option("--dequantize", help="The float32 network of an int8 file.")] = False,
+    detector: Annotated[
+        str | None, typer.Option(help="Detector written beside a top-down model, by name; none = none.")
+    ] = None,
+    photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
+    accept_unpinned: Annotated[
+        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+) -> None:
+    """Convert official weights to ONNX and compare the result with the original.
+
+    Example: posert export movenet-lightning-int8 --dequantize
+    """
+    from posert.export.convert import convert
+
+    with _bytes_progress(name) as progress:
+        convert(
+            name, output, from_file=from_file, options=["dequantize"] if dequantize else [],
+            detector=detector, photo=photo,
+            accept_unpinned=accept_unpinned, offline=offline, progress=progress, report=print,
+        )  # fmt: skip
+
+
+@app.command()
+def tag(
+    file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
+    name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the file.")] = None,
+    detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
+) -> None:
+    """Give a ready-made ONNX its metadata."""
+    from posert.export.convert import tag as write
+
+    print(write(file, name, output, detector=detector))
+
+
+@app.command()
+def fuse(
+    file: Annotated[str, typer.Argument(help="An exported single-person network (MoveNet).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
+) -> None:
+    """Write a network that takes a frame and gives people, for the ONNX Runtime of any language."""
+    from posert.export.fuse import fuse as write
+
+    print(write(file, output))
+
+
+@app.command("bundle")
+def write_bundle(
+    model: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
+    target: Annotated[str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, ...")] = "x86_64-linux",
+    cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
+) -> None:
+    """Write a folder from which a C compiler builds the model's library: `make` there."""
+    from posert.export.bundle import bundle
+
+    written = bundle(model, output, target=target, cpu=cpu)
+    print(f"{written.folder}: {len(written.files)} files for {written.target} ({written.cpu}); build them with: make")
+
+
+@app.command("verify")
+def verify_bundle(
+    c: Annotated[Path, typer.Option("--c", help="A folder of `posert bundle`, after `make`.")],
+    source: Annotated[str, typer.Option(help="What infer takes: a video, a picture, a folder.")],
+    limit: Annotated[int, typer.Option(min=1, help="At most so many frames.")] = 300,
+) -> None:
+    """Run a C library and Python on the same frames; say how far apart their people are."""
+    from posert.export.native import compare
+
+    seen = compare(c, source, limit)
+    print(f"{seen.frames} frames, {seen.people} people, largest difference {seen.largest_px:g}")
+    if seen.largest_px > 0:
+        raise PosertError("the C library's people are not Python's", "write the bundle again with this posert")
+
+
+@models.command("list")
+def models_list() -> None:
+    """Every model: name, route, licence, what the cache holds."""
+    from posert.export import _lock
+
+    for entry in _lock.entries().values():
+        licence = entry.licence + (" (non-commercial)" if entry.non_commercial else "")
+        print(f"{entry.name:40} {entry.route:13} {licence:28} {_lock.status(entry)}")
+
+
+@models.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(help="Names of `posert models list`.")],
+    accept_unpinned: Annotated[
+        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing but from a mirror folder.")] = False,
+) -> None:
+    """Fetch official weights into the cache (POSERT_HOME), from their address or from POSERT_MIRROR."""
+    from posert.export import _lock
+
+    for name in names:
+        with _bytes_progress(name) as progress:
+            entry = _lock.find(name)
+            if entry.route == "embedded":
+                raise PosertError(f"{name} comes with posert", "there is nothing to fetch")
+            print(_lock.pull(entry, accept_unpinned=accept_unpinned, offline=offline, progress=progress))
+
+
+@models.command()
+def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if none.")] = None) -> None:
+    """Check the hashes of what the cache holds."""
+    from posert.export import _lock
+
+    found = [_lock.find(name) for name in names] if names else list(_lock.entries().values())
+    states = {entry.name: _lock.status(entry) for entry in found}
+    for name, state in states.items():
+        print(f"{name:40} {state}")
+    damaged = [name for name, state in states.items() if state == "damaged"]
+    if damaged:
+        raise PosertError(f"damaged: {', '.join(damaged)}", "posert models pull fetches them again")
+
+
+@contextmanager
+def _bytes_progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A download bar on a terminal, nothing otherwise."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole or None)
