@@ -133,7 +133,7 @@ def compare(folder: Path, source: str, limit: int = 300) -> Compared:
 
 def compare_frames(folder: Path, pictures: Iterable[Frame]) -> Compared:
     """As `compare`, of given frames of one video."""
-    model = folder / _main_file(folder)
+    model = folder / main_file(folder)
     count = people = 0
     largest = 0.0
     kept = list(pictures)
@@ -145,7 +145,7 @@ def compare_frames(folder: Path, pictures: Iterable[Frame]) -> Compared:
     return Compared(count, people, largest)
 
 
-def _main_file(folder: Path) -> str:
+def main_file(folder: Path) -> str:
     """The model's own file: the network of its last stage, as the generated table has it."""
     text = (folder / "model.c").read_text(encoding="utf-8")
     return text.rsplit('.file = "', 1)[1].split('"', 1)[0]
