@@ -1,4 +1,4 @@
-"""The commands about model files: convert, tag, fuse, fetch, check. A part of the command line; it may print.
+"""The commands about model files: convert, tag, fuse, bundle, fetch, check. A part of the command line; it may print.
 
 Heavy imports stay inside the commands.
 """
@@ -69,6 +69,35 @@ def fuse(
     from posert.export.fuse import fuse as write
 
     print(write(file, output))
+
+
+@app.command("bundle")
+def write_bundle(
+    model: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
+    target: Annotated[str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, ...")] = "x86_64-linux",
+    cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
+) -> None:
+    """Write a folder from which a C compiler builds the model's library: `make` there."""
+    from posert.export.bundle import bundle
+
+    written = bundle(model, output, target=target, cpu=cpu)
+    print(f"{written.folder}: {len(written.files)} files for {written.target} ({written.cpu}); build them with: make")
+
+
+@app.command("verify")
+def verify_bundle(
+    c: Annotated[Path, typer.Option("--c", help="A folder of `posert bundle`, after `make`.")],
+    source: Annotated[str, typer.Option(help="What infer takes: a video, a picture, a folder.")],
+    limit: Annotated[int, typer.Option(min=1, help="At most so many frames.")] = 300,
+) -> None:
+    """Run a C library and Python on the same frames; say how far apart their people are."""
+    from posert.export.native import compare
+
+    seen = compare(c, source, limit)
+    print(f"{seen.frames} frames, {seen.people} people, largest difference {seen.largest_px:g}")
+    if seen.largest_px > 0:
+        raise PosertError("the C library's people are not Python's", "write the bundle again with this posert")
 
 
 @models.command("list")

@@ -31,13 +31,16 @@ class CompiledKernels:
     undefined: frozenset[str]
 
 
-def compile_modules(modules: Sequence[str], triple: str, cpu: str, features: str = "") -> CompiledKernels:
+def compile_modules(
+    modules: Sequence[str], triple: str, cpu: str, features: str = "", *, small: bool = False
+) -> CompiledKernels:
     """The kernels of some modules, in a process of its own: numba reads its settings once, when it is imported.
 
     Args:
         modules: full names, such as `posert.postprocess._peaks`.
         triple: LLVM target, `aarch64-unknown-linux-gnu`. cpu: LLVM's name, `x86-64-v2`, `generic`.
         features: LLVM's notation, `+avx2,-avx512f`.
+        small: loops are not unrolled: two thirds of the code.
 
     Raises:
         RuntimeError: the kernels do not compile, or LLVM does not know the target; carries the child's last words.
@@ -46,7 +49,7 @@ def compile_modules(modules: Sequence[str], triple: str, cpu: str, features: str
     environment = {**os.environ, **_NEUTRAL, "PYTHONPATH": search.rstrip(os.pathsep)}
     environment.pop("NUMBA_DISABLE_JIT", None)
     code = "import sys; from posert.postprocess._compile import _build; _build(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, ",".join(modules), triple, cpu, features]
+    command = [sys.executable, "-c", code, ",".join(modules), triple, cpu, features, "small" if small else ""]
     done = subprocess.run(command, capture_output=True, check=False, env=environment)
     if done.returncode:
         said = done.stderr.decode(errors="replace")[-4000:]
@@ -96,7 +99,7 @@ def _ir(name: str) -> str:
     return str(compiled.inspect_llvm()).replace(compiled.native_name, name)
 
 
-def _build(modules: str, triple: str, cpu: str, features: str) -> None:
+def _build(modules: str, triple: str, cpu: str, features: str, small: str) -> None:
     """Runs in the child: prints the undefined names as a line of JSON, then the object. No file: a disk may be full."""
     import llvmlite.binding as llvm
 
@@ -109,7 +112,7 @@ def _build(modules: str, triple: str, cpu: str, features: str) -> None:
     machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default")
     whole = None
     for name in sorted(name for name, (fn, _) in EXPORTED.items() if fn.__module__ in wanted):
-        optimised = _optimised(llvm, machine, triple, _ir(name), name)
+        optimised = _optimised(llvm, machine, triple, _ir(name), name, small != "")
         if whole is None:
             whole = optimised
         else:
@@ -129,7 +132,7 @@ def _library_calls(name: str) -> list[str]:
     return [match[1] + ("f" if match[2] == "f32" else "")]
 
 
-def _optimised(llvm: Any, machine: Any, triple: str, ir: str, name: str) -> Any:
+def _optimised(llvm: Any, machine: Any, triple: str, ir: str, name: str, small: bool) -> Any:
     """The module for the target, everything but `name` internal. Two passes remove numba's error paths entirely."""
     ir = re.sub(r"^target triple = .*$", f'target triple = "{triple}"', ir, flags=re.M)
     ir = re.sub(r"^target datalayout = .*$", f'target datalayout = "{machine.target_data}"', ir, flags=re.M)
@@ -140,7 +143,10 @@ def _optimised(llvm: Any, machine: Any, triple: str, ir: str, name: str) -> Any:
     for variable in module.global_variables:
         if not variable.is_declaration or variable.name.startswith("_ZN08NumbaEnv"):
             variable.linkage = "internal"
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    if small:
+        tuning.loop_unrolling = tuning.loop_interleaving = False
+    passes = llvm.create_pass_builder(machine, tuning)
     for _ in range(2):
         passes.getModulePassManager().run(module, passes)
     return module

@@ -44,13 +44,20 @@ def smooth_taps(length: int, size: int, interpolation: str, taps: int) -> Taps:
     else:
         matrix = _cubic_matrix(length, size)
     if taps > 1:
-        edges = [0.5 * (1 + math.erf(x / math.sqrt(2))) for x in np.linspace(-3.14, 3.14, taps + 1)]
-        kernel_1d = np.sqrt(np.diff(edges))
-        kernel_1d /= kernel_1d.sum()
-        offset = np.arange(size)[:, None] - np.arange(size)[None, :] + taps // 2
-        band = np.where((offset >= 0) & (offset < taps), kernel_1d[offset.clip(0, taps - 1)], 0)
-        matrix = band @ matrix
+        # Summed in one order, with every product rounded: C repeats the bits, which a matrix product would not promise.
+        padded, plain = np.zeros((size + taps - 1, length)), smoothing(taps)
+        padded[taps // 2 : taps // 2 + size] = matrix
+        matrix = np.zeros((size, length))
+        for tap in range(taps):
+            matrix += plain[taps - 1 - tap] * padded[tap : tap + size]
     return _banded(matrix)
+
+
+def smoothing(taps: int) -> NDArray[np.float64]:
+    """The smoothing kernel of `smooth_taps`, f64 [taps], its sum 1."""
+    edges = [0.5 * (1 + math.erf(x / math.sqrt(2))) for x in np.linspace(-3.14, 3.14, taps + 1)]
+    kernel_1d = np.sqrt(np.diff(edges))
+    return np.asarray(kernel_1d / kernel_1d.sum())
 
 
 def _banded(matrix: NDArray[np.float64]) -> Taps:

@@ -105,13 +105,18 @@ def decode(
     maps = np.ascontiguousarray(outputs["heatmaps"], np.float32)
     pafs = np.ascontiguousarray(outputs["pafs"], np.float32)
     _check(maps, pafs, skeleton, params)
-    if params.maximize_positives:
-        params = replace(
-            params, peak_threshold=0.02, limb_threshold=0.01, limb_ratio=0.75, min_parts=2, min_score=0.05,
-            foot_parts=(),
-        )  # fmt: skip
+    params = effective(params)
     work = _Workspace(maps.shape[2:], len(skeleton.names), len(skeleton.edges), params, input_wh)
     return [_decode_row(heat, field, skeleton, params, work) for heat, field in zip(maps, pafs, strict=True)]
+
+
+def effective(params: Params) -> Params:
+    """The values that really apply: `maximize_positives` replaces some."""
+    if not params.maximize_positives:
+        return params
+    return replace(
+        params, peak_threshold=0.02, limb_threshold=0.01, limb_ratio=0.75, min_parts=2, min_score=0.05, foot_parts=(),
+    )  # fmt: skip
 
 
 def merge(

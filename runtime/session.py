@@ -51,6 +51,10 @@ class Model:
         """The `Params` of a stage's suppression rule, values of the file over the defaults."""
         return self._rules[stage]
 
+    def single_row(self, stage: str) -> bool:
+        """Whether the stage's network takes one row at a time: its batch axis is fixed to 1."""
+        return bool(self._sessions[stage].get_inputs()[0].shape[0] == 1)
+
     def run(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Role -> output array of the stage's network for one input tensor.
 
@@ -61,7 +65,7 @@ class Model:
         """
         outputs, session = self._stages[stage].outputs, self._sessions[stage]
         feed, fetch = self._stages[stage].input.name, list(outputs.values())
-        single = session.get_inputs()[0].shape[0] == 1 and len(tensor) > 1
+        single = self.single_row(stage) and len(tensor) > 1
         try:
             if single:
                 rows = [session.run(fetch, {feed: row[None]}) for row in tensor]

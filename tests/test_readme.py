@@ -56,7 +56,8 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not done.value.code, command
 
 
-PLAIN = [c for c in COMMANDS if c.startswith("posert ") and not c.startswith(NEEDS_EXPORT)]
+IN_C = [c for c in COMMANDS if c.startswith(("posert bundle", "make -C", "posert verify"))]
+PLAIN = [c for c in COMMANDS if c.startswith("posert ") and not c.startswith(NEEDS_EXPORT) and c not in IN_C]
 
 
 @pytest.mark.parametrize("command", PLAIN)
@@ -110,8 +111,16 @@ def test_the_commands_that_convert(sandbox: Path, assets: Path, monkeypatch: pyt
     run("posert infer human-pose-estimation-0001.onnx walk.mp4 -o walk.jsonl", monkeypatch)
 
 
+@pytest.mark.skipif(not all(map(shutil.which, ("cc", "make"))), reason="needs a C compiler")
+def test_the_commands_in_c(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(IN_C) == 3
+    run(IN_C[0], monkeypatch)
+    subprocess.run(IN_C[1].split(), check=True)
+    run(IN_C[2], monkeypatch)
+
+
 def test_nothing_else_is_promised() -> None:
-    other = [c for c in COMMANDS if not c.startswith(("posert ", "cat "))]
+    other = [c for c in COMMANDS if not c.startswith(("posert ", "cat ")) and c not in IN_C]
     assert other == ["make demo", "make test", "pip install 'posert[cpu]'"]
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "make demo" in ci

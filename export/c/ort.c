@@ -1,0 +1,185 @@
+/* ONNX Runtime, loaded when a handle is opened: its library, one session per stage, and the runs. */
+#define _POSIX_C_SOURCE 200809L
+#include "handle.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _WIN32
+#include <windows.h>
+static const char *const names[] = {"onnxruntime.dll"};
+static void *open_library(const char *name) { return (void *)LoadLibraryA(name); }
+static void *find_symbol(void *library, const char *name) { return (void *)GetProcAddress((HMODULE)library, name); }
+#else
+#include <dlfcn.h>
+static const char *const names[] = {"libonnxruntime.so.1", "libonnxruntime.so", "libonnxruntime.dylib"};
+static void *open_library(const char *name) { return dlopen(name, RTLD_NOW | RTLD_LOCAL); }
+static void *find_symbol(void *library, const char *name) { return dlsym(library, name); }
+#endif
+
+/* POSERT_OK if `status` is none; else its text becomes the handle's and it is freed. */
+static posert_status check(posert *p, ort_api api, void *status, posert_status kind, const char *what)
+{
+    if (status == NULL) return POSERT_OK;
+    posert__fail(p, kind, "%s: %s", what, ORT(api, const char *, GetErrorMessage, const void *)(status));
+    ORT(api, void, ReleaseStatus, void *)(status);
+    return kind;
+}
+
+static posert_status load_library(posert *p, posert__runtime *runtime, const char *path)
+{
+    if (path == NULL) path = getenv("POSERT_ORT");
+    if (path != NULL) runtime->library = open_library(path);
+    for (size_t i = 0; path == NULL && runtime->library == NULL && i < sizeof names / sizeof *names; i++)
+        runtime->library = open_library(names[i]);
+    if (runtime->library == NULL)
+        return posert__fail(p, POSERT_NO_RUNTIME, "ONNX Runtime's library cannot be loaded: %s",
+                            path ? path : "libonnxruntime.so.1; name it in POSERT_ORT");
+    const ort_api_base *(*base)(void);
+    void *symbol = find_symbol(runtime->library, "OrtGetApiBase");
+    if (symbol == NULL) return posert__fail(p, POSERT_NO_RUNTIME, "%s is not ONNX Runtime", path ? path : names[0]);
+    memcpy(&base, &symbol, sizeof base); /* C99 has no cast from an object pointer to a function */
+    runtime->api = base()->GetApi(ORT_API_WANTED);
+    if (runtime->api == NULL)
+        return posert__fail(p, POSERT_NO_RUNTIME, "ONNX Runtime %s is older than 1.11", base()->GetVersionString());
+    return POSERT_OK;
+}
+
+static uint64_t fnv1a(const unsigned char *bytes, size_t count)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < count; i++) hash = (hash ^ bytes[i]) * 1099511628211u;
+    return hash;
+}
+
+/* The bytes of the stage's model file, checked, to be freed; NULL = failed. */
+static unsigned char *read_model(posert *p, const posert__stage *stage, const char *folder)
+{
+    char path[4096];
+    const size_t bytes = (size_t)stage->file_bytes;
+    if (snprintf(path, sizeof path, "%s/%s", folder ? folder : ".", stage->file) >= (int)sizeof path) {
+        posert__fail(p, POSERT_BAD_MODEL, "the folder's name is too long");
+        return NULL;
+    }
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        posert__fail(p, POSERT_BAD_MODEL, "the model %s cannot be read", path);
+        return NULL;
+    }
+    unsigned char *data = malloc(bytes + 1); /* one more, to see whether the file goes on */
+    const size_t got = data ? fread(data, 1, bytes + 1, file) : 0;
+    fclose(file);
+    if (data == NULL) posert__fail(p, POSERT_NO_MEMORY, "no memory for %s", path);
+    else if (got == bytes && fnv1a(data, bytes) == stage->file_hash) return data;
+    else posert__fail(p, POSERT_BAD_MODEL, "%s is not the file that this library was made for", path);
+    free(data);
+    return NULL;
+}
+
+static posert_status open_session(posert *p, posert__runtime *runtime, int index, void *settings, const char *folder)
+{
+    const posert__stage *stage = &posert__the_model.stages[index];
+    const ort_api api = runtime->api;
+    unsigned char *data = read_model(p, stage, folder);
+    if (data == NULL) return POSERT_BAD_MODEL;
+    void *status = ORT(api, void *, CreateSessionFromArray, void *, const void *, size_t, void *, void **)(
+        runtime->env, data, (size_t)stage->file_bytes, settings, &runtime->sessions[index]);
+    free(data);
+    return check(p, api, status, POSERT_BAD_MODEL, stage->file);
+}
+
+/* Spinning threads take the cores from whatever runs beside them. */
+static posert_status configure(posert *p, ort_api api, void *settings, int threads)
+{
+    void *status = ORT(api, void *, AddSessionConfigEntry, void *, const char *, const char *)(
+        settings, "session.intra_op.allow_spinning", "0");
+    if (status == NULL && threads > 0)
+        status = ORT(api, void *, SetIntraOpNumThreads, void *, int)(settings, threads);
+    return check(p, api, status, POSERT_NO_RUNTIME, "session options");
+}
+
+posert_status posert__load(posert *p, posert__runtime *runtime, const posert_options *options)
+{
+    void *settings = NULL;
+    posert_status status = load_library(p, runtime, options->onnxruntime);
+    if (status != POSERT_OK) return status;
+    const ort_api api = runtime->api;
+    status = check(p, api, ORT(api, void *, CreateEnv, int, const char *, void **)(ORT_LOG_ERROR, "posert", &runtime->env),
+                   POSERT_NO_RUNTIME, "ONNX Runtime does not start");
+    if (status == POSERT_OK)
+        status = check(p, api, ORT(api, void *, CreateCpuMemoryInfo, int, int, void **)(
+                           ORT_ARENA_ALLOCATOR, ORT_MEMORY_DEFAULT, &runtime->memory_info), POSERT_NO_RUNTIME, "memory");
+    if (status == POSERT_OK)
+        status = check(p, api, ORT(api, void *, CreateSessionOptions, void **)(&settings), POSERT_NO_RUNTIME, "options");
+    if (status == POSERT_OK) status = configure(p, api, settings, options->threads);
+    for (int i = 0; status == POSERT_OK && i < posert__the_model.stage_count; i++)
+        status = open_session(p, runtime, i, settings, options->folder);
+    if (settings != NULL) ORT(api, void, ReleaseSessionOptions, void *)(settings);
+    return status;
+}
+
+/* The library itself stays loaded: ONNX Runtime keeps threads and exit handlers. */
+void posert__unload(posert__runtime *runtime)
+{
+    const ort_api api = runtime->api;
+    if (api == NULL) return;
+    for (int i = 0; i < POSERT__MAX_STAGES; i++)
+        if (runtime->sessions[i] != NULL) ORT(api, void, ReleaseSession, void *)(runtime->sessions[i]);
+    if (runtime->memory_info != NULL) ORT(api, void, ReleaseMemoryInfo, void *)(runtime->memory_info);
+    if (runtime->env != NULL) ORT(api, void, ReleaseEnv, void *)(runtime->env);
+}
+
+/* Shape, type and data of one output. */
+static posert_status read_output(posert *p, ort_api api, void *value, const char *name, posert__tensor *tensor)
+{
+    void *info = NULL, *data = NULL, *status;
+    size_t axes = 0;
+    int type = 0;
+    memset(tensor, 0, sizeof *tensor);
+    status = ORT(api, void *, GetTensorTypeAndShape, const void *, void **)(value, &info);
+    if (status == NULL) status = ORT(api, void *, GetTensorElementType, const void *, int *)(info, &type);
+    if (status == NULL) status = ORT(api, void *, GetDimensionsCount, const void *, size_t *)(info, &axes);
+    if (status == NULL && axes <= 5)
+        status = ORT(api, void *, GetDimensions, const void *, int64_t *, size_t)(info, tensor->n, axes);
+    if (info != NULL) ORT(api, void, ReleaseTensorTypeAndShapeInfo, void *)(info);
+    if (status == NULL) status = ORT(api, void *, GetTensorMutableData, void *, void **)(value, &data);
+    if (status != NULL) return check(p, api, status, POSERT_FAILED, name);
+    if (type != ORT_FLOAT || axes < 3 || axes > 5)
+        return posert__fail(p, POSERT_FAILED, "the output %s is no float tensor of 3 to 5 axes", name);
+    tensor->at = data;
+    return POSERT_OK;
+}
+
+posert_status posert__infer(posert *p, posert__runtime *runtime, int index, void *data, const int64_t dims[4],
+                            posert__run *run)
+{
+    const posert__stage *stage = &posert__the_model.stages[index];
+    const ort_api api = runtime->api;
+    const int kind = stage->input.dtype == POSERT__FLOAT32 ? ORT_FLOAT
+                     : stage->input.dtype == POSERT__UINT8 ? ORT_UINT8
+                                                           : ORT_INT32;
+    const size_t bytes = (size_t)(dims[0] * dims[1] * dims[2] * dims[3]) * (kind == ORT_UINT8 ? 1 : 4);
+    void *input = NULL;
+    memset(run, 0, sizeof *run);
+    posert_status status = check(
+        p, api, ORT(api, void *, CreateTensorWithDataAsOrtValue, const void *, void *, size_t, const int64_t *, size_t,
+                    int, void **)(runtime->memory_info, data, bytes, dims, 4, kind, &input), POSERT_FAILED, "input");
+    if (status != POSERT_OK) return status;
+    const void *const inputs[1] = {input};
+    status = check(p, api, ORT(api, void *, Run, void *, const void *, const char *const *, const void *const *, size_t,
+                               const char *const *, size_t, void **)(
+                       runtime->sessions[index], NULL, &stage->input.name, inputs, 1, stage->outputs,
+                       (size_t)stage->output_count, run->values), POSERT_FAILED, "the network failed");
+    ORT(api, void, ReleaseValue, void *)(input);
+    for (int i = 0; status == POSERT_OK && i < stage->output_count; i++)
+        status = read_output(p, api, run->values[i], stage->outputs[i], &run->outputs[i]);
+    return status;
+}
+
+void posert__release(posert__runtime *runtime, posert__run *run)
+{
+    for (int i = 0; i < POSERT__MAX_OUTPUTS; i++)
+        if (run->values[i] != NULL) ORT(runtime->api, void, ReleaseValue, void *)(run->values[i]);
+    memset(run, 0, sizeof *run);
+}

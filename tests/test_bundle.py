@@ -1,0 +1,223 @@
+"""The C bundle: built with the machine's compiler, its people are Python's, every float equal."""
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import composite_fields
+import cv2
+import fields
+import media
+import numpy as np
+import pytest
+import tiny
+import tiny_maps
+import tiny_topdown
+from typer.testing import CliRunner
+
+from posert.cli import app
+from posert.export import native
+from posert.export.bundle import bundle
+from posert.postprocess import paf
+from posert.postprocess.errors import PosertError
+from posert.runtime import estimate, open_model
+from posert.runtime.frames import Frame
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),
+    pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel"),
+]
+SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
+
+
+def built(model: str | Path, folder: Path) -> Path:
+    bundle(model, folder)
+    subprocess.run(["make", "-s", "-C", folder], check=True)
+    return folder
+
+
+def pictures(folder: Path) -> list[np.ndarray]:
+    """The development photos if they are here, then noise of odd sizes."""
+    photos = sorted(folder.glob("media/coco100/images/*.jpg"))[:6]
+    rng = np.random.default_rng(0)
+    noise = [cv2.blur(rng.integers(0, 255, (h, w, 3), np.uint8), (5, 5)) for w, h in SIZES]
+    return [picture for photo in photos if (picture := cv2.imread(str(photo))) is not None] + noise
+
+
+def run_example(folder: Path, images: list[np.ndarray]) -> list[list[dict[str, object]]]:
+    paths = [folder / f"{number}.ppm" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        assert cv2.imwrite(str(path), image)
+    command = [folder / "posert_example", folder, native.onnxruntime_library(), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line)["people"] for line in done.stdout.splitlines()]
+
+
+def assert_same_people(model: str | Path, folder: Path, images: list[np.ndarray]) -> int:
+    """Compares bits; returns the number of people."""
+    frames = [Frame(image, number, 0.0, "video") for number, image in enumerate(images)]
+    total = 0
+    with open_model(model, device="cpu", threads=1) as opened:
+        for result, people in zip(estimate(opened, frames), run_example(folder, images), strict=True):
+            poses = result.poses
+            assert len(people) == len(poses)
+            total += len(people)
+            named = {"keypoints": poses.keypoints, "score": poses.scores, "box_xyxy": poses.boxes_xyxy}
+            for name, expected in named.items():
+                got = np.array([person[name] for person in people], np.float32).reshape(expected.shape)
+                assert got.tobytes() == expected.tobytes(), (result.frame_index, name)
+    return total
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built("nano", tmp_path_factory.mktemp("nano"))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that follows one person."""
+    folder = tmp_path_factory.mktemp("toy")
+    return built(tiny.bright_spot(folder / "toy.onnx"), folder / "c")
+
+
+def test_the_embedded_network_finds_the_same_people(nano: Path, assets: Path) -> None:
+    assert assert_same_people("nano", nano, pictures(assets)) > 5
+
+
+def test_a_followed_person_is_the_same(tmp_path: Path) -> None:
+    """The toy's people lie where the frame is bright; each frame's window comes from the last one's person."""
+    model = tiny.bright_spot(tmp_path / "toy.onnx")
+    folder = built(model, tmp_path / "c")
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, bright, (120, 160, 3), np.uint8) for bright in (255, 90, 200, 30, 250)]
+    assert assert_same_people(model, folder, images) == 5
+
+
+LISTED = {
+    "paf_channels": paf.COCO_18_CHANNELS, "redundant_edges": (17, 18), "foot_parts": (10, 13), "min_parts": 3,
+}  # fmt: skip
+BODIES = {
+    "tf-pose": ("paf", {}),
+    "parabola": ("paf", {"interpolation": "cubic", "smooth_taps": 5, "refine": True, "assembly": "complete"}),
+    "as-is": ("paf", {"upsample": 1, "smooth_taps": 1, "min_score": 0.1}),
+    "cmu-cuda": ("bodyparts", LISTED),
+    "cmu-cpu": ("bodyparts", {**LISTED, "interpolation": "cubic", "peak_rule": "ring", "assembly": "pairwise"}),
+    "cmu-more": ("bodyparts", {**LISTED, "maximize_positives": True}),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies_of_every_rule_are_the_same(tmp_path: Path, name: str) -> None:
+    decoder, params = BODIES[name]
+    heat, pafs = fields.maps(fields.people(3, 40, 30), 40, 30)
+    spec = InputSpec("image", "NCHW", "float32", "bgr", (320, 240), "corner_pixels", interpolation="linear_or_cubic")
+    stage = Stage("pose", "frame", spec, {"heatmaps": "heatmaps", "pafs": "pafs"}, decoder, params)
+    whole = ModelSpec(1, "toy", name, fields.BODY_18, (stage,))
+    model = tiny_maps.shown(tmp_path / "toy.onnx", {"heatmaps": heat, "pafs": pafs}, whole)
+    assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
+
+
+@pytest.mark.parametrize("params", [{}, {"force_complete_pose": True, "greedy": True}, {"instance_threshold": 0.0}])
+def test_composite_fields_give_the_same_people(tmp_path: Path, params: dict[str, object]) -> None:
+    truth = composite_fields.people(3, 5, (30, 20))
+    cif, caf = composite_fields.fields(truth, composite_fields.STAR, (30, 20))
+    spec = InputSpec("image", "NCHW", "float32", "rgb", (233, 153), "center", interpolation="area")
+    stage = Stage("pose", "frame", spec, {"cif": "cif", "caf": "caf"}, "cifcaf", params)
+    whole = ModelSpec(1, "toy", "star", composite_fields.STAR, (stage,))
+    model = tiny_maps.shown(tmp_path / "toy.onnx", {"cif": cif, "caf": caf}, whole)
+    assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
+
+
+def test_a_detector_and_its_crops_give_the_same_people(tmp_path: Path) -> None:
+    detector = tiny_topdown.detector(tmp_path / "detector.onnx")
+    model = tiny_topdown.pose(tmp_path / "pose.onnx", detector)
+    assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
+
+
+@pytest.mark.parametrize("form", [native.BGR, native.RGB, native.BGRA, native.RGBA])
+@pytest.mark.parametrize("gap", [0, 5])
+def test_every_layout_of_pixels_is_read(toy: Path, form: int, gap: int) -> None:
+    bgr = np.random.default_rng(2).integers(0, 255, (50, 70, 3), np.uint8)
+    opaque = np.concatenate([bgr, np.full((50, 70, 1), 7, np.uint8)], axis=2) if form >= native.BGRA else bgr
+    ordered = opaque[:, :, [2, 1, 0, 3][: opaque.shape[2]]] if form in (native.RGB, native.RGBA) else opaque
+    wide = np.zeros((50, 70 + gap, ordered.shape[2]), np.uint8)
+    wide[:, :70] = ordered
+    with native.NativeModel(toy) as model:
+        expected = model.estimate(bgr)
+        model.reset()
+        assert model.estimate(wide[:, :70], form).keypoints.tobytes() == expected.keypoints.tobytes()
+
+
+def test_handles_work_in_threads(toy: Path) -> None:
+    images = np.random.default_rng(3).integers(0, 255, (8, 40, 60, 3), np.uint8)
+
+    def people(_: int) -> bytes:
+        with native.NativeModel(toy) as model:
+            return b"".join(model.estimate(image).keypoints.tobytes() for image in images)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(people, range(8)))) == 1
+
+
+def test_verify_compares_with_python(nano: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["verify", "--c", str(nano), "--source", str(media.video(tmp_path / "v.mp4"))])
+    assert (done.exit_code, done.stdout) == (0, "12 frames, 0 people, largest difference 0\n")
+
+
+@pytest.mark.parametrize("name", ["toy", "nano"])
+def test_sanitizers_find_nothing(request: pytest.FixtureRequest, name: str) -> None:
+    """Sizes, strides and formats that come, under the address, leak and undefined-behaviour sanitizers."""
+    folder = request.getfixturevalue(name)
+    sources = [source for source in folder.glob("*.c") if source.name != "main.c"]
+    flags = ["-std=c99", "-g", "-O1", "-ffp-contract=off", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    fuzz = [Path(__file__).with_name("fuzz.c"), *sources, folder / "kernels.o"]
+    built = subprocess.run(["cc", *flags, "-I", folder, *fuzz, "-o", folder / "fuzz", "-lm", "-ldl"], check=False)
+    if built.returncode:
+        pytest.skip("this compiler has no sanitizers")
+    count = {"toy": "300", "nano": "5"}[name]
+    command = [folder / "fuzz", folder, native.onnxruntime_library(), count, "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_library_needs_libc_and_libm_only(nano: Path) -> None:
+    listed = subprocess.run(["ldd", nano / "libposert.so"], capture_output=True, text=True, check=True).stdout
+    needed = {line.split()[0].split(".")[0] for line in listed.splitlines()}
+    assert {Path(name).name for name in needed} <= {"linux-vdso", "libc", "libm", "ld-linux-x86-64"}
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_the_header_is_clean(nano: Path, language: str) -> None:
+    standard = "-std=c99" if language == "c" else "-std=c++11"
+    flags = [standard, "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-x", language]
+    subprocess.run(["cc", *flags, nano / "posert.h"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "library", "said"),
+    [
+        ("absent", None, "cannot be read"),
+        (None, "/absent/libonnxruntime.so", "cannot be loaded"),
+        (None, "libm.so.6", "is not ONNX Runtime"),
+        ("cut", None, "is not the file that this library was made for"),
+    ],
+)
+def test_what_does_not_open_says_why(nano: Path, tmp_path: Path, folder: str | None, library: str | None, said: str):
+    if folder == "cut":
+        (tmp_path / "cut").mkdir()
+        (tmp_path / "cut" / "nano.onnx").write_bytes((nano / "nano.onnx").read_bytes()[:-1])
+    where = nano if folder is None else tmp_path / folder
+    command = [nano / "posert_example", where, library or native.onnxruntime_library()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+
+
+def test_an_unknown_target_says_so(tmp_path: Path) -> None:
+    with pytest.raises(PosertError, match="no target amiga"):
+        bundle("nano", tmp_path, target="amiga")
