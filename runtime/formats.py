@@ -250,14 +250,16 @@ def result_dict(
 
 
 def _predictions(poses: Poses) -> list[dict[str, Any]]:
+    """Python's own rounding, of the decimal value; a keypoint that was found has at least .01, a person .001."""
+    found = poses.keypoints[:, :, 2] > 0
     points = poses.keypoints.astype(np.float64)
-    points[:, :, :2], points[:, :, 2] = points[:, :, :2].round(2), points[:, :, 2].round(3)
-    boxes = _xywh(poses).round(2)
+    points[:, :, 2] = np.where(found, np.maximum(points[:, :, 2], 0.01), points[:, :, 2])
+    boxes = _xywh(poses)
     return [
         {
-            "keypoints": points[person].ravel().tolist(),
-            "bbox": boxes[person].tolist(),
-            "score": round(float(poses.scores[person]), 3),
+            "keypoints": [round(value, 2) for value in points[person].ravel().tolist()],
+            "bbox": [round(value, 2) for value in boxes[person].tolist()],
+            "score": max(0.001, round(float(poses.scores[person]), 3)),
             "category_id": 1,
         }
         | ({} if poses.ids is None else {"id_": int(poses.ids[person])})

@@ -213,6 +213,12 @@ def test_openpifpaf_predictions(tmp_path: Path) -> None:
     assert [(line["frame"], len(line["predictions"])) for line in lines] == [(1, 2), (2, 0), (3, 1)]
     assert lines[0]["predictions"][1]["keypoints"][:3] == [300.12, 110.0, 0.9]
     assert lines[0]["predictions"][1]["id_"] == 2
+    faint = people.standing((100, 200), ids=[1])
+    faint.keypoints[0, :3, 2], faint.scores[:] = (0.0004, 0.456, 0), 0.0004
+    with FORMATS["openpifpaf"].sink(tmp_path / "a.json", people.SPEC, "a.png") as put:
+        put(*people.result(faint, 0))
+    (person,) = load(tmp_path / "a.json")
+    assert (person["keypoints"][2:9:3], person["score"]) == ([0.01, 0.46, 0], 0.001)
     path = write("openpifpaf", tmp_path, "photo.png")
     assert path.name == "photo.png.predictions.json"
     assert set(load(path)[0]) == {"keypoints", "bbox", "score", "category_id", "id_"}
