@@ -40,7 +40,7 @@ def compile_modules(
         modules: full names, such as `posert.postprocess._peaks`.
         triple: LLVM target, `aarch64-unknown-linux-gnu`. cpu: LLVM's name, `x86-64-v2`, `generic`.
         features: LLVM's notation, `+avx2,-avx512f`.
-        small: loops are not unrolled: two thirds of the code.
+        small: to go into a library: loops are not unrolled (two thirds of the code), and the names are hidden in it.
 
     Raises:
         RuntimeError: the kernels do not compile, or LLVM does not know the target; carries the child's last words.
@@ -149,4 +149,6 @@ def _optimised(llvm: Any, machine: Any, triple: str, ir: str, name: str, small: 
     passes = llvm.create_pass_builder(machine, tuning)
     for _ in range(2):
         passes.getModulePassManager().run(module, passes)
+    if small:
+        module.get_function(name).visibility = "hidden"
     return module

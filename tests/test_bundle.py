@@ -1,6 +1,7 @@
 """The C bundle: built with the machine's compiler, its people are Python's, every float equal."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -189,6 +190,17 @@ def test_the_library_needs_libc_and_libm_only(nano: Path) -> None:
     listed = subprocess.run(["ldd", nano / "libposert.so"], capture_output=True, text=True, check=True).stdout
     needed = {line.split()[0].split(".")[0] for line in listed.splitlines()}
     assert {Path(name).name for name in needed} <= {"linux-vdso", "libc", "libm", "ld-linux-x86-64"}
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs binutils")
+def test_the_library_shows_its_own_functions_only(nano: Path) -> None:
+    """Kernels and rooms are hidden: two libraries of ours can live in one program."""
+    command = ["nm", "--dynamic", "--defined-only", nano / "libposert.so"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = {line.split()[-1] for line in listed.splitlines()}
+    declared = set(re.findall(r"\b(posert_\w+)\(", (nano / "posert.h").read_text()))
+    assert shown
+    assert shown <= declared
 
 
 @pytest.mark.parametrize("language", ["c", "c++"])
