@@ -31,7 +31,7 @@ TARGETS = {
 }
 _TORSO = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 _FOR_ALL = ["posert.runtime._sample", "posert.postprocess._follow"]
-_SHARED = ("memory.c", "ort.c", "posert.c", "prepare.c", "taps.c")
+_SHARED = ("memory.c", "ops.c", "ort.c", "posert.c", "prepare.c", "taps.c")
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,10 +62,10 @@ def tag(
 
 @app.command()
 def fuse(
-    file: Annotated[str, typer.Argument(help="An exported single-person network (MoveNet).")],
+    file: Annotated[str, typer.Argument(help="An exported network of one stage.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
 ) -> None:
-    """Write a network that takes a frame and gives people, for the ONNX Runtime of any language."""
+    """Write a network that gives people, for the ONNX Runtime of any language."""
     from posert.export.fuse import fuse as write
 
     print(write(file, output))

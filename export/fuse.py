@@ -1,7 +1,7 @@
-"""A network whose outputs are people: `posert fuse`. Frame in, keypoints out, in any language's ONNX Runtime.
+"""A network whose outputs are people: `posert fuse`. Keypoints out, in any language's ONNX Runtime.
 
 Owns the graph around a network: the steps of `prepare` and of a decoder as ONNX operators. MoveNet's single-person
-networks need standard ones alone.
+networks need standard ones alone, the others the operator of the C library (`c/ops.c`).
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from posert.export import _graph
 from posert.postprocess import decoder_params
 from posert.postprocess.errors import PosertError
 from posert.runtime.session import find_model
-from posert.runtime.spec import ModelSpec
+from posert.runtime.spec import ModelSpec, Stage
 
 _ONNX_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32}
 _PREFIX = "network/"  # of the names inside
@@ -23,13 +23,15 @@ _OPSET = 13  # Unsqueeze takes its axes as an input since 13
 
 
 def fuse(model: str | Path, out: Path) -> Path:
-    """The file with the fused network: one input, two outputs.
+    """The file with the fused network, whose outputs are people: `keypoints` f32 [N,K,3] and `scores` f32 [N].
 
-    Input `frame` u8 [H,W,3], RGB, any size. Outputs `keypoints` f32 [N,K,3], x px, y px of the frame and score, and
-    `scores` f32 [N], with N 0 or 1: the person that `posert infer` finds in the first frame of a video.
+    A single-person network of MoveNet's kind takes the input `frame` u8 [H,W,3], RGB, any size; its keypoints are in px
+    of the frame, and N is 0 or 1: the person that `posert infer` finds in the first frame of a video. Another network
+    keeps its input, its keypoints are in px of it, and the session that runs it must register the library that `posert
+    bundle` makes of the same model.
 
     Args:
-        model: an exported single-person network (MoveNet).
+        model: an exported network that works in one stage.
         out: file to write.
 
     Raises:
@@ -37,10 +39,46 @@ def fuse(model: str | Path, out: Path) -> Path:
     """
     path = find_model(model)
     spec, graph = _graph.read_metadata(path), compose.add_prefix(_graph.load(path), _PREFIX)
-    _check(spec, graph, path)
-    stage = spec.stages[0]
+    if len(spec.stages) > 1 or len(spec.stages[0].scales) > 1 or spec.stages[0].region == "boxes":
+        raise PosertError(f"{path} ({spec.model}) works in several steps and cannot be fused", "run it with posert")
     build = _Builder()
-    network = helper.make_tensor_value_info("frame", TensorProto.UINT8, ["height", "width", 3])
+    if spec.stages[0].decoder == "direct":
+        _check(spec, graph, path)
+        image = _with_standard_operators(build, graph, spec.stages[0])
+    else:
+        image = _with_our_operator(build, graph, spec.stages[0])
+    del graph.graph.node[:], graph.graph.input[:], graph.graph.output[:], graph.graph.value_info[:]
+    graph.graph.node.extend(build.nodes)
+    graph.graph.initializer.extend(build.constants)
+    graph.graph.input.append(image)
+    keypoints = len(spec.skeleton.names)
+    for name, shape in (("keypoints", ["people", keypoints, 3]), ("scores", ["people"])):
+        graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    notes = {"keypoints": ", ".join(spec.skeleton.names), "model": spec.model, "licence": spec.licence}
+    _graph.save_fused(graph, out, notes)
+    return out
+
+
+def _with_our_operator(build: "_Builder", graph: Any, stage: Stage) -> Any:
+    """The decoder as `posert::People`; returns the graph's input, the network's own."""
+    (image,) = graph.graph.input
+    build.nodes += graph.graph.node
+    for node in build.nodes:
+        for number, name in enumerate(node.input):
+            if name == image.name:
+                node.input[number] = stage.input.name
+    image.name = stage.input.name
+    kept = helper.make_tensor_value_info("", TensorProto.FLOAT, [])
+    kept.CopyFrom(image)
+    maps = [_PREFIX + name for name in stage.outputs.values()]
+    shape = build.add("Shape", stage.input.name)
+    build.nodes.append(helper.make_node("People", [shape, *maps], ["keypoints", "scores"], domain="posert"))
+    graph.opset_import.append(helper.make_opsetid("posert", 1))
+    return kept
+
+
+def _with_standard_operators(build: "_Builder", graph: Any, stage: Stage) -> Any:
+    """The steps of `prepare` and of the decoder `direct` around the network; returns the graph's input, the frame."""
     hw = build.add("Cast", build.add("Slice", build.add("Shape", "frame"), [0], [2]), to=TensorProto.DOUBLE)
     side = build.add("ReduceMax", hw, keepdims=1, axes=[0])
     low = build.add("Sub", build.add("Div", hw, 2.0), build.add("Div", side, 2.0))
@@ -51,25 +89,16 @@ def fuse(model: str | Path, out: Path) -> Path:
     scored = build.add("Slice", rows, [2], [3], [2])
     places = _in_frame(build, build.add("Slice", rows, [0], [2], [2]), side, low, stage.input.size_wh)
     _people(build, places, scored, decoder_params("direct", dict(stage.params)).min_score)
-    del graph.graph.node[:], graph.graph.input[:], graph.graph.output[:], graph.graph.value_info[:]
-    graph.graph.node.extend(build.nodes)
-    graph.graph.initializer.extend(build.constants)
-    graph.graph.input.append(network)
-    keypoints = len(spec.skeleton.names)
-    for name, shape in (("keypoints", ["people", keypoints, 3]), ("scores", ["people"])):
-        graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    notes = {"keypoints": ", ".join(spec.skeleton.names), "model": spec.model, "licence": spec.licence}
-    _graph.save_fused(graph, out, notes)
-    return out
+    return helper.make_tensor_value_info("frame", TensorProto.UINT8, ["height", "width", 3])
 
 
 def _check(spec: ModelSpec, graph: Any, path: Path) -> None:
     stage = spec.stages[0]
     single = stage.decoder == "direct" and "keypoints" in stage.outputs
-    if len(spec.stages) > 1 or not single or stage.input.fit != "square" or stage.input.layout != "NHWC":
+    if not single or stage.input.fit != "square" or stage.input.layout != "NHWC":
         raise PosertError(
             f"{path} ({spec.model}) cannot be fused with standard operators",
-            "posert fuses MoveNet's single-person networks",
+            "of MoveNet's networks posert fuses those for a single person",
         )
     opset = next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
     if not _OPSET <= opset < 18:  # ReduceMax takes its axes as an input since 18

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     """
     net, cif, caf = load(path)
     graph = _torch.to_onnx(net, _SAMPLE, _IMAGE.name, ["cif", "caf"], free_sides=True)
-    stage = Stage("pose", "frame", _IMAGE, {"cif": "cif", "caf": "caf"}, "cifcaf")
+    # A network of stride 32 (MobileNetV2) loses the margin of other sides, and its cells no longer divide the input.
+    image = replace(_IMAGE, multiple_of=max(_IMAGE.multiple_of, int(cif.base_stride)))
+    stage = Stage("pose", "frame", image, {"cif": "cif", "caf": "caf"}, "cifcaf")
     where = entry.url or entry.source
     spec = ModelSpec(
         FORMAT, "openpifpaf", entry.name, skeleton(cif, caf), (stage,), entry.licence, where, f"posert {__version__}"

@@ -13,6 +13,7 @@ import cv2
 import fields
 import media
 import numpy as np
+import onnxruntime
 import pytest
 import tiny
 import tiny_maps
@@ -22,10 +23,13 @@ from typer.testing import CliRunner
 from posert.cli import app
 from posert.export import native
 from posert.export.bundle import bundle
-from posert.postprocess import paf
+from posert.export.fuse import fuse
+from posert.postprocess import decoder, paf
 from posert.postprocess.errors import PosertError
 from posert.runtime import estimate, open_model
 from posert.runtime.frames import Frame
+from posert.runtime.prepare import place, prepare
+from posert.runtime.session import find_model
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
 
 pytestmark = [
@@ -74,6 +78,24 @@ def assert_same_people(model: str | Path, folder: Path, images: list[np.ndarray]
     return total
 
 
+def assert_same_people_in_a_session(model: Path, folder: Path, images: list[np.ndarray]) -> None:
+    """The fused network in a session of its own, with the library's operator: equal bits."""
+    options = onnxruntime.SessionOptions()
+    options.register_custom_ops_library(str(folder / "libposert.so"))
+    fused = fuse(model, folder / "fused.onnx")
+    session = onnxruntime.InferenceSession(str(fused), options, providers=["CPUExecutionProvider"])
+    with open_model(model, device="cpu", threads=1) as opened:
+        stage, skeleton = opened.spec.stages[0], opened.spec.skeleton
+        for image in images:
+            windows, input_wh = place((image.shape[1], image.shape[0]), stage.input)
+            tensor = prepare(image, windows, stage.input, input_wh)
+            outputs = opened.run(stage.name, tensor)
+            (poses,) = decoder(stage.decoder).decode(outputs, skeleton, opened.params(stage.name), input_wh)
+            keypoints, scores = session.run(["keypoints", "scores"], {stage.input.name: tensor})
+            assert keypoints.tobytes() == poses.keypoints.tobytes()
+            assert scores.tobytes() == poses.scores.tobytes()
+
+
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built("nano", tmp_path_factory.mktemp("nano"))
@@ -88,6 +110,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_embedded_network_finds_the_same_people(nano: Path, assets: Path) -> None:
     assert assert_same_people("nano", nano, pictures(assets)) > 5
+    assert_same_people_in_a_session(find_model("nano"), nano, pictures(assets))
 
 
 def test_a_followed_person_is_the_same(tmp_path: Path) -> None:
@@ -114,13 +137,14 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_bodies_of_every_rule_are_the_same(tmp_path: Path, name: str) -> None:
-    decoder, params = BODIES[name]
+    rule, params = BODIES[name]
     heat, pafs = fields.maps(fields.people(3, 40, 30), 40, 30)
     spec = InputSpec("image", "NCHW", "float32", "bgr", (320, 240), "corner_pixels", interpolation="linear_or_cubic")
-    stage = Stage("pose", "frame", spec, {"heatmaps": "heatmaps", "pafs": "pafs"}, decoder, params)
+    stage = Stage("pose", "frame", spec, {"heatmaps": "heatmaps", "pafs": "pafs"}, rule, params)
     whole = ModelSpec(1, "toy", name, fields.BODY_18, (stage,))
     model = tiny_maps.shown(tmp_path / "toy.onnx", {"heatmaps": heat, "pafs": pafs}, whole)
     assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
+    assert_same_people_in_a_session(model, tmp_path / "c", pictures(tmp_path))
 
 
 @pytest.mark.parametrize("params", [{}, {"force_complete_pose": True, "greedy": True}, {"instance_threshold": 0.0}])
@@ -132,6 +156,7 @@ def test_composite_fields_give_the_same_people(tmp_path: Path, params: dict[str,
     whole = ModelSpec(1, "toy", "star", composite_fields.STAR, (stage,))
     model = tiny_maps.shown(tmp_path / "toy.onnx", {"cif": cif, "caf": caf}, whole)
     assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
+    assert_same_people_in_a_session(model, tmp_path / "c", pictures(tmp_path))
 
 
 def test_a_detector_and_its_crops_give_the_same_people(tmp_path: Path) -> None:
@@ -198,7 +223,7 @@ def test_the_library_shows_its_own_functions_only(nano: Path) -> None:
     command = ["nm", "--dynamic", "--defined-only", nano / "libposert.so"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     shown = {line.split()[-1] for line in listed.splitlines()}
-    declared = set(re.findall(r"\b(posert_\w+)\(", (nano / "posert.h").read_text()))
+    declared = set(re.findall(r"\b(posert_\w+|RegisterCustomOps)\(", (nano / "posert.h").read_text()))
     assert shown
     assert shown <= declared
 

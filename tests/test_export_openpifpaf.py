@@ -83,13 +83,15 @@ def test_the_originals_fields_at_any_size(network: Any, tmp_path: Path, base: st
     assert original is not None
     rng = np.random.default_rng(0)
     with open_model(exported(path, tmp_path), device="cpu", threads=1) as model:
-        for batch, height, width in [(1, 129, 97), (1, 193, 257), (3, 65, 113)]:
+        unit = model.spec.stages[0].input.multiple_of
+        assert unit == (32 if base == "mobilenetv2" else 16)
+        for batch, height, width in [(1, 4 * unit + 1, 3 * unit + 1), (1, 193, 257), (3, 2 * unit + 1, 7 * unit + 1)]:
             tensor = rng.normal(0, 1, (batch, 3, height, width)).astype(np.float32)
             ours, theirs = model.run("pose", tensor), original(tensor)
             for role in ("cif", "caf"):
                 assert ours[role].shape == theirs[role].shape
                 assert np.abs(ours[role] - theirs[role]).max() < 1e-4 * np.abs(theirs[role]).max()
-                assert ours[role].shape[3:] == ((height - 1) // 8 + 1, (width - 1) // 8 + 1)
+                assert ours[role].shape[3:] == (2 * (height - 1) // unit + 1, 2 * (width - 1) // unit + 1)
 
 
 def test_the_whole_way_from_file_to_poses(network: Any, tmp_path: Path) -> None:

@@ -101,6 +101,11 @@ POSERT_API const char *posert_model_name(void);
 /** "0.1.0" */
 POSERT_API const char *posert_version(void);
 
+/** For ONNX Runtime, which calls it when a program registers this library with its own session (in C:
+ *  RegisterCustomOpsLibrary). It brings the operator posert::People, which `posert fuse` writes into networks of one
+ *  stage. A session keeps using the library. */
+POSERT_API void *RegisterCustomOps(void *options, const void *api_base);
+
 #ifdef __cplusplus
 }
 #endif
