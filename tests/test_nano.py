@@ -141,6 +141,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> crops.Photos:
     return crops.open_photos([folder])
 
 
+def test_a_cache_with_other_records_than_pictures_is_refused(tmp_path: Path) -> None:
+    write_cache(tmp_path)
+    records = json.loads((tmp_path / "meta.json").read_text())
+    (tmp_path / "meta.json").write_text(json.dumps(records[1:]))
+    with pytest.raises(ValueError, match="40 pictures, 39 records"):
+        crops.open_photos([tmp_path])
+
+
 def write_cache(folder: Path) -> None:
     """A cache of forty random scenes: 36 to train on, 4 to validate with."""
     items = []
