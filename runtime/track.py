@@ -21,6 +21,7 @@ LEAST_NEAR = 0.05  # of pose and place: nobody is taken for somebody elsewhere b
 LEAST_ALIKE = 0.3  # of everything
 LOOSEN = 3.0  # a prediction's tolerance grows by this factor per second out of sight
 STEADY = 0.6  # share of the old velocity
+NEWCOMER = 0.3  # what a person seen once loses of the likeness: no fragment outdoes whom it belongs to
 BOX_MARGIN = 0.1  # of a person's scale, round the keypoints in common
 LIMB_POINTS = np.linspace(0.25, 0.75, 5)  # where along a limb its colour is looked at
 COLOUR_STEP = 40.0  # grey levels that make two colours e times less alike
@@ -94,6 +95,7 @@ class Tracker:
         look = colour_likeness(colours, lengths, np.array([track.colours for track in self._tracks]))
         # Who was just seen comes first: a hidden person's prediction walks through the others.
         alike = np.where(np.isnan(look), root, (root + look) / 2) / (1 + steps)
+        alike *= 1 - NEWCOMER / np.array([track.sightings for track in self._tracks])
         cost = np.where(near >= LEAST_NEAR, 1 - alike, 2.0)
         _, places, _ = self._lap.lapjv(cost, extend_cost=True, cost_limit=1 - LEAST_ALIKE)
         return [int(place) for place in places]

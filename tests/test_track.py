@@ -118,6 +118,20 @@ def test_half_a_person_still_is_that_person(left: int) -> None:
     assert tracker(people.standing((204, 240)), 0.08).ids.tolist() == [1]
 
 
+def test_a_fragment_does_not_take_over() -> None:
+    """Once the legs are found as somebody of their own; what is whole again keeps its id, wherever the knees are."""
+    tracker = Tracker(people.SKELETON)
+    for index in range(10):
+        tracker(people.standing((200 + index, 240)), index / 25)
+    both = people.standing((210, 240), (210, 240))
+    both.keypoints[0, 11:] = 0
+    both.keypoints[1, :11] = 0
+    assert tracker(both, 0.4).ids.tolist() == [1, 2]
+    whole = people.standing((211, 240))
+    whole.keypoints[0, :11, 0] += 25
+    assert tracker(whole, 0.44).ids.tolist() == [1]
+
+
 def test_limb_colours_by_hand() -> None:
     """The middle of a limb, whatever lies at its ends; nothing for a limb without both."""
     picture = np.zeros((20, 40, 3), np.uint8)
