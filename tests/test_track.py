@@ -128,7 +128,7 @@ def test_a_fragment_does_not_take_over() -> None:
     both.keypoints[1, :11] = 0
     assert tracker(both, 0.4).ids.tolist() == [1, 2]
     whole = people.standing((211, 240))
-    whole.keypoints[0, :11, 0] += 25
+    whole.keypoints[0, :11, 0] += 10
     assert tracker(whole, 0.44).ids.tolist() == [1]
 
 
