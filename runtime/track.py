@@ -22,6 +22,7 @@ LEAST_ALIKE = 0.3  # of everything
 LOOSEN = 3.0  # a prediction's tolerance grows by this factor per second out of sight
 STEADY = 0.6  # share of the old velocity
 NEWCOMER = 0.3  # what a person seen once loses of the likeness: no fragment outdoes whom it belongs to
+WHOLE = 0.2  # how much the larger of two fragments of a person goes before the smaller
 BOX_MARGIN = 0.1  # of a person's scale, round the keypoints in common
 LIMB_POINTS = np.linspace(0.25, 0.75, 5)  # where along a limb its colour is looked at
 COLOUR_STEP = 40.0  # grey levels that make two colours e times less alike
@@ -160,8 +161,8 @@ def similarity(
 ) -> Floats:
     """How near N people are to M predicted ones, f64 [N,M], 0..1: the mean of OKS and box overlap (IoU).
 
-    Both look at the keypoints found in both, so that half a person still is that person. Without any in common the
-    overlap of the whole boxes decides.
+    Both look at the keypoints found in both, so that half a person still is that person, if a little less. Without any in
+    common the overlap of the whole boxes decides.
 
     Args:
         keypoints, old: f64 [N,K,3] and [M,K,3].
@@ -173,9 +174,12 @@ def similarity(
     square = ((keypoints[:, None, :, :2] - old[None, :, :, :2]) ** 2).sum(axis=3)
     area = np.maximum(_area(old_boxes), 1.0) * tolerance**2
     oks = (np.exp(-square / (2 * variance * area[None, :, None])) * both).sum(axis=2) / np.maximum(both.sum(axis=2), 1)
+    share = both.sum(axis=2) / np.maximum((old[None, :, :, 2] > 0).sum(axis=2), 1)
     margin = BOX_MARGIN * np.sqrt(area)[:, None]
     common = _overlap(_box_of(keypoints[:, None, :, :2], both, margin), _box_of(old[None, :, :, :2], both, margin))
-    near: Floats = np.where(both.any(axis=2), (oks + common) / 2, _overlap(boxes[:, None], old_boxes[None]))
+    near: Floats = np.where(
+        both.any(axis=2), (oks + common) / 2 * share**WHOLE, _overlap(boxes[:, None], old_boxes[None])
+    )
     return near
 
 

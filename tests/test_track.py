@@ -132,6 +132,20 @@ def test_a_fragment_does_not_take_over() -> None:
     assert tracker(whole, 0.44).ids.tolist() == [1]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_larger_fragment_keeps_the_id(first: int) -> None:
+    """A person found in two parts, the larger one a little off."""
+    tracker = Tracker(people.SKELETON)
+    for index in range(10):
+        tracker(people.standing((200, 240)), index / 25)
+    both = people.standing((200, 240), (200, 240))
+    both.keypoints[first, :5] = 0
+    both.keypoints[first, :, 0] += 2
+    both.keypoints[1 - first, 5:] = 0
+    ids = tracker(both, 0.4).ids.tolist()
+    assert (ids[first], ids[1 - first]) == (1, 2)
+
+
 def test_limb_colours_by_hand() -> None:
     """The middle of a limb, whatever lies at its ends; nothing for a limb without both."""
     picture = np.zeros((20, 40, 3), np.uint8)
