@@ -161,7 +161,7 @@ def similarity(
 ) -> Floats:
     """How near N people are to M predicted ones, f64 [N,M], 0..1: the mean of OKS and box overlap (IoU).
 
-    Both look at the keypoints found in both, so that half a person still is that person, if a little less. Without any in
+    Both look at the keypoints found in both: half a person still is that person, if a little less. Without any in
     common the overlap of the whole boxes decides.
 
     Args:
