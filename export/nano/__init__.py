@@ -40,7 +40,7 @@ def spec() -> ModelSpec:
         layout="NCHW",
         dtype="float32",
         color="bgr",
-        size_wh=(384, 384),
+        size_wh=(448, 448),  # .004 more AP on the validation photos than 384, .05 more on the clip
         fit="corner",
         multiple_of=32,
         interpolation="area",

@@ -19,7 +19,7 @@ from posert.export.nano.figures import Body, Clothes, Colour, Picture, Pose, dra
 SIZE_WH = (352, 264)
 FINER = 2
 EMPTY, ON_PHOTO = 0.15, 0.4  # shares of the scenes: with nobody, over a training photo
-CROSSING = 0.4  # share of the figures that stand close in front of another
+CROSSING = 0.6  # share of the figures that stand close in front of another
 
 
 def random_pose(rng: np.random.Generator) -> Pose:
@@ -54,7 +54,7 @@ def random_pose(rng: np.random.Generator) -> Pose:
         values["hip_flex"] = tuple(float(v) for v in rng.normal(2, 7, 2))
         values["hip_spread"] = tuple(float(v) for v in rng.uniform(1, 12, 2))
         values["knee"] = tuple(float(5 + 22 * v * v) for v in other[:2])
-    if kind == "walk" and rng.random() < 0.5:
+    if kind == "walk" and rng.random() < 0.7:
         values["heading"] = float(rng.choice([-1, 1]) * rng.normal(85, 15))
     if kind == "fall":
         values["pitch"] = float(rng.choice([-1, 1]) * rng.uniform(5, 75))

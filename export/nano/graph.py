@@ -105,11 +105,20 @@ def quantised(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[n
     return steps.reshape(weights.shape), best.astype(np.float32)
 
 
-def save_checkpoint(state: Path, path: Path) -> None:
-    """Write the averaged network and the hint's head of a training state as float16: what the repository keeps."""
-    full = torch.load(state, weights_only=True)
-    half = {
-        part: {name: v.half() if v.is_floating_point() else v for name, v in full[part].items()}
-        for part in ("average", "hint")
-    }
-    torch.save(half | {"crops": full["crops"]}, path)
+def save_checkpoint(states: dict[Path, float], path: Path) -> None:
+    """Write the averaged network and the hint's head of training states as float16: what the repository keeps.
+
+    Of several states, each with its share (they sum to 1), the mean of their weights: runs that began at the same
+    weights lie in one basin, and the mean is better than either.
+    """
+    full = [torch.load(state, weights_only=True) for state in states]
+    half = {}
+    for part in ("average", "hint"):
+        half[part] = {}
+        for name, first in full[0][part].items():
+            if first.is_floating_point():
+                mean = sum(share * one[part][name].float() for share, one in zip(states.values(), full, strict=True))
+                half[part][name] = torch.as_tensor(mean).half()
+            else:
+                half[part][name] = first
+    torch.save(half | {"crops": max(one["crops"] for one in full)}, path)
