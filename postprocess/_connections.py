@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from posert.postprocess._cifhr import clamp, finite, hr_value
+from posert.postprocess._cifhr import BLOCK, claim, clamp, finite, quiet
 from posert.postprocess._jit import jit, kernel
 
 MAX_VISITS = 200_000_000
@@ -20,82 +20,108 @@ def _bucket(position, size_px, count):
     return clamp(position / size_px, 0, count - 1)
 
 
-@jit
-def _scored(caf, hr, joints, step, threshold, bucket_px, grid_wh, rows, buckets, counts):
-    """Fills rows f32 [2,h*w,7] and their buckets from one edge's field f32 [8,h,w]; counts i64 [2]."""
-    least = np.float32(threshold)
-    counts[0], counts[1] = 0, 0
-    for row in range(caf.shape[1]):
-        for column in range(caf.shape[2]):
-            c = caf[1, row, column]
-            if not c >= least:
+@kernel(
+    "int64(float32[:,:,::1], int64[:,::1], float64, int64, int64, float64, float32[:,::1], int32[:,::1], int64[::1], "
+    "float32[:,::1], uint8[:,::1])"
+)
+def list_associations(caf, ends, stride, high, wide, threshold, rows, spots, firsts, hr, claimed):
+    """The number of cells whose confidence is not below `threshold` and whose values are finite.
+
+    Args:
+        caf: f32 [L,8,h*w]: unused, confidence, x1, y1, x2, y2, scale 1, scale 2, in cells. stride: px per cell.
+        high, wide: sides of the maps, px.
+        ends: i64 [2L,2], start and end keypoint of each direction; direction 2l is edge l forward, 2l+1 backward.
+        rows: f32 [L*h*w,7] out: confidence, x1, y1, x2, y2, scale 1, scale 2, px, in edge, row, column order.
+        spots: i32 [L*h*w,2] out, where the maps of both joints are read, or -1.
+        firsts: i64 [L+1] out, each edge's first row.
+        hr, claimed: as `list_intensities` has them.
+    """
+    size, step, least, count = caf.shape[2], np.float32(stride), np.float32(threshold), 0
+    for edge in range(caf.shape[0]):
+        field, a, b = caf[edge], ends[2 * edge, 0], ends[2 * edge, 1]
+        confidence, firsts[edge] = field[1], count
+        for begin in range(0, size, BLOCK):
+            end = min(begin + BLOCK, size)
+            if end - begin == BLOCK and quiet(confidence, begin, least):
                 continue
-            xa, ya, sa = caf[2, row, column] * step, caf[3, row, column] * step, caf[6, row, column] * step
-            xb, yb, sb = caf[4, row, column] * step, caf[5, row, column] * step, caf[7, row, column] * step
-            if not (finite(c, xa, ya, sa) and finite(xb, yb, sb, c)):
-                continue
-            for side in range(2):  # the source first: joint a, then joint b
-                if side == 1:
-                    xa, ya, sa, xb, yb, sb = xb, yb, sb, xa, ya, sa
-                score = np.float32(c * (0.1 + 0.9 * hr_value(hr[joints[1 - side]], xb, yb, 0.0)))
-                if not score > least:
+            for i in range(begin, end):
+                c = confidence[i]
+                if not c >= least:
                     continue
-                n = counts[side]
-                rows[side, n, 0], rows[side, n, 1], rows[side, n, 2] = score, xa, ya
-                rows[side, n, 3], rows[side, n, 4], rows[side, n, 5], rows[side, n, 6] = xb, yb, sa, sb
-                across = _bucket(float(xa), bucket_px, grid_wh[0])
-                buckets[side, n] = _bucket(float(ya), bucket_px, grid_wh[1]) * grid_wh[0] + across
-                counts[side] = n + 1
+                xa, ya, xb, yb = field[2, i] * step, field[3, i] * step, field[4, i] * step, field[5, i] * step
+                sa, sb = field[6, i] * step, field[7, i] * step
+                if not (finite(c, xa, ya, sa) and finite(xb, yb, sb, c)):
+                    continue
+                rows[count, 0], rows[count, 1], rows[count, 2], rows[count, 3] = c, xa, ya, xb
+                rows[count, 4], rows[count, 5], rows[count, 6] = yb, sa, sb
+                spots[count, 0] = claim(hr[a], claimed[a], high, wide, float(xa), float(ya))
+                spots[count, 1] = claim(hr[b], claimed[b], high, wide, float(xb), float(yb))
+                count += 1
+    firsts[caf.shape[0]] = count
+    return count
 
 
 @jit
-def _scatter(rows, buckets, count, base, starts, places, out):
-    """Sorts rows by bucket, stable: starts[b] becomes bucket b's first place in `out`, starts[-1] the end."""
+def _count(rows, spots, side, map_, least, grid, scores, buckets, starts):
+    """Scores one edge's rows from joint `side` on (by the other joint's map); counts bucket b's in starts[b + 1]."""
     starts[:] = 0
-    for i in range(count):
-        starts[buckets[i] + 1] += 1
-    starts[0] = base
-    for b in range(1, len(starts)):
-        starts[b] += starts[b - 1]
-    for i in range(count):
-        place = starts[buckets[i]]
-        starts[buckets[i]] = place + 1
-        places[place] = i
-        for column in range(rows.shape[1]):
-            out[place, column] = rows[i, column]
-    for b in range(len(starts) - 1, 0, -1):  # every start has moved to its bucket's end
-        starts[b] = starts[b - 1]
-    starts[0] = base
+    for i in range(len(rows)):
+        spot = spots[i, 1 - side]
+        scores[i] = np.float32(rows[i, 0] * (0.1 + 0.9 * (float(map_[spot]) if spot >= 0 else 0.0)))
+        across = _bucket(float(rows[i, 1 + 2 * side]), grid[0], grid[1])
+        bucket = _bucket(float(rows[i, 2 + 2 * side]), grid[0], grid[2]) * grid[1] + across
+        kept = scores[i] > least
+        buckets[i] = bucket if kept else -1
+        starts[bucket + 1] += kept
+
+
+@jit
+def _scatter(rows, scores, buckets, side, base, starts, places, out):
+    """The place after the last row, the rows from `base` on in the order of their buckets, stable.
+
+    starts[b] becomes bucket b's first place, starts[-1] the end.
+    """
+    total = base
+    for b in range(1, len(starts)):  # starts[b] runs from bucket b's first place to its end
+        total, starts[b] = total + starts[b], total
+    starts[0], number = base, 0
+    for i in range(len(rows)):
+        if buckets[i] < 0:
+            continue
+        place = starts[buckets[i] + 1]
+        starts[buckets[i] + 1] = place + 1
+        places[place] = number
+        number += 1
+        out[place, 0], out[place, 1], out[place, 2] = scores[i], rows[i, 1 + 2 * side], rows[i, 2 + 2 * side]
+        out[place, 3], out[place, 4] = rows[i, 3 - 2 * side], rows[i, 4 - 2 * side]
+        out[place, 5], out[place, 6] = rows[i, 5 + side], rows[i, 6 - side]
+    return total
 
 
 @kernel(
-    "int64(float32[:,:,:,::1], int64[:,::1], float32[:,:,::1], float64, float64, float64, int64, int64, "
-    "float32[:,:,::1], int32[:,::1], int64[::1], int32[:,::1], int32[::1], float32[:,::1])"
+    "int64(float32[:,::1], int32[:,::1], int64[::1], int64[:,::1], float32[:,::1], float64, float64, int64, int64, "
+    "float32[::1], int32[::1], int32[:,::1], int32[::1], float32[:,::1])"
 )
 def score_connections(
-    caf, ends, hr, stride, threshold, bucket_px, grid_w, grid_h, rows, buckets, counts, starts, places, connections
+    rows, spots, firsts, ends, hr, threshold, bucket_px, grid_w, grid_h, scores, buckets, starts, places, connections
 ):  # fmt: skip
     """The number of connections above `threshold`, of all edges and both directions.
 
     Args:
-        caf: f32 [L,8,h,w]: unused, confidence, x1, y1, x2, y2, scale 1, scale 2, in cells.
-        ends: i64 [2L,2], start and end keypoint of each direction; direction 2l is edge l forward, 2l+1 backward.
-        hr: f32 [K,H,W] confidence maps. stride: px per cell. threshold: least confidence, before and after scoring.
-        bucket_px, grid_w, grid_h: side and number of the buckets.
-        rows: f32 [2,h*w,7], buckets: i32 [2,h*w], counts: i64 [2] are workspace.
+        rows, spots, firsts, ends: as `list_associations` has them. hr: the filled maps.
+        threshold: least confidence after scoring. bucket_px, grid_w, grid_h: side and number of the buckets.
+        scores: f32 [h*w], buckets: i32 [h*w] are workspace.
         starts: i32 [2L,grid_w*grid_h+1] out, where each direction's buckets start.
         places: i32 [2L*h*w] out, a connection's number in field order (within its direction).
         connections: f32 [2L*h*w,7] out: score, source x, y, target x, y, source scale, target scale, px.
     """
-    step, total = np.float32(stride), 0
-    for edge in range(caf.shape[0]):
-        _scored(
-            caf[edge], hr, ends[2 * edge], step, threshold, bucket_px, (grid_w, grid_h), rows, buckets, counts
-        )  # fmt: skip
-        for side in range(2):
+    least, total, grid = np.float32(threshold), 0, (bucket_px, grid_w, grid_h)
+    for edge in range(len(firsts) - 1):
+        own, read = rows[firsts[edge] : firsts[edge + 1]], spots[firsts[edge] : firsts[edge + 1]]
+        for side in range(2):  # the source is joint a, then joint b
             way = starts[2 * edge + side]
-            _scatter(rows[side], buckets[side], counts[side], total, way, places, connections)
-            total += counts[side]
+            _count(own, read, side, hr[ends[2 * edge + side, 1]], least, grid, scores, buckets, way)
+            total = _scatter(own, scores, buckets, side, total, way, places, connections)
     return total
 
 

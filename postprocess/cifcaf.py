@@ -131,11 +131,11 @@ class _Workspace:
         self.key = cells_hw, stride, parts, edges
         h, w = cells_hw
         high, wide = (h - 1) * stride + 1, (w - 1) * stride + 1
-        cells, ways = h * w, 2 * len(edges)
-        self.hr = np.zeros((parts, high, wide), np.float32)
-        self.maps = (
-            wide, self.hr.reshape(parts, -1), np.zeros((parts, -(-high // _cifhr.BAND), 2), np.int32),
-        )  # fmt: skip
+        cells, ways, tile = h * w, 2 * len(edges), _cifhr.TILE
+        tiles = -(-high // tile) * -(-wide // tile)
+        self.size = float(stride), high, wide
+        self.maps = np.zeros((parts, tiles * tile * tile), np.float32), np.zeros((parts, tiles), np.uint8)
+        self.cells = np.empty((parts * cells, 5), np.float32), np.empty(parts * cells, np.int32)
         self.seeds = np.empty((parts * cells, 5), np.float32)
         value, self.order = np.empty(parts * cells, np.float32), np.empty(parts * cells, np.int32)
         self.sorting = (
@@ -144,10 +144,12 @@ class _Workspace:
         self.ends = np.array([pair for a, b in edges for pair in ((a, b), (b, a))], np.int64).reshape(-1, 2)
         self.ways = np.argsort(self.ends[:, 0], kind="stable").astype(np.int64)
         self.first_way = np.searchsorted(self.ends[self.ways, 0], np.arange(parts + 1)).astype(np.int64)
-        self.grid = 2.0 * stride, w // 2 + 1, h // 2 + 1
+        self.grid = 4.0 * stride, w // 4 + 1, h // 4 + 1
         self.rows = (
-            np.empty((2, cells, 7), np.float32), np.empty((2, cells), np.int32), np.empty(2, np.int64),
+            np.empty((len(edges) * cells, 7), np.float32), np.empty((len(edges) * cells, 2), np.int32),
+            np.empty(len(edges) + 1, np.int64),
         )  # fmt: skip
+        self.scores = np.empty(cells, np.float32), np.empty(cells, np.int32)
         self.starts = np.empty((ways, self.grid[1] * self.grid[2] + 1), np.int32)
         self.places = np.empty(ways * cells, np.int32)
         self.connections = np.empty((ways * cells, 7), np.float32)
@@ -181,9 +183,26 @@ def _workspace(cells_hw: tuple[int, int], stride: int, skeleton: Skeleton) -> _W
     return _Workspace(cells_hw, stride, len(skeleton.names), skeleton.edges)
 
 
-def _score_connections(caf: Float32Array, threshold: float, stride: int, work: _Workspace) -> int:
+def _fill_maps(cif: Float32Array, caf: Float32Array, params: Params, work: _Workspace) -> int:
+    """The maps where they are read; returns the number of CIF cells."""
+    forced, cells = params.force_complete_pose, cif.shape[2] * cif.shape[3]
+    weakest = min(params.caf_threshold, params.force_complete_caf_threshold) if forced else params.caf_threshold
+    count: int = _cifhr.list_intensities(
+        cif.reshape(-1, 5, cells), *work.size, float(min(params.cif_threshold, params.seed_threshold)),
+        float(params.seed_threshold), *work.cells, *work.maps,
+    )  # fmt: skip
+    _connections.list_associations(
+        caf.reshape(-1, 8, cells), work.ends, *work.size, float(weakest), *work.rows, *work.maps
+    )  # fmt: skip
+    _cifhr.accumulate(
+        work.cells[0], count, float(params.cif_threshold), params.cif_neighbors, *work.size[1:], *work.maps
+    )  # fmt: skip
+    return count
+
+
+def _score_connections(threshold: float, work: _Workspace) -> int:
     count: int = _connections.score_connections(
-        caf, work.ends, work.hr, float(stride), float(threshold), *work.grid, *work.rows, work.starts, work.places,
+        *work.rows, work.ends, work.maps[0], float(threshold), *work.grid, *work.scores, work.starts, work.places,
         work.connections,
     )  # fmt: skip
     return count
@@ -194,18 +213,18 @@ def _decode_row(cif: Float32Array, caf: Float32Array, skeleton: Skeleton, params
     forced = params.force_complete_pose
     least = 0.0 if forced else float(min(params.keypoint_threshold, params.seed_threshold))
     relative = 0.0 if forced else float(params.keypoint_threshold_rel)
-    _cifhr.accumulate(cif, float(stride), float(params.cif_threshold), params.cif_neighbors, *work.maps)
+    cells = _fill_maps(cif, caf, params, work)
     seeds = _cifhr.find_seeds(
-        cif, float(stride), float(params.seed_threshold), work.hr, work.seeds, *work.sorting
+        *work.cells, cells, float(params.seed_threshold), work.maps[0], work.seeds, *work.sorting
     )  # fmt: skip
-    _score_connections(caf, params.caf_threshold, stride, work)
+    _score_connections(params.caf_threshold, work)
     work.visits[0] = 0
     count = _grow.grow_poses(
         work.seeds, work.order, seeds, *work.fields(), least, relative, int(params.reverse_match),
         int(params.greedy), work.visits, *work.frontier, work.occupied, work.poses,
     )  # fmt: skip
     if forced:
-        _score_connections(caf, params.force_complete_caf_threshold, stride, work)
+        _score_connections(params.force_complete_caf_threshold, work)
         _grow.complete_poses(
             work.poses, count, *work.fields(), least, relative, int(params.greedy), work.visits, *work.frontier
         )  # fmt: skip

@@ -5,17 +5,17 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_POSES = 1024, BAND = 8 };
+enum { MAX_POSES = 1024, TILE = 8 };
 
 /* Everything the kernels write to, for one size of the fields. */
 typedef struct cifcaf_work {
-    int64_t wide;
+    int64_t high, wide;
     double bucket_px;
     int64_t grid_w, grid_h;
-    posert__f32 hr, seeds, value, rows, connections, keys, rank;
-    posert__i32 spans, order, other, buckets, starts, places, heap, ranked;
-    posert__i64 sort_counts, ends, ways, first_way, row_counts, visits, turns;
-    posert__u8 state, occupied;
+    posert__f32 hr, cells, seeds, value, rows, scores, connections, keys, rank;
+    posert__i32 cell_spots, order, other, row_spots, buckets, starts, places, heap, ranked;
+    posert__i64 sort_counts, ends, ways, first_way, firsts, visits, turns;
+    posert__u8 claimed, state, occupied;
     posert__f64 joints, poses, score;
 } cifcaf_work;
 
@@ -40,13 +40,17 @@ static void plan_ways(cifcaf_work *work, int64_t parts)
 static void allocate(posert__arena *arena, int64_t h, int64_t w, int64_t stride, int64_t parts, cifcaf_work *work)
 {
     const int64_t high = (h - 1) * stride + 1, wide = (w - 1) * stride + 1, cells = h * w;
-    const int64_t ways = 2 * (int64_t)posert__the_model.edge_count;
+    const int64_t edges = (int64_t)posert__the_model.edge_count, ways = 2 * edges;
+    const int64_t tiles = ((high + TILE - 1) / TILE) * ((wide + TILE - 1) / TILE);
+    work->high = high;
     work->wide = wide;
-    work->bucket_px = 2.0 * (double)stride;
-    work->grid_w = w / 2 + 1;
-    work->grid_h = h / 2 + 1;
-    NEW3(arena, work->hr, parts, high, wide);
-    NEW3(arena, work->spans, parts, (high + BAND - 1) / BAND, 2);
+    work->bucket_px = 4.0 * (double)stride;
+    work->grid_w = w / 4 + 1;
+    work->grid_h = h / 4 + 1;
+    NEW2(arena, work->hr, parts, tiles * TILE * TILE);
+    NEW2(arena, work->claimed, parts, tiles);
+    NEW2(arena, work->cells, parts * cells, 5);
+    NEW1(arena, work->cell_spots, parts * cells);
     NEW2(arena, work->seeds, parts * cells, 5);
     NEW1(arena, work->value, parts * cells);
     NEW1(arena, work->order, parts * cells);
@@ -55,9 +59,11 @@ static void allocate(posert__arena *arena, int64_t h, int64_t w, int64_t stride,
     NEW2(arena, work->ends, ways, 2);
     NEW1(arena, work->ways, ways);
     NEW1(arena, work->first_way, parts + 1);
-    NEW3(arena, work->rows, 2, cells, 7);
-    NEW2(arena, work->buckets, 2, cells);
-    NEW1(arena, work->row_counts, 2);
+    NEW2(arena, work->rows, edges * cells, 7);
+    NEW2(arena, work->row_spots, edges * cells, 2);
+    NEW1(arena, work->firsts, edges + 1);
+    NEW1(arena, work->scores, cells);
+    NEW1(arena, work->buckets, cells);
     NEW2(arena, work->starts, ways, work->grid_w * work->grid_h + 1);
     NEW1(arena, work->places, ways * cells);
     NEW2(arena, work->connections, ways * cells, 7);
@@ -86,11 +92,30 @@ static cifcaf_work *work_for(posert__memory *memory, int64_t h, int64_t w, int64
     return memory->arena.failed ? NULL : work;
 }
 
-static void score_connections(posert__f32 caf, double threshold, int64_t stride, cifcaf_work *work)
+/* The maps where they are read; the number of CIF cells. */
+static int64_t fill_maps(const posert__cifcaf_params *params, posert__f32 cif, posert__f32 caf, int64_t stride,
+                         cifcaf_work *work)
 {
-    posert_k_score_connections(V4(caf), V2(work->ends), V3(work->hr), (double)stride, threshold, work->bucket_px,
-                               work->grid_w, work->grid_h, V3(work->rows), V2(work->buckets), V1(work->row_counts),
-                               V2(work->starts), V1(work->places), V2(work->connections));
+    const double lowest = fmin(params->cif_threshold, params->seed_threshold);
+    const double weakest = params->force_complete_pose
+                               ? fmin(params->caf_threshold, params->force_complete_caf_threshold)
+                               : params->caf_threshold;
+    const int64_t count = posert_k_list_intensities(
+        cif.at, cif.n[0], cif.n[1], cif.n[2] * cif.n[3], (double)stride, work->high, work->wide, lowest,
+        params->seed_threshold, V2(work->cells), V1(work->cell_spots), V2(work->hr), V2(work->claimed));
+    posert_k_list_associations(caf.at, caf.n[0], caf.n[1], caf.n[2] * caf.n[3], V2(work->ends), (double)stride,
+                               work->high, work->wide, weakest, V2(work->rows), V2(work->row_spots), V1(work->firsts),
+                               V2(work->hr), V2(work->claimed));
+    posert_k_accumulate(V2(work->cells), count, params->cif_threshold, params->cif_neighbors, work->high, work->wide,
+                        V2(work->hr), V2(work->claimed));
+    return count;
+}
+
+static void score_connections(double threshold, cifcaf_work *work)
+{
+    posert_k_score_connections(V2(work->rows), V2(work->row_spots), V1(work->firsts), V2(work->ends), V2(work->hr),
+                               threshold, work->bucket_px, work->grid_w, work->grid_h, V1(work->scores),
+                               V1(work->buckets), V2(work->starts), V1(work->places), V2(work->connections));
 }
 
 /* The number of poses that stay; the first of them in `ranked` is the best. */
@@ -102,12 +127,12 @@ static int64_t grow(const posert__cifcaf_params *params, posert__f32 cif, posert
                                                                               : params->keypoint_threshold;
     const double least = forced ? 0.0 : lower, relative = forced ? 0.0 : params->keypoint_threshold_rel;
     const double mean = !isnan(params->instance_threshold) ? params->instance_threshold : forced ? 0.0 : 0.15;
-    posert_k_accumulate(V4(cif), (double)stride, params->cif_threshold, params->cif_neighbors, work->wide,
-                        work->hr.at, work->hr.n[0], work->hr.n[1] * work->hr.n[2], V3(work->spans));
-    const int64_t seeds = posert_k_find_seeds(V4(cif), (double)stride, params->seed_threshold, V3(work->hr),
-                                              V2(work->seeds), V1(work->value), (int32_t *)(void *)work->value.at,
-                                              work->value.n[0], V1(work->order), V1(work->other), V1(work->sort_counts));
-    score_connections(caf, params->caf_threshold, stride, work);
+    const int64_t cells = fill_maps(params, cif, caf, stride, work);
+    const int64_t seeds = posert_k_find_seeds(V2(work->cells), V1(work->cell_spots), cells, params->seed_threshold,
+                                              V2(work->hr), V2(work->seeds), V1(work->value),
+                                              (int32_t *)(void *)work->value.at, work->value.n[0], V1(work->order),
+                                              V1(work->other), V1(work->sort_counts));
+    score_connections(params->caf_threshold, work);
     work->visits.at[0] = 0;
     const int64_t count = posert_k_grow_poses(
         V2(work->seeds), V1(work->order), seeds, V2(work->ends), V1(work->first_way), V1(work->ways),
@@ -115,7 +140,7 @@ static int64_t grow(const posert__cifcaf_params *params, posert__f32 cif, posert
         relative, params->reverse_match, params->greedy, V1(work->visits), V1(work->heap), V1(work->keys),
         V1(work->turns), V1(work->state), V2(work->joints), V3(work->occupied), V3(work->poses));
     if (forced) {
-        score_connections(caf, params->force_complete_caf_threshold, stride, work);
+        score_connections(params->force_complete_caf_threshold, work);
         posert_k_complete_poses(V3(work->poses), count, V2(work->ends), V1(work->first_way), V1(work->ways),
                                 V2(work->connections), V1(work->places), V2(work->starts), work->bucket_px,
                                 work->grid_w, work->grid_h, least, relative, params->greedy, V1(work->visits),
