@@ -120,6 +120,12 @@ def load(path: Path) -> tuple[Any, Any, Any]:
             f"{path} has no {' and no '.join(missing)} head; it has {', '.join(kinds) or 'none'}",
             "posert decodes CIF and CAF heads; other heads of a file are left aside",
         )
+    tracking = getattr(network, "TrackingBase", ())
+    if any(isinstance(module, tracking) for module in net.modules()):
+        raise PosertError(
+            f"{path} is a tracking network: it remembers the frame before, which an ONNX graph of one frame cannot",
+            "export a network for single frames; posert infer --track gives ids with any of them",
+        )
     network.model_migration.model_migration(net)  # files of older versions lack fields
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

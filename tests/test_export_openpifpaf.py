@@ -141,6 +141,13 @@ def test_files_that_are_no_such_network(network: Any, tmp_path: Path) -> None:
         load(tmp_path / "linear.pkl")
 
 
+def test_a_tracking_network_is_refused(network: Any, tmp_path: Path) -> None:
+    from posert.export.openpifpaf import load
+
+    with pytest.raises(PosertError, match="is a tracking network"):
+        load(checkpoint(network, "tshufflenetv2k16", tmp_path))
+
+
 def test_batchnorms_take_the_originals_epsilon(network: Any, tmp_path: Path) -> None:
     import torch
 
