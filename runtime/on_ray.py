@@ -49,7 +49,7 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
     count = max(1, min(workers or room, len(jobs)))
     absolute = replace(recipe, model=recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model))
     tasks = [{"number": number, **_packed(job)} for number, job in enumerate(jobs)]
-    # A second job waiting at the actor hides .17 s of the cluster's latency per job. It dies with the first, though, and
+    # A second job waiting at the actor hides .17 s of the cluster's latency per job. It dies with the first, and
     # might wait behind a long video: not with few jobs, nor when --resume tries the dead again.
     ahead = 2 if len(jobs) >= _MANY * count else 1
     results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
