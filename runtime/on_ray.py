@@ -17,6 +17,7 @@ from posert.runtime.batch import Job, Outcome, Report
 from posert.runtime.recipe import Recipe, attempt
 
 _MANY = 8  # jobs per actor
+_TRIES = 3
 
 
 def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) -> Generator[Outcome, None, None]:
@@ -48,7 +49,8 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
     count = max(1, min(workers or room, len(jobs)))
     absolute = replace(recipe, model=recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model))
     tasks = [{"number": number, **_packed(job)} for number, job in enumerate(jobs)]
-    # A second job waiting at the actor hides the cluster's latency; with few jobs it might wait behind a long video.
+    # A second job waiting at the actor hides .17 s of the cluster's latency per job. It dies with the first, and
+    # might wait behind a long video: not with few jobs, nor when --resume tries the dead again.
     ahead = 2 if len(jobs) >= _MANY * count else 1
     results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
         _Actor,
@@ -56,29 +58,48 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
         compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=ahead),
         num_cpus=0 if gpus else 1,
         num_gpus=gpus or None,
+        max_restarts=-1,
+        max_task_retries=_TRIES - 1,  # Ray would try for ever
     )
+    left = dict(enumerate(jobs))
     for row in results.iter_rows():
-        job = jobs[row["number"]]
+        job = left.pop(row["number"])
+        if row["unusable"]:
+            raise PosertError(row["what"], row["hint"])
         if row["what"]:
             yield Outcome(job, None, PosertError(row["what"], row["hint"]))
         else:
             yield Outcome(job, Report(row["frames"], row["people"], row["seconds"]), None)
+    for job in left.values():
+        what = f"{job.source}: its worker on the cluster died, {_TRIES} times"
+        yield Outcome(
+            job, None, PosertError(what, "it ran out of memory, or another video killed it: --resume tries it again")
+        )
 
 
 class _Actor:
-    """One worker of the pool; opens the model when it starts."""
+    """One worker of the pool; opens the model when it starts.
+
+    A model that cannot be opened is an answer to every task: an actor whose constructor fails is started for ever.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         os.chdir(os.environ.get("POSERT_FOLDER", "."))
         self.recipe = recipe
-        self.model = recipe.open()
+        self.error: PosertError | None = None
+        try:
+            self.model = recipe.open()
+        except PosertError as error:
+            self.error = error
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         job = Job(task["source"], *(Path(task[name]) if task[name] else None for name in ("output", "overlay")))
-        outcome = attempt(self.model, job, self.recipe.settings)
+        unusable = self.error is not None
+        outcome = Outcome(job, None, self.error) if unusable else attempt(self.model, job, self.recipe.settings)
         report, error = outcome.report or Report(0, 0, 0.0), outcome.error
         return {
             "number": task["number"],
+            "unusable": unusable,
             "frames": report.frames,
             "people": report.people,
             "seconds": report.seconds,
@@ -120,5 +141,6 @@ def _import_ray() -> ModuleType:
         raise PosertError("--on ray needs Ray", "pip install 'posert[ray]'") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # a job whose actor always dies fails alone
     module: ModuleType = ray
     return module

@@ -235,6 +235,23 @@ def test_coco_is_read_by_pycocotools(tmp_path: Path) -> None:
         write("coco", tmp_path, "photo.jpg")
 
 
+def test_openpose_is_read_by_pose2sim(tmp_path: Path) -> None:
+    """Its person association reads these files, for Sports2D too; it brings 2 GB, so most runs skip this."""
+    why = "pip install pose2sim brings Qt, OpenSim and OpenVINO"
+    read_json = pytest.importorskip("Pose2Sim.personAssociation", reason=why, exc_type=ImportError).read_json
+    bounding_boxes = pytest.importorskip("Pose2Sim.common", reason=why, exc_type=ImportError).bounding_boxes
+    last_number = pytest.importorskip(
+        "Pose2Sim.common", reason=why, exc_type=ImportError
+    ).sort_stringlist_by_last_number
+    folder = write("openpose", tmp_path)
+    files = [folder / name for name in last_number([path.name for path in folder.iterdir()])]
+    found = [read_json(str(path)) for path in files]
+    assert [len(people) for people in found] == [2, 0, 1]  # nobody is a file too, so that the frames stay in step
+    first = in_parts(RESULTS[0][1].poses.keypoints, people.SKELETON, parts_of(people.SKELETON))[0]
+    assert np.array(found[0][0]).reshape(-1, 3) == pytest.approx(first, abs=1e-3)
+    assert len(bounding_boxes(str(files[0]))) == 2
+
+
 def test_npz_loads_without_pickle(tmp_path: Path) -> None:
     with np.load(write("npz", tmp_path, features=True), allow_pickle=False) as file:
         arrays = dict(file)

@@ -9,7 +9,7 @@ from pathlib import Path
 import media
 import pytest
 import test_cli
-from test_folders import tree
+from test_folders import rows, tree
 
 Run = test_cli.Run
 run, model = test_cli.run, test_cli.model  # fixtures
@@ -62,6 +62,51 @@ def test_the_cluster_writes_what_this_machine_writes(
     assert not killer.is_alive(), "nobody was killed"
     run("infer", model, folder, "-o", tmp_path / "there", "--track", "--resume", "--on", "ray")
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
+
+
+def kill_whoever_reads(name: str, out: Path, stop: threading.Event, killed: list[int]) -> None:
+    """Kills every process that begins to write the results of this video."""
+    while not stop.is_set():
+        for path in out.rglob(f".{name}.*.jsonl"):
+            process = int(path.name.split(".")[-2])
+            if process not in killed:
+                killed.append(process)
+                os.kill(process, 9)
+        time.sleep(0.002)
+
+
+def test_a_video_whose_actor_always_dies_fails_alone(
+    run: Run, model: Path, folder: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own default tried it again for ever."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    monkeypatch.setenv("PYTHONPATH", str(test_cli.ROOT / ".typing"))
+    media.video(folder / "deadly.mp4", count=3000)
+    stop, killed = threading.Event(), list[int]()
+    arguments = ("deadly.mp4", tmp_path / "out", stop, killed)
+    killer = threading.Thread(target=kill_whoever_reads, args=arguments, daemon=True)
+    killer.start()
+    code, _, err = run("infer", model, folder, "-o", tmp_path / "out", "--on", "ray")
+    stop.set()
+    killer.join()
+    assert code == 3
+    assert len(killed) == 3, err
+    assert "deadly.mp4: its worker on the cluster died, 3 times" in err
+    found = {row["output"]: row["status"] for row in rows(tmp_path / "out")}
+    assert found.pop("deadly.mp4.jsonl") == found.pop("broken.mp4.jsonl") == "failed"
+    assert list(found.values()) == ["done"] * 5
+
+
+def test_a_model_that_no_actor_can_open(
+    run: Run, folder: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    monkeypatch.setenv("PYTHONPATH", str(test_cli.ROOT / ".typing"))
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"no network")
+    code, _, err = run("infer", damaged, folder, "-o", tmp_path / "out", "--on", "ray")
+    assert code == 1
+    assert "cannot be opened as an ONNX model" in err
 
 
 def test_no_cluster(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
