@@ -112,7 +112,7 @@ def save_checkpoint(states: dict[Path, float], path: Path) -> None:
     weights lie in one basin, and the mean is better than either.
     """
     full = [torch.load(state, weights_only=True) for state in states]
-    half = {}
+    half: dict[str, dict[str, Any]] = {}
     for part in ("average", "hint"):
         half[part] = {}
         for name, first in full[0][part].items():
