@@ -25,7 +25,7 @@ BGR, RGB, BGRA, RGBA = range(4)
 class _Options(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t), ("folder", ctypes.c_char_p), ("onnxruntime", ctypes.c_char_p),
-        ("threads", ctypes.c_int),
+        ("threads", ctypes.c_int), ("detect_every", ctypes.c_int),
     ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def onnxruntime_library() -> Path:
 class NativeModel:
     """An open C library; one handle. Close it, or use it in a `with`."""
 
-    def __init__(self, folder: Path, *, library: Path | None = None, threads: int = 1) -> None:
+    def __init__(self, folder: Path, *, library: Path | None = None, threads: int = 1, detect_every: int = 1) -> None:
         """Raises PosertError when it is not built or does not open."""
         built = folder / "libposert.so"
         if not built.exists():
@@ -84,7 +84,7 @@ class NativeModel:
             self._c[name].argtypes = [ctypes.c_void_p, *[ctypes.c_void_p] * (2 if name == "posert_estimate" else 0)]
         self._handle = ctypes.c_void_p()
         ort = str(library or onnxruntime_library()).encode()
-        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads)
+        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every)
         self._check(self._c.posert_open(ctypes.byref(self._handle), ctypes.byref(options)))
 
     def _check(self, status: int) -> None:

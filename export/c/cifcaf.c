@@ -1,11 +1,10 @@
 /* Decoder `cifcaf`: composite-field intensities and associations to people; the twin of postprocess/cifcaf.py. */
+#include "constants.h"
 #include "internal.h"
 #include "kernels.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-enum { MAX_POSES = 1024, BAND = 8 };
 
 /* Everything the kernels write to, for one size of the fields. */
 typedef struct cifcaf_work {
@@ -46,12 +45,12 @@ static void allocate(posert__arena *arena, int64_t h, int64_t w, int64_t stride,
     work->grid_w = w / 2 + 1;
     work->grid_h = h / 2 + 1;
     NEW3(arena, work->hr, parts, high, wide);
-    NEW3(arena, work->spans, parts, (high + BAND - 1) / BAND, 2);
+    NEW3(arena, work->spans, parts, (high + POSERT__BAND - 1) / POSERT__BAND, 2);
     NEW2(arena, work->seeds, parts * cells, 5);
     NEW1(arena, work->value, parts * cells);
     NEW1(arena, work->order, parts * cells);
     NEW1(arena, work->other, parts * cells);
-    NEW1(arena, work->sort_counts, 2048);
+    NEW1(arena, work->sort_counts, POSERT__RADIX);
     NEW2(arena, work->ends, ways, 2);
     NEW1(arena, work->ways, ways);
     NEW1(arena, work->first_way, parts + 1);
@@ -68,9 +67,9 @@ static void allocate(posert__arena *arena, int64_t h, int64_t w, int64_t stride,
     NEW1(arena, work->state, ways);
     NEW2(arena, work->joints, ways, 4);
     NEW3(arena, work->occupied, parts, high / 2 + 1, wide / 2 + 1); /* all zeros, and the kernels leave it so */
-    NEW3(arena, work->poses, MAX_POSES, parts, 4);
-    NEW1(arena, work->rank, MAX_POSES);
-    NEW1(arena, work->ranked, MAX_POSES);
+    NEW3(arena, work->poses, POSERT__MAX_POSES, parts, 4);
+    NEW1(arena, work->rank, POSERT__MAX_POSES);
+    NEW1(arena, work->ranked, POSERT__MAX_POSES);
     NEW1(arena, work->score, parts);
 }
 
@@ -101,7 +100,6 @@ static int64_t grow(const posert__cifcaf_params *params, posert__f32 cif, posert
     const double lower = params->seed_threshold < params->keypoint_threshold ? params->seed_threshold
                                                                               : params->keypoint_threshold;
     const double least = forced ? 0.0 : lower, relative = forced ? 0.0 : params->keypoint_threshold_rel;
-    const double mean = !isnan(params->instance_threshold) ? params->instance_threshold : forced ? 0.0 : 0.15;
     posert_k_accumulate(V4(cif), (double)stride, params->cif_threshold, params->cif_neighbors, work->wide,
                         work->hr.at, work->hr.n[0], work->hr.n[1] * work->hr.n[2], V3(work->spans));
     const int64_t seeds = posert_k_find_seeds(V4(cif), (double)stride, params->seed_threshold, V3(work->hr),
@@ -121,7 +119,8 @@ static int64_t grow(const posert__cifcaf_params *params, posert__f32 cif, posert
                                 work->grid_w, work->grid_h, least, relative, params->greedy, V1(work->visits),
                                 V1(work->heap), V1(work->keys), V1(work->turns), V1(work->state), V2(work->joints));
     }
-    return posert_k_suppress(V3(work->poses), count, forced ? 0.0 : params->nms_keypoint_threshold, mean,
+    return posert_k_suppress(V3(work->poses), count, forced ? 0.0 : params->nms_keypoint_threshold,
+                             params->instance_threshold,
                              V3(work->occupied), V1(work->rank), V1(work->ranked));
 }
 
