@@ -132,13 +132,16 @@ def compare(folder: Path, source: str, limit: int = 300) -> Compared:
 
 
 def compare_frames(folder: Path, pictures: Iterable[Frame]) -> Compared:
-    """As `compare`, of given frames of one video."""
+    """As `compare`, of given frames; where another source begins, neither looks for the last one's people."""
     model = folder / main_file(folder)
     count = people = 0
-    largest = 0.0
+    largest, source = 0.0, ""
     kept = list(pictures)
     with NativeModel(folder) as native, open_model(model, device="cpu", threads=1) as python:
         for frame, result in zip(kept, estimate(python, kept), strict=True):
+            if frame.source != source:
+                native.reset()
+            source = frame.source
             own, theirs = result.poses, native.estimate(np.ascontiguousarray(frame.bgr))
             count, people = count + 1, people + len(own)
             largest = max(largest, _difference(own, theirs))

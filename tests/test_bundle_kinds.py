@@ -13,6 +13,7 @@ import tiny_many
 import tiny_maps
 import tiny_topdown
 from bundles import assert_same_people, built, noise
+from tiny_kinds import KINDS
 
 from posert.export import native
 from posert.export.bundle import bundle
@@ -73,6 +74,18 @@ def test_the_detector_may_run_on_every_nth_frame(top_down: Path, every: int) -> 
             model.reset()
     assert 0 in people
     assert sum(people) > 20
+
+
+def test_every_picture_of_a_folder_is_looked_at_anew(tmp_path: Path) -> None:
+    """`posert verify` once followed from one photo to the next in C alone: another number of people, "inf" apart."""
+    folder = built(KINDS["follow"](tmp_path), tmp_path / "c")
+    frames = [Frame(image, number, 0.0, f"{number}.jpg") for number, image in enumerate(noise())]
+    with native.NativeModel(folder) as model:
+        without = [model.estimate(frame.bgr).keypoints for frame in frames]
+        model.reset()
+        assert without[1].tobytes() != model.estimate(frames[1].bgr).keypoints.tobytes()
+    compared = native.compare_frames(folder, frames)
+    assert (compared.frames, compared.largest_px) == (len(frames), 0)
 
 
 @pytest.mark.parametrize("every", [-1, 2])
