@@ -14,6 +14,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from posert.postprocess.errors import PosertError
 from posert.postprocess.poses import Skeleton
 from posert.runtime.estimate import Result, TopDown, estimate_frames
@@ -249,7 +252,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[i
             rate = chosen.fps if job.source == "-" else frame_rate(job.source)
             writers.append(stack.enter_context(overlay(job.overlay, model.spec.skeleton, rate / chosen.stride)))
         for frame, found in chain(first, results):
-            result = refine(found)
+            result = refine(found, frame.bgr)
             for write in writers:
                 write(frame, result)
             done += 1
@@ -259,15 +262,15 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[i
     return Report(done, people, time.monotonic() - began)
 
 
-def refiner(skeleton: Skeleton, settings: Settings) -> Callable[[Result], Result]:
+def refiner(skeleton: Skeleton, settings: Settings) -> Callable[[Result, NDArray[np.uint8]], Result]:
     """What happens to the results of one source, in order: ids, then smoothing, then features, as the settings say."""
     track = Tracker(skeleton) if settings.track or settings.smooth or settings.features else None
     smooth = Smoother() if settings.smooth else None
     feature = Featuring(skeleton) if settings.features else None
 
-    def refine(result: Result) -> Result:
+    def refine(result: Result, picture: NDArray[np.uint8]) -> Result:
         if track is not None:
-            result = replace(result, poses=track(result.poses, result.time_s))
+            result = replace(result, poses=track(result.poses, result.time_s, picture))
         if smooth is not None:
             result = replace(result, poses=smooth(result.poses, result.time_s))
         if feature is not None:

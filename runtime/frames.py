@@ -185,14 +185,14 @@ def _open_video(source: str) -> Any:
 
 def _read_video(source: str) -> _Reader:
     camera, remote = source.isdigit(), "://" in source
-    capture, began = _open_video(source), time.monotonic()
+    capture, began, pictures = _open_video(source), time.monotonic(), _Pictures()
     try:
         index = 0
         while capture.grab():
             time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if camera or (remote and index and not time_s > 0):  # nobody says when: by the clock
                 time_s = time.monotonic() - began
-            yield index, time_s, lambda: _retrieve(capture, source)
+            yield index, time_s, lambda: pictures.fetch(capture, source)
             index += 1
     finally:
         capture.release()
@@ -205,11 +205,33 @@ def _read_video(source: str) -> _Reader:
         )
 
 
-def _retrieve(capture: Any, source: str) -> NDArray[np.uint8]:
-    good, image = capture.retrieve()
-    if not good:
-        raise PosertError(f"a frame of {source} cannot be decoded", "the file is damaged")
-    return np.asarray(image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+class _Pictures:
+    """The pictures of one video. Their memory is used again once nobody holds it: fresh memory costs as much as JSON.
+
+    The count of references tells: the views of a picture count too, so whoever keeps anything of it keeps it whole.
+    """
+
+    MOST = 16
+
+    def __init__(self) -> None:
+        unheld: list[object] = [object()]
+        self._unheld = sys.getrefcount(unheld[0])
+        self._kept: list[NDArray[np.uint8]] = []
+
+    def fetch(self, capture: Any, source: str) -> NDArray[np.uint8]:
+        """The picture u8 [H,W,3] that the capture has grabbed."""
+        kept = self._kept
+        free = next((i for i in range(len(kept)) if sys.getrefcount(kept[i]) == self._unheld), -1)
+        good, image = capture.retrieve(None if free < 0 else kept[free])
+        if not good:
+            raise PosertError(f"a frame of {source} cannot be decoded", "the file is damaged")
+        if image.ndim != 3:
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+        if free >= 0:
+            kept[free] = image
+        elif len(kept) < self.MOST:
+            kept.append(image)
+        return np.asarray(image, np.uint8)
 
 
 def missing_bytes(path: str) -> int:

@@ -145,6 +145,19 @@ def cut_off_video(folder: Path) -> Path:
     return _cut(noisy, 0.6)
 
 
+def test_pictures_share_memory_only_when_nobody_looks_any_more(tmp_path: Path) -> None:
+    """Pictures that are kept, whole or as a view, stay as they were; dropped ones make room for the next."""
+    path = media.video(tmp_path / "a.mp4", count=30)
+    one_by_one = [int(frame.bgr[40, 40, 0]) for frame in frames(path)]
+    assert len(set(one_by_one)) > 10
+    whole = [frame.bgr for frame in frames(path)]
+    assert [int(picture[40, 40, 0]) for picture in whole] == one_by_one
+    views = [frame.rgb[40:, 40:] for frame in frames(path)]
+    assert [int(view[0, 0, 2]) for view in views] == one_by_one
+    places = {frame.bgr.__array_interface__["data"][0] for frame in frames(path)}
+    assert len(places) <= 2
+
+
 def test_a_cut_off_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:
     path = cut_off_video(tmp_path)
     assert missing_bytes(str(path)) > 0

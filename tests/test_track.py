@@ -9,7 +9,7 @@ import pytest
 from posert.postprocess.poses import Poses
 from posert.runtime.features import Featuring
 from posert.runtime.smooth import Smoother
-from posert.runtime.track import Tracker
+from posert.runtime.track import Tracker, limb_colours
 
 pytest.importorskip("lap")
 
@@ -70,6 +70,93 @@ def test_uneven_times_do_not_matter() -> None:
     tracker = Tracker(people.SKELETON)
     times = np.cumsum([0, 0.04, 0.04, 0.3, 0.02, 0.6, 0.04, 0.5])
     assert [tracker(people.standing((100 + 150 * t, 200)), t).ids.tolist() for t in times] == [[1]] * len(times)
+
+
+def painted(poses: Poses, colours: list[tuple[int, int, int]]) -> np.ndarray:
+    """A grey picture where each person is a box of their own colour."""
+    picture = np.full((480, 640, 3), 128, np.uint8)
+    for (left, top, right, bottom), colour in zip(poses.boxes_xyxy.round().astype(int), colours, strict=True):
+        picture[max(top, 0) : bottom, max(left, 0) : right] = colour
+    return picture
+
+
+@pytest.mark.parametrize("looking", [True, False])
+def test_clothes_tell_who_came_back(looking: bool) -> None:
+    """Two people meet, are hidden for .4 s and turn round: motion takes each for the other, their clothes do not."""
+    tracker, found = Tracker(people.SKELETON), []
+    red, blue = (30, 30, 200), (200, 60, 30)
+    for index in range(60):
+        time_s = index / 25
+        apart = abs(time_s - 1.2) * 120 + 10
+        if apart < 34:
+            tracker(people.standing(), time_s, painted(people.standing(), []))
+            continue
+        poses = people.standing((300 - apart, 240), (300 + apart, 240))
+        found.append(tracker(poses, time_s, painted(poses, [red, blue]) if looking else None).ids.tolist())
+    assert found[0] == [1, 2]
+    assert found[-1] == ([1, 2] if looking else [2, 1])
+
+
+def test_the_same_clothes_elsewhere_are_somebody_else() -> None:
+    tracker = Tracker(people.SKELETON)
+    for index, x in enumerate((100, 102, 400)):
+        poses = people.standing((x, 240))
+        ids = tracker(poses, index / 25, painted(poses, [(30, 30, 200)])).ids.tolist()
+    assert ids == [2]
+
+
+@pytest.mark.parametrize("left", [5, 4, 3])
+def test_half_a_person_still_is_that_person(left: int) -> None:
+    """Only some keypoints of the head are found behind somebody else, then all again."""
+    tracker = Tracker(people.SKELETON)
+    tracker(people.standing((200, 240)), 0.0)
+    half = people.standing((202, 240))
+    half.keypoints[0, left:] = 0
+    found = half.keypoints[0, :left, :2]
+    half.boxes_xyxy[0] = [*found.min(0), *found.max(0)]
+    assert tracker(half, 0.04).ids.tolist() == [1]
+    assert tracker(people.standing((204, 240)), 0.08).ids.tolist() == [1]
+
+
+def test_a_fragment_does_not_take_over() -> None:
+    """Once the legs are found as somebody of their own; what is whole again keeps its id, wherever the knees are."""
+    tracker = Tracker(people.SKELETON)
+    for index in range(10):
+        tracker(people.standing((200 + index, 240)), index / 25)
+    both = people.standing((210, 240), (210, 240))
+    both.keypoints[0, 11:] = 0
+    both.keypoints[1, :11] = 0
+    assert tracker(both, 0.4).ids.tolist() == [1, 2]
+    whole = people.standing((211, 240))
+    whole.keypoints[0, :11, 0] += 10
+    assert tracker(whole, 0.44).ids.tolist() == [1]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_larger_fragment_keeps_the_id(first: int) -> None:
+    """A person found in two parts, the larger one a little off."""
+    tracker = Tracker(people.SKELETON)
+    for index in range(10):
+        tracker(people.standing((200, 240)), index / 25)
+    both = people.standing((200, 240), (200, 240))
+    both.keypoints[first, :5] = 0
+    both.keypoints[first, :, 0] += 2
+    both.keypoints[1 - first, 5:] = 0
+    ids = tracker(both, 0.4).ids.tolist()
+    assert (ids[first], ids[1 - first]) == (1, 2)
+
+
+def test_limb_colours_by_hand() -> None:
+    """The middle of a limb, whatever lies at its ends; nothing for a limb without both."""
+    picture = np.zeros((20, 40, 3), np.uint8)
+    picture[10, 10:31] = (1, 2, 3)
+    keypoints = np.array([[[5, 10, 1], [35, 10, 1], [5, 0, 0]]], np.float64)
+    colours, lengths = limb_colours(keypoints, np.array([[0, 1], [1, 2]]), picture)
+    assert colours[0, 0].tolist() == [1, 2, 3]
+    assert np.isnan(colours[0, 1]).all()
+    assert lengths.tolist() == [[30, 0]]
+    outside = keypoints + np.array([1000, -1000, 0])
+    assert np.isfinite(limb_colours(outside, np.array([[0, 1]]), picture)[0]).all()
 
 
 def test_smoothing_calms_and_does_not_drag() -> None:

@@ -83,7 +83,10 @@ def open_photos(folders: list[Path]) -> Photos:
     parts = []
     for folder in folders:
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("img", "maps", "hint")]
-        parts.append((*arrays, json.loads((folder / "meta.json").read_text())))
+        records = json.loads((folder / "meta.json").read_text())
+        if any(len(array) != len(records) for array in arrays):
+            raise ValueError(f"{folder}: {len(arrays[0])} pictures, {len(records)} records; make this cache again")
+        parts.append((*arrays, records))
     if len(parts) == 1:
         return Photos(*parts[0])
     pictures, maps, hints = (np.concatenate([part[i] for part in parts]) for i in range(3))

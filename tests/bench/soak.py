@@ -64,7 +64,7 @@ def main() -> None:
                 refine = refiner(spec.skeleton, Settings(features=True, smooth=True))
             with FORMATS[form].sink(Path(folder) / "out", spec, "walk.mp4") as write:
                 for number, (frame, result) in enumerate(source):
-                    write(frame, refine(result))
+                    write(frame, refine(result, frame.bgr))
                     if number == FIRST:
                         gc.collect()
                         first = resident_mb()
