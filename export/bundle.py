@@ -12,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from posert.export.constants import constants
 from posert.export.kernels import header, load_kernels
-from posert.postprocess import _peaks, bodyparts
+from posert.postprocess import _peaks, bodyparts, cifcaf
 from posert.postprocess._compile import compile_modules
 from posert.postprocess._jit import EXPORTED
 from posert.postprocess.errors import PosertError
@@ -31,7 +32,7 @@ TARGETS = {
 }
 _TORSO = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 _FOR_ALL = ["posert.runtime._sample", "posert.postprocess._follow"]
-_SHARED = ("memory.c", "ops.c", "ort.c", "posert.c", "prepare.c", "taps.c")
+_SHARED = ("memory.c", "ops.c", "ort.c", "posert.c", "prepare.c", "regions.c", "taps.c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def bundle(path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu:
         model=spec.model, files=", ".join(sorted({file.name, *(item.name for item in companions)})), target=target,
         cpu=cpu or usual, licence=spec.licence or "not stated",
     )  # fmt: skip
-    for name, text in {"model.c": table, "kernels.h": header(), "README": about}.items():
+    for name, text in {"model.c": table, "kernels.h": header(), "constants.h": constants(), "README": about}.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     (folder / "kernels.o").write_bytes(code)
     return Bundle(folder, tuple(sorted(item.name for item in folder.iterdir())), target, cpu or usual)
@@ -95,10 +96,18 @@ def _compiled(modules: tuple[str, ...], triple: str, cpu: str) -> bytes:
 
 def _twins(model: Model) -> list[str]:
     """Names of the decoders and rules of the model, each a C file too."""
+    if model.spec.stages[0].region == "boxes":
+        raise PosertError(
+            f"{model.spec.model} looks at boxes and has no detector, and C takes none from outside",
+            "export it with a detector",
+        )
     wanted = {stage.decoder for stage in model.spec.stages}
     wanted |= {"suppress_" + stage.suppress for stage in model.spec.stages if stage.suppress}
     if any(len(stage.scales) > 1 for stage in model.spec.stages):
-        raise PosertError(f"{model.spec.model} averages over several sizes, which has no C twin yet", "use one size")
+        raise PosertError(
+            f"{model.spec.model} averages over several sizes, which has no C twin yet",
+            "make the model with one size, or use it from Python",
+        )
     absent = sorted(name for name in wanted if not (SOURCES / f"{name}.c").exists())
     if absent:
         raise PosertError(
@@ -193,8 +202,10 @@ def _params(kind: str, name: str, params: Any) -> list[str]:
 
 
 def _derived(kind: str, params: Any) -> dict[str, Any]:
-    """What C would have to compute with other rounding."""
-    return {"smooth_kernel": tuple(_peaks.smoothing(params.smooth_taps).tolist())} if kind == "paf" else {}
+    """What C would have to compute with other rounding, or would have to know."""
+    if kind == "paf":
+        return {"smooth_kernel": tuple(_peaks.smoothing(params.smooth_taps).tolist())}
+    return {"instance_threshold": cifcaf.least_mean(params)} if kind == "cifcaf" else {}
 
 
 def _stage(model: Model, stage: Stage, number: int, file: Path) -> str:

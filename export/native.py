@@ -25,7 +25,7 @@ BGR, RGB, BGRA, RGBA = range(4)
 class _Options(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t), ("folder", ctypes.c_char_p), ("onnxruntime", ctypes.c_char_p),
-        ("threads", ctypes.c_int),
+        ("threads", ctypes.c_int), ("detect_every", ctypes.c_int),
     ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def onnxruntime_library() -> Path:
 class NativeModel:
     """An open C library; one handle. Close it, or use it in a `with`."""
 
-    def __init__(self, folder: Path, *, library: Path | None = None, threads: int = 1) -> None:
+    def __init__(self, folder: Path, *, library: Path | None = None, threads: int = 1, detect_every: int = 1) -> None:
         """Raises PosertError when it is not built or does not open."""
         built = folder / "libposert.so"
         if not built.exists():
@@ -84,7 +84,7 @@ class NativeModel:
             self._c[name].argtypes = [ctypes.c_void_p, *[ctypes.c_void_p] * (2 if name == "posert_estimate" else 0)]
         self._handle = ctypes.c_void_p()
         ort = str(library or onnxruntime_library()).encode()
-        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads)
+        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every)
         self._check(self._c.posert_open(ctypes.byref(self._handle), ctypes.byref(options)))
 
     def _check(self, status: int) -> None:
@@ -132,13 +132,16 @@ def compare(folder: Path, source: str, limit: int = 300) -> Compared:
 
 
 def compare_frames(folder: Path, pictures: Iterable[Frame]) -> Compared:
-    """As `compare`, of given frames of one video."""
+    """As `compare`, of given frames; where another source begins, neither looks for the last one's people."""
     model = folder / main_file(folder)
     count = people = 0
-    largest = 0.0
+    largest, source = 0.0, ""
     kept = list(pictures)
     with NativeModel(folder) as native, open_model(model, device="cpu", threads=1) as python:
         for frame, result in zip(kept, estimate(python, kept), strict=True):
+            if frame.source != source:
+                native.reset()
+            source = frame.source
             own, theirs = result.poses, native.estimate(np.ascontiguousarray(frame.bgr))
             count, people = count + 1, people + len(own)
             largest = max(largest, _difference(own, theirs))

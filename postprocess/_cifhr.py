@@ -156,7 +156,7 @@ def accumulate(cells, count, threshold, neighbors, high, wide, hr, claimed):
     return total
 
 
-_DIGITS, _RADIX = 3, 2048  # 11 bits each: a positive float's 31 bits, as an integer in the same order
+_DIGITS, RADIX = 3, 2048  # 11 bits each: a positive float's 31 bits, as an integer in the same order
 
 
 @jit
@@ -172,12 +172,12 @@ def _sort_descending(bits, order, other, counts, count):
         source, target = (order, other) if digit % 2 else (other, order)
         counts[:] = 0
         for i in range(count):
-            counts[_RADIX - 1 - ((bits[i] >> shift) & (_RADIX - 1))] += 1
+            counts[RADIX - 1 - ((bits[i] >> shift) & (RADIX - 1))] += 1
         begin = 0
-        for bucket in range(_RADIX):
+        for bucket in range(RADIX):
             begin, counts[bucket] = begin + counts[bucket], begin
         for i in range(count):
-            bucket = _RADIX - 1 - ((bits[source[i]] >> shift) & (_RADIX - 1))
+            bucket = RADIX - 1 - ((bits[source[i]] >> shift) & (RADIX - 1))
             target[counts[bucket]] = source[i]
             counts[bucket] += 1
 

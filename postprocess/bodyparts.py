@@ -23,8 +23,8 @@ BODY_25_CHANNELS = (
     (46, 47), (48, 49), (50, 51),
 )  # fmt: skip
 _PEAK_RULES = {"interior": _centroids.INTERIOR, "ring": _centroids.RING}
-_KEY_BONUS = 0.1  # OpenPose's global list: key = limb value + 0.1 * both peaks' scores
-_NEAR = 150  # OpenPose: two peaks closer than 1/150 of the input's geometric mean side are joined even without a field
+KEY_BONUS = 0.1  # OpenPose's global list: key = limb value + 0.1 * both peaks' scores
+NEAR = 150  # OpenPose: two peaks closer than 1/150 of the input's geometric mean side are joined even without a field
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +198,8 @@ def _decode_row(heat: Float32Array, field: Float32Array, skeleton: Skeleton, par
     index, order = np.empty((size, 3), np.int32), np.empty(size, np.int32)
     together = params.assembly == "global_sort"
     candidates = _candidates.score_candidates(
-        field, edges, channels, work.peaks, work.counts, _KEY_BONUS if together else 0.0, params.limb_threshold,
-        params.limb_ratio, math.sqrt(work.size_wh[0] * work.size_wh[1]) / _NEAR, params.peak_threshold + 1e-6,
+        field, edges, channels, work.peaks, work.counts, KEY_BONUS if together else 0.0, params.limb_threshold,
+        params.limb_ratio, math.sqrt(work.size_wh[0] * work.size_wh[1]) / NEAR, params.peak_threshold + 1e-6,
         *taps_y, *taps_x, work.across, work.grids, key, value, index, work.starts,
     )  # fmt: skip
     # No more people than limbs or peaks can start: with `pairwise` each edge at most one per peak of either end.

@@ -72,6 +72,13 @@ class Params:
             raise ValueError(", ".join(wrong))
 
 
+def least_mean(params: Params) -> float:
+    """The least mean joint score of a person, `instance_threshold` or what stands for None."""
+    if params.instance_threshold is not None:
+        return float(params.instance_threshold)
+    return 0.0 if params.force_complete_pose else 0.15
+
+
 def decode(
     outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
 ) -> list[Poses]:
@@ -139,7 +146,8 @@ class _Workspace:
         self.seeds = np.empty((parts * cells, 5), np.float32)
         value, self.order = np.empty(parts * cells, np.float32), np.empty(parts * cells, np.int32)
         self.sorting = (
-            value, value.view(np.int32), self.order, np.empty(parts * cells, np.int32), np.empty(2048, np.int64),
+            value, value.view(np.int32), self.order, np.empty(parts * cells, np.int32),
+            np.empty(_cifhr.RADIX, np.int64),
         )  # fmt: skip
         self.ends = np.array([pair for a, b in edges for pair in ((a, b), (b, a))], np.int64).reshape(-1, 2)
         self.ways = np.argsort(self.ends[:, 0], kind="stable").astype(np.int64)
@@ -228,9 +236,8 @@ def _decode_row(cif: Float32Array, caf: Float32Array, skeleton: Skeleton, params
         _grow.complete_poses(
             work.poses, count, *work.fields(), least, relative, int(params.greedy), work.visits, *work.frontier
         )  # fmt: skip
-    mean = params.instance_threshold if params.instance_threshold is not None else 0.0 if forced else 0.15
     kept = _pose_nms.suppress(
-        work.poses, count, 0.0 if forced else float(params.nms_keypoint_threshold), float(mean), work.occupied,
+        work.poses, count, 0.0 if forced else float(params.nms_keypoint_threshold), least_mean(params), work.occupied,
         *work.rank,
     )  # fmt: skip
     poses = _people(work, kept)

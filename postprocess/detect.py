@@ -20,7 +20,7 @@ from posert.postprocess.poses import Float32Array, Poses, Skeleton
 
 _STRIDES = (8, 16, 32)
 # Darknet's anchors, width and height px, smallest first (parity 1.2.3); three for each of _STRIDES.
-_ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
+ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _from_rows(rows: Float32Array, params: Params, input_wh: tuple[int, int]) ->
 
 def _from_heads(heads: list[Float32Array], params: Params) -> Poses:
     found = np.empty((sum(3 * head.shape[1] * head.shape[2] for head in heads), 6), np.float32)
-    anchors = np.array(_ANCHORS, np.float32).reshape(3, 6)
+    anchors = np.array(ANCHORS, np.float32).reshape(3, 6)
     count = 0
     for scale in (2, 1, 0):  # the coarse grid first
         count = yolov3_boxes(

@@ -24,7 +24,7 @@ _ALIGN = {
 _ROUNDING = {"none": 0, "round": 1, "truncate": 2}
 _DTYPES = {"float32": (-math.inf, math.inf), "uint8": (0, 255), "int32": (-(2.0**31), 2.0**31 - 128)}
 # How much larger than its box a window is: AlphaPose's convention, and what MoveNet's tutorial leaves around a body.
-_BOX_MARGIN = {"boxes": 1.25, "square": 1.2}
+BOX_MARGIN = {"boxes": 1.25, "square": 1.2}
 
 
 def place(
@@ -44,7 +44,7 @@ def place(
         return np.array([window], np.float64), input_wh
     boxes = np.zeros((0, 4)) if boxes_xyxy is None else np.asarray(boxes_xyxy, np.float64)
     center, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    width = np.maximum(side[:, 0], side[:, 1] * spec.size_wh[0] / spec.size_wh[1])[:, None] * _BOX_MARGIN.get(
+    width = np.maximum(side[:, 0], side[:, 1] * spec.size_wh[0] / spec.size_wh[1])[:, None] * BOX_MARGIN.get(
         spec.fit, 1.25
     )
     half = width * np.array([1.0, spec.size_wh[1] / spec.size_wh[0]]) / 2

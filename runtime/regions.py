@@ -16,8 +16,8 @@ from posert.postprocess.poses import Poses, keypoint_boxes
 from posert.runtime.frames import IMAGES, Frame
 
 Boxes = Callable[[Frame], NDArray[np.float32]]
-_MARGIN = 0.1  # of the longer side: the keypoints end at eyes and ankles, the person does not
-_SURE = 0.4  # keypoints with less than this part of the person's best score do not stretch the box
+MARGIN = 0.1  # of the longer side: the keypoints end at eyes and ankles, the person does not
+SURE = 0.4  # keypoints with less than this part of the person's best score do not stretch the box
 
 
 def regions(boxes: NDArray[np.floating]) -> Poses:
@@ -43,11 +43,13 @@ def clipped(found: Poses, frame_wh: tuple[int, int]) -> Poses:
 def next_regions(poses: Poses, frame_wh: tuple[int, int]) -> Poses:
     """Regions around the people of the last frame, with a margin, for a frame without detection; score 0..1."""
     best = poses.keypoints[:, :, 2].max(axis=1, initial=0.0)
-    sure = np.where(poses.keypoints[:, :, 2:] >= _SURE * best[:, None, None], poses.keypoints, 0)
+    sure = np.where(poses.keypoints[:, :, 2:] >= SURE * best[:, None, None], poses.keypoints, 0)
     boxes = keypoint_boxes(sure)
-    margin = _MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)[:, None]
+    margin = MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)[:, None]
     grown = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
-    scores = poses.keypoints[:, :, 2].mean(axis=1) if poses.keypoints.shape[1] else poses.scores
+    count = poses.keypoints.shape[1]
+    sums = poses.keypoints[:, :, 2].cumsum(axis=1)[:, -1:]  # added in order, so that C gets the same bits
+    scores = sums[:, 0] / np.float32(count) if count else poses.scores
     return usable(clipped(Poses(poses.keypoints[:, :0], scores.clip(0, 1), grown), frame_wh))
 
 

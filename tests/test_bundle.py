@@ -1,6 +1,5 @@
 """The C bundle: built with the machine's compiler, its people are Python's, every float equal."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -9,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import composite_fields
-import cv2
 import fields
 import media
 import numpy as np
@@ -17,7 +15,7 @@ import onnxruntime
 import pytest
 import tiny
 import tiny_maps
-import tiny_topdown
+from bundles import assert_same_people, built, pictures
 from typer.testing import CliRunner
 
 from posert.cli import app
@@ -26,8 +24,7 @@ from posert.export.bundle import bundle
 from posert.export.fuse import fuse
 from posert.postprocess import decoder, paf
 from posert.postprocess.errors import PosertError
-from posert.runtime import estimate, open_model
-from posert.runtime.frames import Frame
+from posert.runtime import open_model
 from posert.runtime.prepare import place, prepare
 from posert.runtime.session import find_model
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
@@ -36,46 +33,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),
     pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel"),
 ]
-SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
-
-
-def built(model: str | Path, folder: Path) -> Path:
-    bundle(model, folder)
-    subprocess.run(["make", "-s", "-C", folder], check=True)
-    return folder
-
-
-def pictures(folder: Path) -> list[np.ndarray]:
-    """The development photos if they are here, then noise of odd sizes."""
-    photos = sorted(folder.glob("media/coco100/images/*.jpg"))[:6]
-    rng = np.random.default_rng(0)
-    noise = [cv2.blur(rng.integers(0, 255, (h, w, 3), np.uint8), (5, 5)) for w, h in SIZES]
-    return [picture for photo in photos if (picture := cv2.imread(str(photo))) is not None] + noise
-
-
-def run_example(folder: Path, images: list[np.ndarray]) -> list[list[dict[str, object]]]:
-    paths = [folder / f"{number}.ppm" for number in range(len(images))]
-    for path, image in zip(paths, images, strict=True):
-        assert cv2.imwrite(str(path), image)
-    command = [folder / "posert_example", folder, native.onnxruntime_library(), *paths]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [json.loads(line)["people"] for line in done.stdout.splitlines()]
-
-
-def assert_same_people(model: str | Path, folder: Path, images: list[np.ndarray]) -> int:
-    """Compares bits; returns the number of people."""
-    frames = [Frame(image, number, 0.0, "video") for number, image in enumerate(images)]
-    total = 0
-    with open_model(model, device="cpu", threads=1) as opened:
-        for result, people in zip(estimate(opened, frames), run_example(folder, images), strict=True):
-            poses = result.poses
-            assert len(people) == len(poses)
-            total += len(people)
-            named = {"keypoints": poses.keypoints, "score": poses.scores, "box_xyxy": poses.boxes_xyxy}
-            for name, expected in named.items():
-                got = np.array([person[name] for person in people], np.float32).reshape(expected.shape)
-                assert got.tobytes() == expected.tobytes(), (result.frame_index, name)
-    return total
 
 
 def assert_same_people_in_a_session(model: Path, folder: Path, images: list[np.ndarray]) -> None:
@@ -159,12 +116,6 @@ def test_composite_fields_give_the_same_people(tmp_path: Path, params: dict[str,
     assert_same_people_in_a_session(model, tmp_path / "c", pictures(tmp_path))
 
 
-def test_a_detector_and_its_crops_give_the_same_people(tmp_path: Path) -> None:
-    detector = tiny_topdown.detector(tmp_path / "detector.onnx")
-    model = tiny_topdown.pose(tmp_path / "pose.onnx", detector)
-    assert assert_same_people(model, built(model, tmp_path / "c"), pictures(tmp_path)) >= 4
-
-
 @pytest.mark.parametrize("form", [native.BGR, native.RGB, native.BGRA, native.RGBA])
 @pytest.mark.parametrize("gap", [0, 5])
 def test_every_layout_of_pixels_is_read(toy: Path, form: int, gap: int) -> None:
@@ -193,22 +144,6 @@ def test_handles_work_in_threads(toy: Path) -> None:
 def test_verify_compares_with_python(nano: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["verify", "--c", str(nano), "--source", str(media.video(tmp_path / "v.mp4"))])
     assert (done.exit_code, done.stdout) == (0, "12 frames, 0 people, largest difference 0\n")
-
-
-@pytest.mark.parametrize("name", ["toy", "nano"])
-def test_sanitizers_find_nothing(request: pytest.FixtureRequest, name: str) -> None:
-    """Sizes, strides and formats that come, under the address, leak and undefined-behaviour sanitizers."""
-    folder = request.getfixturevalue(name)
-    sources = [source for source in folder.glob("*.c") if source.name != "main.c"]
-    flags = ["-std=c99", "-g", "-O1", "-ffp-contract=off", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    fuzz = [Path(__file__).with_name("fuzz.c"), *sources, folder / "kernels.o"]
-    built = subprocess.run(["cc", *flags, "-I", folder, *fuzz, "-o", folder / "fuzz", "-lm", "-ldl"], check=False)
-    if built.returncode:
-        pytest.skip("this compiler has no sanitizers")
-    count = {"toy": "300", "nano": "5"}[name]
-    command = [folder / "fuzz", folder, native.onnxruntime_library(), count, "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_library_needs_libc_and_libm_only(nano: Path) -> None:

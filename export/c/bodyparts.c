@@ -1,13 +1,10 @@
 /* Decoder `bodyparts`: CMU OpenPose's way from heatmaps and part-affinity fields to people; the twin of
  * postprocess/bodyparts.py. */
+#include "constants.h"
 #include "internal.h"
 #include "kernels.h"
 
 #include <math.h>
-
-enum { BLOCK = 8 };
-static const double KEY_BONUS = 0.1; /* OpenPose's global list: key = limb value + 0.1 * both peaks' scores */
-static const double NEAR = 150;      /* peaks closer than 1/150 of the input's mean side need no field */
 
 /* One axis: taps, and which cells belong to which block of samples. */
 typedef struct axis {
@@ -38,7 +35,7 @@ static void plan_blocks(int64_t length, int64_t size, axis *own)
     const int64_t taps = own->taps.weight.n[1];
     for (int64_t b = 0; b < own->cells.n[0]; b++) {
         int64_t low = length, high = 0;
-        for (int64_t s = b * BLOCK; s < size && s < (b + 1) * BLOCK; s++) {
+        for (int64_t s = b * POSERT__BLOCK; s < size && s < (b + 1) * POSERT__BLOCK; s++) {
             const int64_t first = own->taps.first.at[s];
             if (first < low) low = first;
             if (first + taps > high) high = first + taps;
@@ -62,7 +59,7 @@ static void plan_axis(posert__arena *arena, int rule, int64_t length, int64_t si
 {
     posert__arena matrix = {0};
     posert__band(arena, posert__upsampling(&matrix, rule, length, size, 1), length, size, &own->taps);
-    NEW2(arena, own->cells, (size + BLOCK - 1) / BLOCK, 2);
+    NEW2(arena, own->cells, (size + POSERT__BLOCK - 1) / POSERT__BLOCK, 2);
     NEW2(arena, own->blocks, length, 2);
     arena->failed |= matrix.failed;
     posert__free(&matrix);
@@ -80,7 +77,7 @@ static void allocate(posert__arena *arena, const posert__bodyparts_params *param
         if (depth > deepest) deepest = depth;
     }
     NEW2(arena, work->active, work->y.cells.n[0], work->x.cells.n[0]);
-    NEW2(arena, work->block, deepest, BLOCK);
+    NEW2(arena, work->block, deepest, POSERT__BLOCK);
     NEW3(arena, work->grids, 2, high, wide);
     NEW2(arena, work->across, h, wide);
     NEW3(arena, work->peaks, parts, params->max_peaks, 3);
@@ -148,9 +145,9 @@ static int64_t assemble(const posert__bodyparts_params *params, posert__f32 fiel
     const posert__i64 edges = {(int64_t *)model->edges, {model->edge_count, 2}};
     const posert__i64 channels = {(int64_t *)params->paf_channels, {model->edge_count, 2}};
     const int together = params->assembly == POSERT__GLOBAL_SORT;
-    const double near = sqrt((double)((int64_t)input_wh[0] * input_wh[1])) / NEAR;
+    const double near = sqrt((double)((int64_t)input_wh[0] * input_wh[1])) / POSERT__NEAR;
     const int64_t count = posert_k_score_candidates(
-        V3(field), V2(edges), V2(channels), V3(work->peaks), V1(work->counts), together ? KEY_BONUS : 0.0,
+        V3(field), V2(edges), V2(channels), V3(work->peaks), V1(work->counts), together ? POSERT__KEY_BONUS : 0.0,
         params->limb_threshold, params->limb_ratio, near, params->peak_threshold + 1e-6, V1(work->y.taps.first),
         V2(work->y.taps.weight), V1(work->x.taps.first), V2(work->x.taps.weight), V2(work->across), V3(work->grids),
         V1(found->key), V1(found->value), V2(found->index), V1(work->starts));

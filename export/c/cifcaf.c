@@ -1,11 +1,10 @@
 /* Decoder `cifcaf`: composite-field intensities and associations to people; the twin of postprocess/cifcaf.py. */
+#include "constants.h"
 #include "internal.h"
 #include "kernels.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-enum { MAX_POSES = 1024, TILE = 8 };
 
 /* Everything the kernels write to, for one size of the fields. */
 typedef struct cifcaf_work {
@@ -41,13 +40,13 @@ static void allocate(posert__arena *arena, int64_t h, int64_t w, int64_t stride,
 {
     const int64_t high = (h - 1) * stride + 1, wide = (w - 1) * stride + 1, cells = h * w;
     const int64_t edges = (int64_t)posert__the_model.edge_count, ways = 2 * edges;
-    const int64_t tiles = ((high + TILE - 1) / TILE) * ((wide + TILE - 1) / TILE);
+    const int64_t tiles = ((high + POSERT__TILE - 1) / POSERT__TILE) * ((wide + POSERT__TILE - 1) / POSERT__TILE);
     work->high = high;
     work->wide = wide;
     work->bucket_px = 4.0 * (double)stride;
     work->grid_w = w / 4 + 1;
     work->grid_h = h / 4 + 1;
-    NEW2(arena, work->hr, parts, tiles * TILE * TILE);
+    NEW2(arena, work->hr, parts, tiles * POSERT__TILE * POSERT__TILE);
     NEW2(arena, work->claimed, parts, tiles);
     NEW2(arena, work->cells, parts * cells, 5);
     NEW1(arena, work->cell_spots, parts * cells);
@@ -55,7 +54,7 @@ static void allocate(posert__arena *arena, int64_t h, int64_t w, int64_t stride,
     NEW1(arena, work->value, parts * cells);
     NEW1(arena, work->order, parts * cells);
     NEW1(arena, work->other, parts * cells);
-    NEW1(arena, work->sort_counts, 2048);
+    NEW1(arena, work->sort_counts, POSERT__RADIX);
     NEW2(arena, work->ends, ways, 2);
     NEW1(arena, work->ways, ways);
     NEW1(arena, work->first_way, parts + 1);
@@ -74,9 +73,9 @@ static void allocate(posert__arena *arena, int64_t h, int64_t w, int64_t stride,
     NEW1(arena, work->state, ways);
     NEW2(arena, work->joints, ways, 4);
     NEW3(arena, work->occupied, parts, high / 2 + 1, wide / 2 + 1); /* all zeros, and the kernels leave it so */
-    NEW3(arena, work->poses, MAX_POSES, parts, 4);
-    NEW1(arena, work->rank, MAX_POSES);
-    NEW1(arena, work->ranked, MAX_POSES);
+    NEW3(arena, work->poses, POSERT__MAX_POSES, parts, 4);
+    NEW1(arena, work->rank, POSERT__MAX_POSES);
+    NEW1(arena, work->ranked, POSERT__MAX_POSES);
     NEW1(arena, work->score, parts);
 }
 
@@ -126,7 +125,6 @@ static int64_t grow(const posert__cifcaf_params *params, posert__f32 cif, posert
     const double lower = params->seed_threshold < params->keypoint_threshold ? params->seed_threshold
                                                                               : params->keypoint_threshold;
     const double least = forced ? 0.0 : lower, relative = forced ? 0.0 : params->keypoint_threshold_rel;
-    const double mean = !isnan(params->instance_threshold) ? params->instance_threshold : forced ? 0.0 : 0.15;
     const int64_t cells = fill_maps(params, cif, caf, stride, work);
     const int64_t seeds = posert_k_find_seeds(V2(work->cells), V1(work->cell_spots), cells, params->seed_threshold,
                                               V2(work->hr), V2(work->seeds), V1(work->value),
@@ -146,7 +144,8 @@ static int64_t grow(const posert__cifcaf_params *params, posert__f32 cif, posert
                                 work->grid_w, work->grid_h, least, relative, params->greedy, V1(work->visits),
                                 V1(work->heap), V1(work->keys), V1(work->turns), V1(work->state), V2(work->joints));
     }
-    return posert_k_suppress(V3(work->poses), count, forced ? 0.0 : params->nms_keypoint_threshold, mean,
+    return posert_k_suppress(V3(work->poses), count, forced ? 0.0 : params->nms_keypoint_threshold,
+                             params->instance_threshold,
                              V3(work->occupied), V1(work->rank), V1(work->ranked));
 }
 

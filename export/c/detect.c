@@ -1,10 +1,10 @@
 /* Decoder `detect`: boxes around people, and no keypoints; the twin of postprocess/detect.py. */
+#include "constants.h"
 #include "internal.h"
 #include "kernels.h"
 
 /* Darknet's anchors: width and height px of three for each of the strides 8, 16, 32. */
-static const float ANCHORS[3][6] = {
-    {10, 13, 16, 30, 33, 23}, {30, 61, 62, 45, 59, 119}, {116, 90, 156, 198, 373, 326}};
+static const float ANCHORS[18] = POSERT__ANCHORS;
 static const char *const HEADS[3] = {"head8", "head16", "head32"};
 
 typedef struct detect_work {
@@ -62,7 +62,7 @@ static int64_t from_heads(const posert__detect_params *params, const posert__ten
     if (*work == NULL) return -2;
     for (int i = 2; i >= 0; i--) /* the coarse grid first */
         count = posert_k_yolov3_boxes(heads[i]->at, heads[i]->n[1], heads[i]->n[2], heads[i]->n[3], 8 << i,
-                                      (float *)ANCHORS[i], 6, params->min_score, params->person, V2((*work)->found),
+                                      (float *)ANCHORS + 6 * i, 6, params->min_score, params->person, V2((*work)->found),
                                       count);
     int64_t kept = suppress(*work, count, params->max_iou, 1.0, 1);
     if (kept > params->crowd) kept = suppress(*work, count, params->crowd_max_iou, 1.0, 1);

@@ -16,6 +16,8 @@ struct posert {
     size_t tensor_bytes;
     double *windows; /* f64 [R][4] px of the frame: where the stage at work looks */
     int64_t windows_room;
+    int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
+    int last;                          /* which of `found` holds the last picture's people */
     int opened, follows; /* follows: `followed` holds where the last picture's person is */
     double followed[4];
 };

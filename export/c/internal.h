@@ -107,6 +107,10 @@ void posert__place_box(const posert__input *input, const float box[4], double wi
 posert_status posert__sample(posert *p, const posert__pixels *image, const double window[4],
                              const posert__input *input, const int input_wh[2], void *row);
 
+/* regions.c; both change the people into regions: boxes and scores, with an area inside the frame. */
+void posert__keep_usable(posert__people *found, int width, int height);
+void posert__next_regions(posert__people *people, int width, int height);
+
 /* taps.c */
 typedef struct posert__taps {
     posert__i64 first;

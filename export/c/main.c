@@ -1,6 +1,7 @@
 /* The people of some pictures as JSON lines:  ./posert_example MODEL_FOLDER ONNXRUNTIME_LIBRARY|- PICTURE.ppm... */
 #include "posert.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,10 @@ static unsigned char *read_ppm(const char *path, int *width, int *height)
 
 static void print_numbers(const float *numbers, int count)
 {
-    for (int i = 0; i < count; i++) printf("%s%.9g", i ? "," : "", (double)numbers[i]);
+    for (int i = 0; i < count; i++) {
+        if (isfinite(numbers[i])) printf("%s%.9g", i ? "," : "", (double)numbers[i]);
+        else printf("%snull", i ? "," : ""); /* JSON has no infinity */
+    }
 }
 
 static void print_people(const posert_people *people)

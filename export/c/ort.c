@@ -6,16 +6,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef const ort_api_base *(*base_function)(void);
+
 #ifdef _WIN32
 #include <windows.h>
 static const char *const names[] = {"onnxruntime.dll"};
 static void *open_library(const char *name) { return (void *)LoadLibraryA(name); }
-static void *find_symbol(void *library, const char *name) { return (void *)GetProcAddress((HMODULE)library, name); }
+static base_function find_base(void *library)
+{
+    return (base_function)(void (*)(void))GetProcAddress((HMODULE)library, "OrtGetApiBase");
+}
 #else
 #include <dlfcn.h>
 static const char *const names[] = {"libonnxruntime.so.1", "libonnxruntime.so", "libonnxruntime.dylib"};
 static void *open_library(const char *name) { return dlopen(name, RTLD_NOW | RTLD_LOCAL); }
-static void *find_symbol(void *library, const char *name) { return dlsym(library, name); }
+static base_function find_base(void *library)
+{
+    base_function base;
+    void *symbol = dlsym(library, "OrtGetApiBase");
+    memcpy(&base, &symbol, sizeof base); /* C99 has no cast from an object pointer to a function */
+    return base;
+}
 #endif
 
 /* POSERT_OK if `status` is none; else its text becomes the handle's and it is freed. */
@@ -36,10 +47,8 @@ static posert_status load_library(posert *p, posert__runtime *runtime, const cha
     if (runtime->library == NULL)
         return posert__fail(p, POSERT_NO_RUNTIME, "ONNX Runtime's library cannot be loaded: %s",
                             path ? path : "libonnxruntime.so.1; name it in POSERT_ORT");
-    const ort_api_base *(*base)(void);
-    void *symbol = find_symbol(runtime->library, "OrtGetApiBase");
-    if (symbol == NULL) return posert__fail(p, POSERT_NO_RUNTIME, "%s is not ONNX Runtime", path ? path : names[0]);
-    memcpy(&base, &symbol, sizeof base); /* C99 has no cast from an object pointer to a function */
+    const base_function base = find_base(runtime->library);
+    if (base == NULL) return posert__fail(p, POSERT_NO_RUNTIME, "%s is not ONNX Runtime", path ? path : names[0]);
     runtime->api = base()->GetApi(ORT_API_WANTED);
     if (runtime->api == NULL)
         return posert__fail(p, POSERT_NO_RUNTIME, "ONNX Runtime %s is older than 1.11", base()->GetVersionString());

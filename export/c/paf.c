@@ -1,8 +1,7 @@
 /* Decoder `paf`: heatmaps and part-affinity fields to people, the twin of postprocess/paf.py. */
+#include "constants.h"
 #include "internal.h"
 #include "kernels.h"
-
-enum { MAX_PEOPLE = 256 };
 
 /* The plan (what follows from the size of the maps) and everything the kernels write to. */
 typedef struct paf_work {
@@ -64,9 +63,9 @@ static void allocate(posert__arena *arena, const posert__paf_params *params, int
     NEW2(arena, work->used, 2, most);
     NEW3(arena, work->links, edges, most, 3);
     NEW1(arena, work->link_counts, edges);
-    NEW2(arena, work->people, MAX_PEOPLE, parts);
-    NEW1(arena, work->scores, MAX_PEOPLE);
-    NEW1(arena, work->sizes, MAX_PEOPLE);
+    NEW2(arena, work->people, POSERT__MAX_PEOPLE, parts);
+    NEW1(arena, work->scores, POSERT__MAX_PEOPLE);
+    NEW1(arena, work->sizes, POSERT__MAX_PEOPLE);
 }
 
 static paf_work *work_for(posert__memory *memory, const posert__paf_params *params, int64_t h, int64_t w)

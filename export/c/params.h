@@ -91,7 +91,7 @@ typedef struct posert__cifcaf_params {
     double cif_threshold;
     int cif_neighbors;
     double seed_threshold, caf_threshold, keypoint_threshold, keypoint_threshold_rel, nms_keypoint_threshold;
-    double instance_threshold; /* NAN = 0.15, or 0 with force_complete_pose */
+    double instance_threshold; /* never None here */
     int force_complete_pose;
     double force_complete_caf_threshold;
     int greedy, reverse_match;

@@ -1,4 +1,5 @@
 /* The loop: picture -> people. The twin of runtime/estimate.py; the stages of the model's table say what happens. */
+#include "constants.h"
 #include "handle.h"
 #include "kernels.h"
 
@@ -6,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ROWS = 64, MAX_SIDE = 32767 }; /* windows in one network call; px */
+enum { MAX_SIDE = 32767 }; /* px */
 
 posert_options posert_default_options(void)
 {
-    const posert_options options = {sizeof(posert_options), NULL, NULL, 0};
+    const posert_options options = {sizeof(posert_options), NULL, NULL, 0, 1};
     return options;
 }
 
@@ -26,6 +27,11 @@ posert_status posert_open(posert **out, const posert_options *options)
             return posert__fail(*out, POSERT_BAD_ARGUMENT, "begin with posert_default_options()");
         memcpy(&own, options, options->struct_size < sizeof own ? options->struct_size : sizeof own);
     }
+    const posert__stage *last = &posert__the_model.stages[posert__the_model.stage_count - 1];
+    if (own.detect_every < 0 || (own.detect_every > 1 && last->region != POSERT__BOXES))
+        return posert__fail(*out, POSERT_BAD_ARGUMENT, "detect_every %d: %s", own.detect_every,
+                            own.detect_every < 0 ? "must be 1 or more" : "the model has no detector to leave out");
+    (*out)->detect_every = own.detect_every;
     const posert_status status = posert__load(*out, &(*out)->runtime, &own);
     (*out)->opened = status == POSERT_OK;
     return status;
@@ -187,29 +193,12 @@ static void follow(posert *p, const posert__pixels *image, const posert__people 
                                         image->width, image->height, p->followed, 4);
 }
 
-/* A detector's boxes, cut at the borders of the frame; those without an area hold nobody. */
-static void keep_usable(posert__people *found, int width, int height)
-{
-    int64_t kept = 0;
-    for (int64_t i = 0; i < found->count; i++) {
-        float box[4];
-        for (int side = 0; side < 4; side++) {
-            const float limit = (float)(side % 2 ? height : width), value = found->boxes[4 * i + side];
-            box[side] = value < 0 ? 0 : value > limit ? limit : value;
-        }
-        if (!(box[2] > box[0] && box[3] > box[1])) continue; /* also what is not a number */
-        memcpy(found->boxes + 4 * kept, box, sizeof box);
-        found->scores[kept++] = found->scores[i];
-    }
-    found->count = kept;
-}
-
 static posert_status run_stage(posert *p, int index, const posert__pixels *image, const posert__people *regions,
                                posert__people *people)
 {
     const posert__stage *stage = &posert__the_model.stages[index];
     const int last = index == posert__the_model.stage_count - 1;
-    const int64_t each = stage->single_row ? 1 : MAX_ROWS;
+    const int64_t each = stage->single_row ? 1 : POSERT__MAX_ROWS;
     int input_wh[2];
     posert_status status = posert__grow(p, people, 0);
     const int64_t count = look(p, stage, image, regions, input_wh);
@@ -219,9 +208,18 @@ static posert_status run_stage(posert *p, int index, const posert__pixels *image
                           input_wh, people);
     if (status == POSERT_OK && stage->suppress != NULL)
         status = stage->suppress->suppress(p, stage->suppress_params, regions, people);
-    if (status == POSERT_OK && !last) keep_usable(people, image->width, image->height);
+    if (status == POSERT_OK && !last) posert__keep_usable(people, image->width, image->height);
     if (status == POSERT_OK && last && stage->region == POSERT__FOLLOW) follow(p, image, people);
     return status;
+}
+
+/* Whether the regions are known without the detector: then they replace the last picture's people. */
+static int knows_regions(posert *p, const posert__pixels *image)
+{
+    const int due = p->since_detection == 0 || p->since_detection >= p->detect_every;
+    p->since_detection = due ? 1 : p->since_detection + 1;
+    if (!due) posert__next_regions(&p->found[p->last], image->width, image->height);
+    return !due;
 }
 
 posert_status posert_estimate(posert *p, const posert_image *image, posert_people *people)
@@ -233,19 +231,20 @@ posert_status posert_estimate(posert *p, const posert_image *image, posert_peopl
     if (people == NULL) return posert__fail(p, POSERT_BAD_ARGUMENT, "no place for the people");
     memset(people, 0, sizeof *people);
     posert_status status = pack(p, image, &pixels);
-    posert__people *found = &p->found[0], *regions = &p->found[1];
+    const int known = status == POSERT_OK && knows_regions(p, &pixels);
     for (int i = 0; status == POSERT_OK && i < posert__the_model.stage_count; i++) {
-        posert__people *swap = found;
-        found = regions;
-        regions = swap;
-        found->count = 0;
-        found->keypoint_count = i == posert__the_model.stage_count - 1 ? posert__the_model.keypoint_count : 0;
-        status = run_stage(p, i, &pixels, regions, found);
+        if (known && posert__the_model.stages[i].region == POSERT__FRAME) continue;
+        const posert__people *regions = &p->found[p->last];
+        p->last = !p->last;
+        p->found[p->last].count = 0;
+        p->found[p->last].keypoint_count = i == posert__the_model.stage_count - 1 ? posert__the_model.keypoint_count : 0;
+        status = run_stage(p, i, &pixels, regions, &p->found[p->last]);
     }
     if (status != POSERT_OK) {
-        p->follows = 0;
+        posert_reset(p);
         return status;
     }
+    const posert__people *found = &p->found[p->last];
     people->count = (int)found->count;
     people->keypoint_count = (int)found->keypoint_count;
     people->keypoints = found->keypoints;
@@ -256,7 +255,7 @@ posert_status posert_estimate(posert *p, const posert_image *image, posert_peopl
 
 void posert_reset(posert *p)
 {
-    if (p != NULL) p->follows = 0;
+    if (p != NULL) p->follows = p->since_detection = 0;
 }
 
 const char *posert_error(const posert *p) { return p != NULL ? p->error : "no memory for a handle"; }

@@ -11,6 +11,8 @@
  *     posert_close(p);
  *
  * The library was made for one model by `posert bundle`; ONNX Runtime (1.11 or newer) is loaded when a handle is opened.
+ * Not here, only in Python: averaging with the mirrored picture (--flip) or over several sizes (--scale-number), boxes of
+ * one's own (--boxes), devices other than the CPU, tracking and smoothing. `posert bundle` refuses a model that needs them.
  * A handle serves one thread at a time; several handles may work in several threads. Nothing here prints or exits.
  */
 #ifndef POSERT_H
@@ -53,6 +55,8 @@ typedef struct posert_options {
     const char *folder;      /**< where the model files lie; NULL = the current folder */
     const char *onnxruntime; /**< its shared library; NULL = $POSERT_ORT, or else as the system finds it */
     int threads;             /**< of the network; 0 = as many as ONNX Runtime likes */
+    int detect_every;        /**< the detector runs on every n-th picture of a video only, and the model looks around the
+                                  last people in between; 0 or 1 = on each. Only for models that have a detector */
 } posert_options;
 
 /** A picture; the pixels stay the caller's and are only read. */
@@ -82,7 +86,7 @@ POSERT_API posert_status posert_open(posert **out, const posert_options *options
 /** Finds the people of one picture. A model that follows one person looks near where the last picture had them. */
 POSERT_API posert_status posert_estimate(posert *p, const posert_image *image, posert_people *people);
 
-/** Forgets the last picture: call it where another video begins. */
+/** Forgets the last picture: call it where another video begins, or another camera's picture comes. */
 POSERT_API void posert_reset(posert *p);
 
 /** Frees the handle and all that belongs to it; NULL is allowed. */

@@ -1,5 +1,6 @@
 /* Picture and windows to the network's input tensor: the twin of runtime/prepare.py. A window is the rectangle of the
  * frame, in its pixels, that fills the input; it may reach beyond the frame. */
+#include "constants.h"
 #include "handle.h"
 #include "kernels.h"
 
@@ -155,7 +156,7 @@ void posert__place_box(const posert__input *input, const float box[4], double wi
 {
     const double aspect[2] = {1.0, (double)input->size_wh[1] / input->size_wh[0]};
     const double w = (double)box[2] - box[0], h = ((double)box[3] - box[1]) * input->size_wh[0] / input->size_wh[1];
-    const double width = (w > h || w != w ? w : h) * (input->fit == POSERT__SQUARE ? 1.2 : 1.25);
+    const double width = (w > h || w != w ? w : h) * (input->fit == POSERT__SQUARE ? POSERT__SQUARE_MARGIN : POSERT__BOX_MARGIN);
     for (int axis = 0; axis < 2; axis++) {
         const double middle = ((double)box[axis] + (double)box[2 + axis]) / 2, half = width * aspect[axis] / 2;
         window[axis] = middle - half;

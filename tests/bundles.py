@@ -1,0 +1,87 @@
+"""Bundles for C, built and compared with Python. For the tests of the C library."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from posert.export import native
+from posert.export.bundle import bundle
+from posert.runtime import estimate, open_model
+from posert.runtime.frames import Frame
+
+SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
+
+
+@dataclass(frozen=True)
+class How:
+    """How the example runs: with which ONNX Runtime, another example than the folder's, words before the command."""
+
+    library: Path | None = None
+    example: Path | None = None
+    emulator: tuple[str, ...] = ()
+
+
+def built(model: str | Path, folder: Path) -> Path:
+    bundle(model, folder)
+    subprocess.run(["make", "-s", "-C", folder], check=True)
+    return folder
+
+
+def noise() -> list[np.ndarray]:
+    """Pictures of odd sizes."""
+    rng = np.random.default_rng(0)
+    return [cv2.blur(rng.integers(0, 255, (h, w, 3), np.uint8), (5, 5)) for w, h in SIZES]
+
+
+def pictures(folder: Path) -> list[np.ndarray]:
+    """The development photos if they are here, then noise."""
+    photos = sorted(folder.glob("media/coco100/images/*.jpg"))[:6]
+    return [picture for photo in photos if (picture := cv2.imread(str(photo))) is not None] + noise()
+
+
+def run_example(folder: Path, images: list[np.ndarray], how: How) -> list[list[dict[str, object]]]:
+    paths = [folder / f"{number}.ppm" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        assert cv2.imwrite(str(path), image)
+    command = [*how.emulator, how.example or folder / "posert_example", folder]
+    command += [how.library or native.onnxruntime_library(), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line)["people"] for line in done.stdout.splitlines()]
+
+
+def assert_same_people(model: str | Path, folder: Path, images: list[np.ndarray], **how: Any) -> int:
+    """Compares bits; returns the number of people. `how`: see `How`."""
+    frames = [Frame(image, number, 0.0, "video") for number, image in enumerate(images)]
+    total = 0
+    with open_model(model, device="cpu", threads=1) as opened:
+        for result, people in zip(estimate(opened, frames), run_example(folder, images, How(**how)), strict=True):
+            poses = result.poses
+            assert len(people) == len(poses)
+            total += len(people)
+            named = {"keypoints": poses.keypoints, "score": poses.scores, "box_xyxy": poses.boxes_xyxy}
+            for name, expected in named.items():
+                got = np.array([person[name] for person in people], np.float32).reshape(expected.shape)
+                assert got.tobytes() == expected.tobytes(), (result.frame_index, name)
+    return total
+
+
+def assert_same_bits(folder: Path, images: list[np.ndarray], library: Path | None = None) -> int:
+    """As `assert_same_people`, of what the library itself gives, which may be no numbers too."""
+    frames = [Frame(image, number, 0.0, "video") for number, image in enumerate(images)]
+    total = 0
+    with (
+        open_model(folder / native.main_file(folder), device="cpu", threads=1) as opened,
+        native.NativeModel(folder, library=library) as ours,
+    ):
+        for result in estimate(opened, frames):
+            theirs = ours.estimate(images[result.frame_index])
+            total += len(theirs)
+            for name in ("keypoints", "scores", "boxes_xyxy"):
+                expected = getattr(result.poses, name)
+                assert getattr(theirs, name).tobytes() == expected.tobytes(), (result.frame_index, name)
+    return total

@@ -1,0 +1,120 @@
+"""Models of several kinds as C bundles: many people of one network, a detector and crops, and what C does not have."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fields
+import numpy as np
+import onnx
+import pytest
+import tiny_many
+import tiny_maps
+import tiny_topdown
+from bundles import assert_same_people, built, noise
+from tiny_kinds import KINDS
+
+from posert.export import native
+from posert.export.bundle import bundle
+from posert.postprocess import paf
+from posert.postprocess.errors import PosertError
+from posert.runtime import estimate, open_model
+from posert.runtime.estimate import TopDown
+from posert.runtime.frames import Frame
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),
+    pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel"),
+]
+
+
+@pytest.fixture(scope="module")
+def top_down(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("top_down")
+    return built(tiny_topdown.pose(folder / "pose.onnx", tiny_topdown.detector(folder / "detector.onnx")), folder / "c")
+
+
+def test_rows_of_people_are_the_same(tmp_path: Path) -> None:
+    """MoveNet multipose's signature: six rows of keypoints, box and score; those over the least score remain."""
+    model = tiny_many.rows(tmp_path / "rows.onnx")
+    pictures = noise()
+    assert assert_same_people(model, built(model, tmp_path / "c"), pictures) > 3 * len(pictures)
+
+
+def test_a_detector_and_its_crops_give_the_same_people(top_down: Path) -> None:
+    assert assert_same_people(top_down / "pose.onnx", top_down, noise()) >= 4
+
+
+def moving(count: int) -> list[Frame]:
+    """A bright spot that walks, a second that comes and goes, noise behind; every seventh frame is black."""
+    rng, frames = np.random.default_rng(4), []
+    for index in range(count):
+        image = rng.integers(0, 60, (96, 128, 3), np.uint8)
+        image[20 + index : 30 + index, 10 + index : 22 + index] = 255
+        if index % 5 > 2:
+            image[70:80, 100:110] = 200
+        frames.append(Frame(image * (index % 7 != 6), index, index / 10, "made"))
+    return frames
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_the_detector_may_run_on_every_nth_frame(top_down: Path, every: int) -> None:
+    frames, people = moving(24), []
+    with open_model(top_down / "pose.onnx", device="cpu", threads=1) as model:
+        python = [result.poses for result in estimate(model, frames, top_down=TopDown(detect_every=every))]
+    with native.NativeModel(top_down, detect_every=every) as model:
+        for again in range(2):
+            for number, (frame, own) in enumerate(zip(frames, python, strict=True)):
+                theirs = model.estimate(frame.bgr)
+                people.append(len(own))
+                for name in ("keypoints", "scores", "boxes_xyxy"):
+                    assert getattr(theirs, name).tobytes() == getattr(own, name).tobytes(), (again, number, name)
+            model.reset()
+    assert 0 in people
+    assert sum(people) > 20
+
+
+def test_every_picture_of_a_folder_is_looked_at_anew(tmp_path: Path) -> None:
+    """`posert verify` once followed from one photo to the next in C alone: another number of people, "inf" apart."""
+    folder = built(KINDS["follow"](tmp_path), tmp_path / "c")
+    frames = [Frame(image, number, 0.0, f"{number}.jpg") for number, image in enumerate(noise())]
+    with native.NativeModel(folder) as model:
+        without = [model.estimate(frame.bgr).keypoints for frame in frames]
+        model.reset()
+        assert without[1].tobytes() != model.estimate(frames[1].bgr).keypoints.tobytes()
+    compared = native.compare_frames(folder, frames)
+    assert (compared.frames, compared.largest_px) == (len(frames), 0)
+
+
+@pytest.mark.parametrize("every", [-1, 2])
+def test_a_detector_that_is_not_there_cannot_be_left_out(tmp_path: Path, every: int) -> None:
+    folder = built(tiny_many.rows(tmp_path / "rows.onnx"), tmp_path / "c")
+    with pytest.raises(PosertError, match=f"detect_every {every}: "):
+        native.NativeModel(folder, detect_every=every)
+
+
+def several_sizes(path: Path) -> Path:
+    spec = InputSpec("image", "NCHW", "float32", "bgr", (64, 64), "corner_pixels", 16)
+    maps = {"heatmaps": np.zeros((19, 8, 8), np.float32), "pafs": np.zeros((38, 8, 8), np.float32)}
+    params = {"paf_channels": paf.COCO_18_CHANNELS}
+    stage = Stage("pose", "frame", spec, {role: role for role in maps}, "bodyparts", params, scales=(1.0, 0.5))
+    model = onnx.load(tiny_maps.shown(path, maps, ModelSpec(1, "toy", "sizes", fields.BODY_18, (stage,))))
+    for axis, name in ((2, "h"), (3, "w")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (tiny_topdown.pose, "bright-person looks at boxes and has no detector"),
+        (several_sizes, "sizes averages over several sizes, which has no C twin"),
+    ],
+)
+def test_what_c_does_not_have_is_refused(tmp_path: Path, model: Callable[[Path], Path], message: str) -> None:
+    with pytest.raises(PosertError, match=message):
+        bundle(model(tmp_path / "model.onnx"), tmp_path / "c")
+    assert not (tmp_path / "c").exists()

@@ -1,0 +1,71 @@
+"""One tiny model per decoder and way of looking, for tests that go over all of them."""
+
+from pathlib import Path
+
+import composite_fields
+import fields
+import numpy as np
+import tiny
+import tiny_many
+import tiny_maps
+import tiny_topdown
+
+from posert.postprocess import paf
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
+
+
+def follow(folder: Path) -> Path:
+    """One person, looked for near where the last picture had them."""
+    return tiny.bright_spot(folder / "follow.onnx")
+
+
+def rows(folder: Path) -> Path:
+    """Six people in one row each."""
+    return tiny_many.rows(folder / "rows.onnx")
+
+
+def limbs(folder: Path) -> Path:
+    """Decoder `paf`."""
+    return _bodies(folder / "limbs.onnx", "paf", {})
+
+
+def bodies(folder: Path) -> Path:
+    """Decoder `bodyparts`."""
+    params = {"paf_channels": paf.COCO_18_CHANNELS, "redundant_edges": (17, 18), "foot_parts": (10, 13), "min_parts": 3}
+    return _bodies(folder / "bodies.onnx", "bodyparts", params)
+
+
+def _bodies(path: Path, rule: str, params: dict[str, object]) -> Path:
+    heat, pafs = fields.maps(fields.people(4, 40, 30), 40, 30)
+    spec = InputSpec("image", "NCHW", "float32", "bgr", (320, 240), "corner_pixels", interpolation="linear_or_cubic")
+    stage = Stage("pose", "frame", spec, {"heatmaps": "heatmaps", "pafs": "pafs"}, rule, params)
+    return tiny_maps.shown(
+        path, _hostile({"heatmaps": heat, "pafs": pafs}), ModelSpec(1, "toy", rule, fields.BODY_18, (stage,))
+    )
+
+
+def stars(folder: Path) -> Path:
+    """Decoder `cifcaf`."""
+    truth = composite_fields.people(3, 5, (30, 20))
+    cif, caf = composite_fields.fields(truth, composite_fields.STAR, (30, 20))
+    spec = InputSpec("image", "NCHW", "float32", "rgb", (233, 153), "center", interpolation="area")
+    stage = Stage("pose", "frame", spec, {"cif": "cif", "caf": "caf"}, "cifcaf", {"force_complete_pose": True})
+    whole = ModelSpec(1, "toy", "star", composite_fields.STAR, (stage,))
+    return tiny_maps.shown(folder / "stars.onnx", _hostile({"cif": cif, "caf": caf}), whole)
+
+
+def crops(folder: Path) -> Path:
+    """A detector and its crops."""
+    return tiny_topdown.pose(folder / "crops.onnx", tiny_topdown.detector(folder / "detector.onnx"))
+
+
+def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A few values in a thousand are no numbers, without end, or huge."""
+    rng = np.random.default_rng(5)
+    for values in maps.values():
+        for bad in (np.nan, np.inf, -np.inf, 3e38, -3e38):
+            values[rng.random(values.shape) < 2e-4] = bad
+    return maps
+
+
+KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops)}
