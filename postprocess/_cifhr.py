@@ -45,11 +45,11 @@ def claim(map_, claimed, high, wide, x, y):
     if x < -0.49 or y < -0.49 or x > wide - 0.51 or y > high - 0.51:
         return -1
     column, row = int(x + 0.5), int(y + 0.5)
-    tile = row // TILE * ((wide + TILE - 1) // TILE) + column // TILE
+    tile = (row >> _SHIFT) * ((wide + TILE - 1) >> _SHIFT) + (column >> _SHIFT)
     if claimed[tile] == 0:
         claimed[tile] = 1
         map_[tile * TILE * TILE : (tile + 1) * TILE * TILE] = np.float32(0)
-    return tile * TILE * TILE + row % TILE * TILE + column % TILE
+    return tile * TILE * TILE + (row & (TILE - 1)) * TILE + (column & (TILE - 1))
 
 
 @kernel(

@@ -16,8 +16,8 @@ MAX_VISITS = 200_000_000
 
 
 @jit
-def _bucket(position, size_px, count):
-    return clamp(position / size_px, 0, count - 1)
+def _bucket(position, per_px, count):
+    return clamp(position * per_px, 0, count - 1)
 
 
 @kernel(
@@ -115,7 +115,7 @@ def score_connections(
         places: i32 [2L*h*w] out, a connection's number in field order (within its direction).
         connections: f32 [2L*h*w,7] out: score, source x, y, target x, y, source scale, target scale, px.
     """
-    least, total, grid = np.float32(threshold), 0, (bucket_px, grid_w, grid_h)
+    least, total, grid = np.float32(threshold), 0, (1.0 / bucket_px, grid_w, grid_h)
     for edge in range(len(firsts) - 1):
         own, read = rows[firsts[edge] : firsts[edge + 1]], spots[firsts[edge] : firsts[edge + 1]]
         for side in range(2):  # the source is joint a, then joint b
@@ -143,10 +143,10 @@ def _row_score(connections, i, x, y, width, half, least):
 @jit
 def _rows_of(starts, grid, gy, x, half):
     """First and last place (exclusive) of the buckets that the window touches in line `gy`: they lie in a row."""
-    bucket_px, grid_w = grid[0], grid[1]
+    per_px, grid_w = grid[0], grid[1]
     line = gy * grid_w
-    first = starts[line + _bucket(x - half, bucket_px, grid_w)]
-    return first, starts[line + _bucket(x + half, bucket_px, grid_w) + 1]
+    first = starts[line + _bucket(x - half, per_px, grid_w)]
+    return first, starts[line + _bucket(x + half, per_px, grid_w) + 1]
 
 
 @jit
@@ -176,7 +176,7 @@ def blend(table, starts, grid, x, y, s, factor, visits):
     """Score, x, y and scale (px) of the target that a direction's connections give a source; score 0: none.
 
     Args:
-        table: (connections, places). starts: i32 of this direction. grid: (bucket_px, grid_w, grid_h).
+        table: (connections, places). starts: i32 of this direction. grid: (buckets per px, grid_w, grid_h).
         x, y, s: the source. factor: widens the window, 1 normally. visits: i64 [1], connections read so far.
     """
     connections, places = table

@@ -181,7 +181,7 @@ def grow_poses(
         poses: f64 [P,K,4] out: score, x px, y px, scale px.
     """
     frontier, graph = (heap, keys, turns, state, joints), (ends, first_way, ways)
-    fields, grid = (connections, places, starts), (bucket_px, grid_w, grid_h)
+    fields, grid = (connections, places, starts), (1.0 / bucket_px, grid_w, grid_h)
     rules = (least, relative, reverse_match, greedy, 1.0)
     count = 0
     for i in range(seed_count):
@@ -217,7 +217,7 @@ def complete_poses(
     The arguments are those of `grow_poses`; the connections here are those above a low threshold.
     """
     frontier, graph = (heap, keys, turns, state, joints), (ends, first_way, ways)
-    fields, grid = (connections, places, starts), (bucket_px, grid_w, grid_h)
+    fields, grid = (connections, places, starts), (1.0 / bucket_px, grid_w, grid_h)
     rules = (least, relative, 0, greedy, 4.0)
     for i in range(count):
         _grow(poses[i], graph, fields, grid, rules, frontier, visits)

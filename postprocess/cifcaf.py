@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
 from typing import Any
 
@@ -115,7 +116,7 @@ def _check(cif: Float32Array, caf: Float32Array, skeleton: Skeleton, input_wh: t
         problems.append(f"cif {list(cif.shape)}, expected [R,{parts},5,h,w]")
     elif caf.shape != (cif.shape[0], edges, 8, *cif.shape[3:]):
         problems.append(f"caf {list(caf.shape)}, expected {[cif.shape[0], edges, 8, *cif.shape[3:]]}")
-    if any(a == b or not (0 <= a < parts and 0 <= b < parts) for a, b in skeleton.edges):
+    if not _sound(skeleton.edges, parts):
         problems.append(f"edges outside the {parts} keypoints, or from a keypoint to itself")
     stride = 1
     if not problems:
@@ -129,6 +130,11 @@ def _check(cif: Float32Array, caf: Float32Array, skeleton: Skeleton, input_wh: t
     if problems:
         raise PosertError("the decoder cifcaf cannot use " + "; ".join(problems), "export the model again")
     return stride
+
+
+@cache
+def _sound(edges: tuple[tuple[int, int], ...], parts: int) -> bool:
+    return all(a != b and 0 <= a < parts and 0 <= b < parts for a, b in edges)
 
 
 class _Workspace:

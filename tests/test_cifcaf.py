@@ -105,12 +105,13 @@ def test_the_originals_targets(original, stages) -> None:
     """Probes: x, y, scale and score of the target of every edge's middle connection, from its own source."""
     work, _, _ = stages
     table = work.connections, work.places
+    grid = (1 / work.grid[0], *work.grid[1:])
     for edge, expected in enumerate(original["blend_probe_xysv"]):
         starts = work.starts[2 * edge]
         middle = np.argsort(work.places[starts[0] : starts[-1]])[(starts[-1] - starts[0]) // 2]
         row = work.connections[starts[0] + middle]
         source = float(row[1]), float(row[2]), float(row[5])
-        v, x, y, s = _connections.blend(table, starts, work.grid, *source, 1.0, np.zeros(1, np.int64))
+        v, x, y, s = _connections.blend(table, starts, grid, *source, 1.0, np.zeros(1, np.int64))
         assert (x, y, s, v) == pytest.approx(expected, abs=1e-4), f"edge {edge}"
 
 

@@ -211,3 +211,15 @@ def test_nowhere_to_keep_compiled_kernels(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     assert _native.cache_folder.__wrapped__() is None
     assert "NUMBA_CACHE_DIR" in caplog.text
+
+
+@pytest.mark.skipif(not COMPILED, reason="plain Python takes anything")
+def test_arrays_that_come_again_and_others_in_turn() -> None:
+    """Calls remember where the last array of each argument lies; another one, even in the same place, starts afresh."""
+    for size in (5, 5, 3, 5, 2):
+        taps = np.zeros((2, size), np.int32), np.zeros(size, np.float32), np.zeros(size, np.uint8)
+        for high in (10.0, 5.0):
+            assert _sample.linear_taps(0.0, high, 10, _sample.ORIGIN, *taps) == size
+            assert taps[0][0].tolist() == [int(i * high / size) for i in range(size)]
+    with pytest.raises(TypeError):
+        _sample.linear_taps(0.0, 10.0, 10, _sample.ORIGIN, *taps[:2], taps[1])
