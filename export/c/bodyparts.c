@@ -203,23 +203,16 @@ static posert_status decode(posert *p, const posert__stage *stage, posert__memor
                             const posert__tensor *outputs, const int input_wh[2], posert__people *people)
 {
     const posert__bodyparts_params *params = stage->params;
-    const posert__tensor *maps = posert__output(stage, outputs, "heatmaps");
-    const posert__tensor *pafs = posert__output(stage, outputs, "pafs");
-    if (maps == NULL || pafs == NULL || maps->n[1] < people->keypoint_count || maps->n[4] || pafs->n[4] ||
-        maps->n[2] != pafs->n[2] || maps->n[3] != pafs->n[3] || maps->n[2] < 1 || maps->n[3] < 1)
-        return posert__fail(p, POSERT_FAILED, "the network's heatmaps and pafs do not fit the decoder bodyparts");
-    for (int i = 0; i < posert__the_model.edge_count; i++)
-        if (params->paf_channels[i][0] >= pafs->n[1] || params->paf_channels[i][1] >= pafs->n[1])
-            return posert__fail(p, POSERT_FAILED, "the network gives %d pafs, too few for its limbs", (int)pafs->n[1]);
-    const posert__f32 heat = {maps->at, {maps->n[1], maps->n[2], maps->n[3]}};
-    const posert__f32 field = {pafs->at, {pafs->n[1], pafs->n[2], pafs->n[3]}};
-    bodyparts_work *work = work_for(memory, params, maps->n[2], maps->n[3], input_wh);
+    posert__f32 heat, field;
+    posert_status status = posert__part_maps(p, stage, outputs, "bodyparts", params->paf_channels, &heat, &field);
+    if (status != POSERT_OK) return status;
+    bodyparts_work *work = work_for(memory, params, heat.n[1], heat.n[2], input_wh);
     if (work == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for maps of this size");
     posert__arena arena = {0};
     listed found;
     find_peaks(params, heat, work);
     list(&arena, work, &found);
-    posert_status status = arena.failed ? posert__fail(p, POSERT_NO_MEMORY, "no memory for the limbs") : POSERT_OK;
+    status = arena.failed ? posert__fail(p, POSERT_NO_MEMORY, "no memory for the limbs") : POSERT_OK;
     if (status == POSERT_OK)
         status = collect(p, params, work, &found, assemble(params, field, input_wh, work, &found), people);
     posert__free(&arena);

@@ -72,6 +72,10 @@ extern const posert__suppression posert__suppress_poses;
 
 /* The output of a role; NULL if the stage has none. */
 const posert__tensor *posert__output(const posert__stage *stage, const posert__tensor *outputs, const char *role);
+/* The first image's heatmaps [parts][h][w] and PAFs [channels][h][w] of `decoder`, checked against the model. */
+posert_status posert__part_maps(posert *p, const posert__stage *stage, const posert__tensor *outputs,
+                                const char *decoder, const int64_t (*paf_channels)[2], posert__f32 *heat,
+                                posert__f32 *field);
 
 /* Sets the handle's error text; returns `status`. */
 posert_status posert__fail(posert *p, posert_status status, const char *format, ...)

@@ -109,3 +109,20 @@ posert_status posert__fail(posert *p, posert_status status, const char *format, 
     va_end(arguments);
     return status;
 }
+
+posert_status posert__part_maps(posert *p, const posert__stage *stage, const posert__tensor *outputs,
+                                const char *decoder, const int64_t (*paf_channels)[2], posert__f32 *heat,
+                                posert__f32 *field)
+{
+    const posert__tensor *maps = posert__output(stage, outputs, "heatmaps");
+    const posert__tensor *pafs = posert__output(stage, outputs, "pafs");
+    if (maps == NULL || pafs == NULL || maps->n[1] < posert__the_model.keypoint_count || maps->n[4] || pafs->n[4] ||
+        maps->n[2] != pafs->n[2] || maps->n[3] != pafs->n[3] || maps->n[2] < 1 || maps->n[3] < 1)
+        return posert__fail(p, POSERT_FAILED, "the network's heatmaps and pafs do not fit the decoder %s", decoder);
+    for (int i = 0; i < posert__the_model.edge_count; i++)
+        if (paf_channels[i][0] >= pafs->n[1] || paf_channels[i][1] >= pafs->n[1])
+            return posert__fail(p, POSERT_FAILED, "the network gives %d pafs, too few for its limbs", (int)pafs->n[1]);
+    *heat = (posert__f32){maps->at, {maps->n[1], maps->n[2], maps->n[3]}};
+    *field = (posert__f32){pafs->at, {pafs->n[1], pafs->n[2], pafs->n[3]}};
+    return POSERT_OK;
+}

@@ -123,18 +123,10 @@ static posert_status decode(posert *p, const posert__stage *stage, posert__memor
                             const posert__tensor *outputs, const int input_wh[2], posert__people *people)
 {
     const posert__paf_params *params = stage->params;
-    const posert__tensor *maps = posert__output(stage, outputs, "heatmaps");
-    const posert__tensor *pafs = posert__output(stage, outputs, "pafs");
-    const int64_t parts = posert__the_model.keypoint_count, edges = posert__the_model.edge_count;
-    if (maps == NULL || pafs == NULL || maps->n[1] < parts || maps->n[4] || pafs->n[4] || maps->n[2] != pafs->n[2] ||
-        maps->n[3] != pafs->n[3] || maps->n[2] < 1 || maps->n[3] < 1)
-        return posert__fail(p, POSERT_FAILED, "the network's heatmaps and pafs do not fit the decoder paf");
-    for (int64_t i = 0; i < edges; i++)
-        if (params->paf_channels[i][0] >= pafs->n[1] || params->paf_channels[i][1] >= pafs->n[1])
-            return posert__fail(p, POSERT_FAILED, "the network gives %d pafs, too few for its limbs", (int)pafs->n[1]);
-    const posert__f32 heat = {maps->at, {maps->n[1], maps->n[2], maps->n[3]}};
-    const posert__f32 field = {pafs->at, {pafs->n[1], pafs->n[2], pafs->n[3]}};
-    paf_work *work = work_for(memory, params, maps->n[2], maps->n[3]);
+    posert__f32 heat, field;
+    const posert_status status = posert__part_maps(p, stage, outputs, "paf", params->paf_channels, &heat, &field);
+    if (status != POSERT_OK) return status;
+    paf_work *work = work_for(memory, params, heat.n[1], heat.n[2]);
     if (work == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for maps of this size");
     return collect(p, params, work, assemble(params, heat, field, work), input_wh, people);
 }
