@@ -29,6 +29,13 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.fixture
+def on_cluster(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--on ray` means the cluster, whose actors find this checkout."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    monkeypatch.setenv("PYTHONPATH", str(test_cli.ROOT / ".typing"))
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     place = tmp_path / "in"
     (place / "deep").mkdir(parents=True)
@@ -48,11 +55,9 @@ def kill_an_actor_at_work(out: Path) -> None:
 
 
 def test_the_cluster_writes_what_this_machine_writes(
-    run: Run, model: Path, folder: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, model: Path, folder: Path, tmp_path: Path, on_cluster: None
 ) -> None:
     """One actor is killed in the middle of a video: nothing is lost, nothing is there twice."""
-    monkeypatch.setenv("RAY_ADDRESS", cluster)
-    monkeypatch.setenv("PYTHONPATH", str(test_cli.ROOT / ".typing"))
     assert run("infer", model, folder, "-o", tmp_path / "here", "--workers", 1, "--track")[0] == 3
     killer = threading.Thread(target=kill_an_actor_at_work, args=(tmp_path / "there",), daemon=True)
     killer.start()
@@ -76,11 +81,9 @@ def kill_whoever_reads(name: str, out: Path, stop: threading.Event, killed: list
 
 
 def test_a_video_whose_actor_always_dies_fails_alone(
-    run: Run, model: Path, folder: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, model: Path, folder: Path, tmp_path: Path, on_cluster: None
 ) -> None:
     """Ray's own default tried it again for ever."""
-    monkeypatch.setenv("RAY_ADDRESS", cluster)
-    monkeypatch.setenv("PYTHONPATH", str(test_cli.ROOT / ".typing"))
     media.video(folder / "deadly.mp4", count=3000)
     stop, killed = threading.Event(), list[int]()
     arguments = ("deadly.mp4", tmp_path / "out", stop, killed)
@@ -97,11 +100,7 @@ def test_a_video_whose_actor_always_dies_fails_alone(
     assert list(found.values()) == ["done"] * 5
 
 
-def test_a_model_that_no_actor_can_open(
-    run: Run, folder: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", cluster)
-    monkeypatch.setenv("PYTHONPATH", str(test_cli.ROOT / ".typing"))
+def test_a_model_that_no_actor_can_open(run: Run, folder: Path, tmp_path: Path, on_cluster: None) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"no network")
     code, _, err = run("infer", damaged, folder, "-o", tmp_path / "out", "--on", "ray")

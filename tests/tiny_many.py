@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import tiny
-from onnx import TensorProto, helper, numpy_helper
+import tiny_topdown
+from onnx import TensorProto, helper
 
-from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, to_json
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
 
 INPUT = InputSpec("image", "NHWC", "int32", "rgb", (256, 256), "corner", 32, rounding="truncate")
 SPEC = ModelSpec(
@@ -32,15 +32,4 @@ def rows(path: Path) -> Path:
         helper.make_node("Add", ["change", "fixed"], ["people"]),
     ]
     constants = {"column": np.array([-1, 1, 1]), "most": np.float32(255), "slope": slope, "fixed": fixed}
-    graph = helper.make_graph(
-        nodes,
-        "rows",
-        [helper.make_tensor_value_info("image", TensorProto.INT32, ["n", "h", "w", 3])],
-        [helper.make_tensor_value_info("people", TensorProto.FLOAT, ["n", 6, 56])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, to_json(SPEC)
-    onnx.save(model, str(path))
-    return path
+    return tiny_topdown.write(path, nodes, constants, (["n", "h", "w", 3], ["n", 6, 56]), SPEC, TensorProto.INT32)

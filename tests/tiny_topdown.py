@@ -17,11 +17,13 @@ POSE = Stage("pose", "boxes", CROP, {"maps": "maps"}, "heatmap", {}, "poses")
 SKELETON = Skeleton(("left", "right"), ((0, 1),), (), (1, 0))
 
 
-def write(path: Path, nodes: list, constants: dict, shapes: tuple, spec: ModelSpec) -> Path:
+def write(
+    path: Path, nodes: list, constants: dict, shapes: tuple, spec: ModelSpec, takes: int = TensorProto.FLOAT
+) -> Path:
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shapes[0])],
+        [helper.make_tensor_value_info("image", takes, shapes[0])],
         [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, shapes[1])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
