@@ -4,7 +4,7 @@ Photos are measured by `posert eval`. numpy and OpenCV beside the runtime; no to
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +34,15 @@ class Truth:
     areas: NDArray[np.float64]
 
 
+def _as_frames(pictures: Iterable[Picture]) -> Iterator[Frame]:
+    return (Frame(picture, index, index / clip.FPS, "drawn") for index, picture in enumerate(pictures))
+
+
 def find_with(model: Model) -> Find:
     """A function of BGR pictures: the people of each."""
 
     def find(pictures: Iterable[Picture]) -> list[Poses]:
-        frames = (Frame(picture, index, index / clip.FPS, "drawn") for index, picture in enumerate(pictures))
-        return [result.poses for result in estimate(model, frames)]
+        return [result.poses for result in estimate(model, _as_frames(pictures))]
 
     return find
 
@@ -128,8 +131,7 @@ def tracked_clip(model: Model) -> list[Poses]:
     """The people of every frame of the clip, with ids."""
     track, found = Tracker(model.spec.skeleton), []
     pictures = (clip.render(index)[0] for index in range(clip.FRAMES))
-    frames = (Frame(picture, index, index / clip.FPS, "clip") for index, picture in enumerate(pictures))
-    for frame, result in estimate_frames(model, frames):
+    for frame, result in estimate_frames(model, _as_frames(pictures)):
         found.append(track(result.poses, frame.time_s, frame.bgr))
     return found
 
