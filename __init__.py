@@ -12,9 +12,9 @@ _PUBLIC = {
     "open_model": "posert.runtime",
     "frames": "posert.runtime",
     "estimate": "posert.runtime",
-    "Poses": "posert.postprocess.poses",
-    "Skeleton": "posert.postprocess.poses",
-    "PosertError": "posert.postprocess.errors",
+    "Poses": "posert.poses",
+    "Skeleton": "posert.poses",
+    "PosertError": "posert.errors",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

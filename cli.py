@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from posert.errors import PosertError
 from posert.export import commands
-from posert.postprocess.errors import PosertError
 
 if TYPE_CHECKING:
-    from posert.runtime.batch import Job, Outcome
-    from posert.runtime.manifest import Manifest
+    from posert.runtime.jobs.job import Job, Outcome
+    from posert.runtime.jobs.manifest import Manifest
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(commands.app)
@@ -93,11 +93,11 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
-    from posert.runtime.batch import Selection, Settings, parse_shard, parse_size, plan
-    from posert.runtime.estimate import TopDown
-    from posert.runtime.manifest import Manifest, kept
-    from posert.runtime.recipe import Recipe
-    from posert.runtime.workers import run_anywhere
+    from posert.runtime.jobs.job import Selection, Settings, parse_shard, parse_size, plan
+    from posert.runtime.jobs.manifest import Manifest, kept
+    from posert.runtime.jobs.pool import run_anywhere
+    from posert.runtime.jobs.recipe import Recipe
+    from posert.runtime.loop import TopDown
 
     selection = Selection(start, stop, stride, parse_size(size), fps)
     settings = Settings(
@@ -225,8 +225,8 @@ def evaluate(
     params: Params = None,
 ) -> None:
     """Measure OKS average precision on COCO keypoints."""
-    from posert.runtime.batch import parse_params
-    from posert.runtime.evaluate import evaluate as measure
+    from posert.measure.evaluate import evaluate as measure
+    from posert.runtime.jobs.job import parse_params
     from posert.runtime.session import open_model
 
     with (

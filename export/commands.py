@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
 
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
@@ -66,7 +66,7 @@ def fuse(
     output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
 ) -> None:
     """Write a network that gives people, for the ONNX Runtime of any language."""
-    from posert.export.fuse import fuse as write
+    from posert.export.embed.fuse import fuse as write
 
     print(write(file, output))
 
@@ -79,7 +79,7 @@ def write_bundle(
     cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
 ) -> None:
     """Write a folder from which a C compiler builds the model's library: `make` there."""
-    from posert.export.bundle import bundle
+    from posert.export.embed.bundle import bundle
 
     written = bundle(model, output, target=target, cpu=cpu)
     print(f"{written.folder}: {len(written.files)} files for {written.target} ({written.cpu}); build them with: make")
@@ -92,7 +92,7 @@ def verify_bundle(
     limit: Annotated[int, typer.Option(min=1, help="At most so many frames.")] = 300,
 ) -> None:
     """Run a C library and Python on the same frames; say how far apart their people are."""
-    from posert.export.native import compare
+    from posert.export.embed.library import compare
 
     seen = compare(c, source, limit)
     print(f"{seen.frames} frames, {seen.people} people, largest difference {seen.largest_px:g}")
@@ -103,11 +103,11 @@ def verify_bundle(
 @models.command("list")
 def models_list() -> None:
     """Every model: name, route, licence, what the cache holds."""
-    from posert.export import _lock
+    from posert.export import weights
 
-    for entry in _lock.entries().values():
+    for entry in weights.entries().values():
         licence = entry.licence + (" (non-commercial)" if entry.non_commercial else "")
-        print(f"{entry.name:40} {entry.route:13} {licence:28} {_lock.status(entry)}")
+        print(f"{entry.name:40} {entry.route:13} {licence:28} {weights.status(entry)}")
 
 
 @models.command()
@@ -119,23 +119,23 @@ def pull(
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing but from a mirror folder.")] = False,
 ) -> None:
     """Fetch official weights into the cache (POSERT_HOME), from their address or from POSERT_MIRROR."""
-    from posert.export import _lock
+    from posert.export import weights
 
     for name in names:
         with _bytes_progress(name) as progress:
-            entry = _lock.find(name)
+            entry = weights.find(name)
             if entry.route == "embedded":
                 raise PosertError(f"{name} comes with posert", "there is nothing to fetch")
-            print(_lock.pull(entry, accept_unpinned=accept_unpinned, offline=offline, progress=progress))
+            print(weights.pull(entry, accept_unpinned=accept_unpinned, offline=offline, progress=progress))
 
 
 @models.command()
 def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if none.")] = None) -> None:
     """Check the hashes of what the cache holds."""
-    from posert.export import _lock
+    from posert.export import weights
 
-    found = [_lock.find(name) for name in names] if names else list(_lock.entries().values())
-    states = {entry.name: _lock.status(entry) for entry in found}
+    found = [weights.find(name) for name in names] if names else list(weights.entries().values())
+    states = {entry.name: weights.status(entry) for entry in found}
     for name, state in states.items():
         print(f"{name:40} {state}")
     damaged = [name for name, state in states.items() if state == "damaged"]

@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.export import _lock
-from posert.export._lock import Entry, Progress
-from posert.postprocess.errors import PosertError
-from posert.runtime.frames import frames
+from posert.errors import PosertError
+from posert.export import weights
+from posert.export.weights import Entry, Progress
+from posert.runtime.media.read import frames
 
 if TYPE_CHECKING:
-    from posert.export._graph import Exported
+    from posert.export.onnx_file import Exported
 
 
 def systems() -> list[str]:
     """The systems of this folder, by the name of their file or folder."""
-    found = [p for p in Path(__file__).parent.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()]
-    return sorted(p.stem for p in found if not p.stem.startswith("_") and p.stem not in _TOOLS)
-
-
-_TOOLS = {"convert", "kernels", "bundle", "fuse", "commands"}
+    found = [
+        p for p in Path(__file__).with_name("systems").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()
+    ]
+    return sorted(p.stem for p in found if not p.stem.startswith("_"))
 
 
 def convert(
@@ -56,7 +55,7 @@ def convert(
     Raises:
         PosertError: whatever a step says; nothing is written then.
     """
-    entry = _lock.find(name)
+    entry = weights.find(name)
     own = entry.route == "embedded" and from_file is not None  # a checkpoint of one's own training: nobody pins it
     system = _system(entry, own)
     if unknown := sorted(set(options) - system.OPTIONS):
@@ -65,13 +64,13 @@ def convert(
         )
     target = out if out.suffix == ".onnx" else out / f"{name}.onnx"
     picture = _picture(photo)
-    source = _lock.pull(
+    source = weights.pull(
         entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
     )
     report(f"{source.name}: verified" if entry.pinned else f"{source.name}: unpinned, taken as it is")
     if entry.non_commercial:
         report(f"licence: {entry.licence}; these weights may not be used commercially")
-    from posert.export import _graph
+    from posert.export import onnx_file
 
     exported, detector = system.build(entry, source, frozenset(options)), detector or entry.detector
     if exported.spec.stages[0].region == "boxes" and detector != "none":
@@ -80,10 +79,10 @@ def convert(
             report=report,
         )  # fmt: skip
         exported = pair(exported, found)
-    _graph.save(exported, target)
+    onnx_file.save(exported, target)
     report(f"{target}: {target.stat().st_size} bytes, metadata read back")
     if reference := system.reference(entry, source):
-        from posert.export._verify import compare
+        from posert.export.check import compare
 
         with_what = getattr(system, "STAND_INS", {}).get(entry.route, "the original")
         report(f"compared with {with_what} on {photo or 'a drawn picture'}:")
@@ -97,15 +96,15 @@ def pair(exported: "Exported", detector: Path) -> "Exported":
     Raises:
         PosertError: the file is no detector.
     """
-    from posert.export import _graph
+    from posert.export import onnx_file
 
-    spec = _graph.read_metadata(detector)
+    spec = onnx_file.read_metadata(detector)
     if spec.skeleton.names or len(spec.stages) != 1 or exported.spec.stages[0].region != "boxes":
         raise PosertError(f"{spec.model} cannot find boxes for {exported.spec.model}", "give a detector, or none")
     with detector.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     first = replace(spec.stages[0], name="detector", file=detector.name, sha256=digest)
-    return _graph.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
+    return onnx_file.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
 
 
 def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None = None) -> Path:
@@ -117,13 +116,13 @@ def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None
     Raises:
         PosertError: no such file or name, tensors that do not fit, or a detector in another folder.
     """
-    entry = _lock.find(name)
+    entry = weights.find(name)
     if entry.route != "onnx":
-        ready = [known.name for known in _lock.entries().values() if known.route == "onnx"]
+        ready = [known.name for known in weights.entries().values() if known.route == "onnx"]
         raise PosertError(f"{name} is not a ready-made ONNX", f"posert export {name}; tag knows {', '.join(ready)}")
     if not file.is_file():
         raise PosertError(f"there is no file {file}", "check the path")
-    from posert.export import _graph
+    from posert.export import onnx_file
 
     target = out or file
     exported = _system(entry).build(entry, file, frozenset())
@@ -131,7 +130,7 @@ def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None
         if detector.resolve().parent != target.resolve().parent:
             raise PosertError(f"{detector} lies in another folder than {target}", "put both files into one folder")
         exported = pair(exported, detector)
-    _graph.save(exported, target)
+    onnx_file.save(exported, target)
     return target
 
 
@@ -146,7 +145,7 @@ def _system(entry: Entry, own: bool = False) -> ModuleType:
             f"this version of posert cannot convert {entry.name} yet", "posert models list shows which it can"
         )
     try:
-        return import_module(f"posert.export.{entry.system}")
+        return import_module(f"posert.export.systems.{entry.system}")
     except ModuleNotFoundError as error:
         raise PosertError(f"conversions need more packages: {error}", "pip install 'posert[export]'") from None
 

@@ -1,8 +1,7 @@
-"""Decoders: raw network outputs -> `Poses`. numpy and numba only; no files, no ONNX Runtime, no names of systems.
+"""Network outputs -> `Poses`. numpy and numba only; no files, no ONNX Runtime, no names of systems.
 
-A file here is a decoder (`paf.py` is the decoder `paf`) with two public names, `Params` and `decode`; a leading
-underscore and the names in `_NOT_DECODERS` are shared parts. `suppress_poses.py` is the suppression rule `poses`, with
-`Params` and `suppress`: it drops people found twice after the decoder.
+`decoders/` holds the decoders, `suppression/` the rules that drop people found twice; a file or folder there is its own
+registration. `kernels/` is how their loops become machine code.
 """
 
 from dataclasses import fields
@@ -12,47 +11,42 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
 
-_NOT_DECODERS = {"__init__", "errors", "poses"}
-_SUPPRESS = "suppress_"
+
+def _names(folder: str) -> list[str]:
+    found = Path(__file__).with_name(folder).iterdir()
+    return sorted(path.stem for path in found if path.stem[0] != "_" and (path.is_dir() or path.suffix == ".py"))
 
 
 def decoder_names() -> list[str]:
-    """The decoders of this folder, sorted."""
-    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    return sorted(stem for stem in stems if not stem.startswith(("_", _SUPPRESS)) and stem not in _NOT_DECODERS)
+    """The decoders, sorted."""
+    return _names("decoders")
 
 
 @cache
 def decoder(name: str) -> ModuleType:
-    """The decoder module called `name`, checked against this folder before anything is imported.
+    """The decoder module called `name`, checked against the folder before anything is imported.
 
     Raises:
         PosertError: no such decoder (the file comes from a newer posert, or is hostile).
     """
-    if name not in decoder_names():
-        raise PosertError(
-            f"the model asks for the decoder {name!r}; this posert has {', '.join(decoder_names())}",
-            "update posert (pip install -U posert), or export the model again with this version",
-        )
-    return import_module(f"posert.postprocess.{name}")
+    return _module("decoders", "decoder", name)
 
 
 @cache
 def suppression(name: str) -> ModuleType:
-    """The module of the suppression rule `name`, checked against this folder before anything is imported.
+    """The module of the suppression rule `name`, as `decoder`."""
+    return _module("suppression", "suppression rule", name)
 
-    Raises:
-        PosertError: no such rule (the file comes from a newer posert, or is hostile).
-    """
-    names = sorted(path.stem.removeprefix(_SUPPRESS) for path in Path(__file__).parent.glob(f"{_SUPPRESS}*.py"))
-    if name not in names:
+
+def _module(folder: str, what: str, name: str) -> ModuleType:
+    if name not in _names(folder):
         raise PosertError(
-            f"the model asks for the suppression rule {name!r}; this posert has {', '.join(names)}",
+            f"the model asks for the {what} {name!r}; this posert has {', '.join(_names(folder))}",
             "update posert (pip install -U posert), or export the model again with this version",
         )
-    return import_module(f"posert.postprocess.{_SUPPRESS}{name}")
+    return import_module(f"posert.postprocess.{folder}.{name}")
 
 
 def decoder_params(name: str, values: dict[str, Any]) -> Any:

@@ -4,8 +4,8 @@ The functions `frames` and `estimate` have the names of their files; importing t
 what `from posert.runtime import ...` gives, whatever was imported before.
 """
 
-from posert.runtime.estimate import Result, estimate
-from posert.runtime.frames import Frame, frames
+from posert.runtime.loop import Result, estimate
+from posert.runtime.media.read import Frame, frames
 from posert.runtime.session import Model, open_model
 from posert.runtime.spec import ModelSpec
 

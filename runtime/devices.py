@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
 
 _LOG = logging.getLogger("posert")
 _REINSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install "

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.runtime import _sample
+from posert.runtime import sample
 from posert.runtime.spec import InputSpec
 
 Window = tuple[float, float, float, float]
 _ALIGN = {
-    "half_pixel": _sample.HALF_PIXEL,
-    "corners": _sample.CORNERS,
-    "origin": _sample.ORIGIN,
-    "half_pixel_blend": _sample.ORIGIN,
+    "half_pixel": sample.HALF_PIXEL,
+    "corners": sample.CORNERS,
+    "origin": sample.ORIGIN,
+    "half_pixel_blend": sample.ORIGIN,
 }
 _ROUNDING = {"none": 0, "round": 1, "truncate": 2}
 _DTYPES = {"float32": (-math.inf, math.inf), "uint8": (0, 255), "int32": (-(2.0**31), 2.0**31 - 128)}
@@ -209,10 +209,10 @@ def _sample_window(
     lines = np.empty((3, 3, width), np.float32)
     if _is_linear(spec.interpolation, enlarges=max(scale) <= 1):
         taps = [_linear(window[a], window[a + 2], sides[a], input_wh[a], spec) for a in range(2)]
-        _sample.sample_linear(flat, *taps[0], *taps[1], *shared, np.empty((2, 2, width), np.int32), lines)
+        sample.sample_linear(flat, *taps[0], *taps[1], *shared, np.empty((2, 2, width), np.int32), lines)
         return
     taps = [_weighted(window[a], window[a + 2], sides[a], input_wh[a], spec) for a in range(2)]
-    _sample.sample_weighted(flat, *taps[0], *taps[1], *shared, np.empty(flat.shape[1], np.float32), lines[0])
+    sample.sample_weighted(flat, *taps[0], *taps[1], *shared, np.empty(flat.shape[1], np.float32), lines[0])
 
 
 def _tone(spec: InputSpec) -> NDArray[np.float32]:
@@ -230,7 +230,7 @@ def _linear(low: float, high: float, length: int, size: int, spec: InputSpec) ->
     if spec.align == "half_pixel_blend":  # the places of half_pixel, seen from the first pixel's centre
         shift = 0.5 * (high - low) / size - 0.5
         low, high = low + shift, high + shift
-    _sample.linear_taps(float(low), float(high), length, _ALIGN[spec.align], *taps)
+    sample.linear_taps(float(low), float(high), length, _ALIGN[spec.align], *taps)
     return taps
 
 
@@ -239,5 +239,5 @@ def _weighted(low: float, high: float, length: int, size: int, spec: InputSpec) 
     # a cell never needs more pixels than there are; min and max in this order turn NaN and infinity into `length`
     count = 4 if cubic else math.ceil(max(0.0, min(length - 1.0, (high - low) / size))) + 1
     taps = np.empty((size, count), np.int32), np.empty((size, count), np.float32), np.empty(size, np.uint8)
-    _sample.weighted_taps(float(low), float(high), length, int(cubic), *taps)
+    sample.weighted_taps(float(low), float(high), length, int(cubic), *taps)
     return taps

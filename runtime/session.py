@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from posert.errors import PosertError
 from posert.postprocess import decoder, decoder_params, suppression_params
-from posert.postprocess.errors import PosertError
 from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
 from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
 

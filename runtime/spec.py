@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from posert.postprocess.errors import PosertError
-from posert.postprocess.poses import Skeleton
+from posert.errors import PosertError
+from posert.poses import Skeleton
 
 FORMAT = 1
 METADATA_KEY = "posert"

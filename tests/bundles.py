@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from posert.export import native
-from posert.export.bundle import bundle
+from posert.export.embed import library
+from posert.export.embed.bundle import bundle
 from posert.runtime import estimate, open_model
-from posert.runtime.frames import Frame
+from posert.runtime.media.read import Frame
 
 SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
 
@@ -49,7 +49,7 @@ def run_example(folder: Path, images: list[np.ndarray], how: How) -> list[list[d
     for path, image in zip(paths, images, strict=True):
         assert cv2.imwrite(str(path), image)
     command = [*how.emulator, how.example or folder / "posert_example", folder]
-    command += [how.library or native.onnxruntime_library(), *paths]
+    command += [how.library or library.onnxruntime_library(), *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [json.loads(line)["people"] for line in done.stdout.splitlines()]
 
@@ -75,8 +75,8 @@ def assert_same_bits(folder: Path, images: list[np.ndarray], library: Path | Non
     frames = [Frame(image, number, 0.0, "video") for number, image in enumerate(images)]
     total = 0
     with (
-        open_model(folder / native.main_file(folder), device="cpu", threads=1) as opened,
-        native.NativeModel(folder, library=library) as ours,
+        open_model(folder / library.main_file(folder), device="cpu", threads=1) as opened,
+        library.NativeModel(folder, library=library) as ours,
     ):
         for result in estimate(opened, frames):
             theirs = ours.estimate(images[result.frame_index])

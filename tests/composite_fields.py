@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posert.postprocess.poses import Skeleton
+from posert.poses import Skeleton
 
 COCO_EDGES = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),

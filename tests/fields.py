@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from posert.postprocess.paf import COCO_18_CHANNELS
-from posert.postprocess.poses import Skeleton
+from posert.poses import Skeleton
+from posert.postprocess.decoders.paf import COCO_18_CHANNELS
 
 EDGES = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0),

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from posert.postprocess.cifcaf import Params
-from posert.postprocess.poses import Skeleton
+from posert.poses import Skeleton
+from posert.postprocess.decoders.cifcaf import Params
 
 f32 = np.float32
 Joint = tuple[float, float, float, float]  # score, x, y, scale

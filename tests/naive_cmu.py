@@ -5,8 +5,8 @@ import math
 import cv2
 import numpy as np
 
-from posert.postprocess.bodyparts import Params
-from posert.postprocess.poses import Skeleton
+from posert.poses import Skeleton
+from posert.postprocess.decoders.bodyparts import Params
 
 
 def upsample(field: np.ndarray, wide: int, high: int, rule: str) -> np.ndarray:

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from posert.postprocess.paf import Params
-from posert.postprocess.poses import Skeleton
+from posert.poses import Skeleton
+from posert.postprocess.decoders.paf import Params
 
 
 def upsample(field: np.ndarray, high: int, wide: int, rule: str) -> np.ndarray:

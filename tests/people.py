@@ -3,9 +3,9 @@
 import numpy as np
 import tiny
 
-from posert.postprocess.poses import Poses, Skeleton, keypoint_boxes
-from posert.runtime.estimate import Result
-from posert.runtime.frames import Frame
+from posert.poses import Poses, Skeleton, keypoint_boxes
+from posert.runtime.loop import Result
+from posert.runtime.media.read import Frame
 from posert.runtime.spec import ModelSpec
 
 # COCO-17 of a standing person 180 px tall, the hips' middle at (0, 0).

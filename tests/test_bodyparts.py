@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posert.postprocess import _candidates, _centroids
-from posert.postprocess.bodyparts import Params, _Workspace, decode, merge
-from posert.postprocess.errors import PosertError
-from posert.postprocess.paf import COCO_18_CHANNELS
-from posert.postprocess.poses import Poses, Skeleton, to_frame
+from posert.errors import PosertError
+from posert.poses import Poses, Skeleton, to_frame
+from posert.postprocess.decoders.bodyparts import Params, _Workspace, centroids, decode, limbs, merge
+from posert.postprocess.decoders.paf import COCO_18_CHANNELS
 
 BODY_25 = Skeleton(
     tuple(f"part_{k}" for k in range(25)),
@@ -61,8 +60,8 @@ def test_the_originals_peaks(original, model: str, maximize: str, threshold: flo
     parts = len(MODELS[model][0].names)
     params = replace(MODELS[model][1], peak_threshold=threshold, **CPU)
     work = _Workspace(heat.shape[1:], parts, 1, params, (432, 368))
-    _centroids.find_centroids(
-        heat, parts, threshold, work.floor, _centroids.RING, 0.5 / scale, *work.y, *work.x[:2], work.x[3],
+    centroids.find_centroids(
+        heat, parts, threshold, work.floor, centroids.RING, 0.5 / scale, *work.y, *work.x[:2], work.x[3],
         work.active, work.block, work.grids[0], work.peaks, work.counts,
     )  # fmt: skip
     got = np.array([(k, *peak) for k in range(parts) for peak in work.peaks[k, : work.counts[k]]])
@@ -97,14 +96,12 @@ def test_the_originals_people(original, model: str, tag: str, assembly: str, max
 def test_upsampling_at_points_is_the_upsampled_map(rule: str, size_hw: tuple[int, int]) -> None:
     field = np.random.default_rng(0).normal(size=size_hw).astype(np.float32)
     high, wide = size_hw[0] * 8, size_hw[1] * 8
-    y, x = (_centroids.axis_blocks(n, n * 8, rule)[:2] for n in size_hw)
-    got = np.array(
-        [[_centroids.value_at(field, j, i, *y, *x, np.float32(1)) for i in range(wide)] for j in range(high)]
-    )
+    y, x = (centroids.axis_blocks(n, n * 8, rule)[:2] for n in size_hw)
+    got = np.array([[centroids.value_at(field, j, i, *y, *x, np.float32(1)) for i in range(wide)] for j in range(high)])
     expected = naive_cmu.upsample(field, wide, high, rule)
     assert got == pytest.approx(expected, abs=3e-6)
     dense, across = np.empty((high, wide), np.float32), np.empty((size_hw[0], wide), np.float32)
-    _candidates._upsample(field, *y, *x, across, dense)
+    limbs._upsample(field, *y, *x, across, dense)
     assert dense.tobytes() == got.astype(np.float32).tobytes()
 
 
@@ -113,7 +110,7 @@ def test_the_cuda_kernel_is_not_symmetric_at_the_first_and_last_cell() -> None:
     line = np.random.default_rng(0).normal(size=6).astype(np.float32)
 
     def sampled(cells: np.ndarray) -> np.ndarray:
-        first, weight, _, _ = _centroids.axis_blocks(6, 48, "keys")
+        first, weight, _, _ = centroids.axis_blocks(6, 48, "keys")
         return (weight * cells[first[:, None] + np.arange(weight.shape[1])]).sum(axis=1)
 
     apart = np.abs(sampled(line) - sampled(line[::-1].copy())[::-1]) > 1e-5
@@ -260,8 +257,8 @@ def test_the_worst_maps_take_bounded_time(assembly: str, monkeypatch: pytest.Mon
     heat, pafs, params = worst(assembly)
     run(heat, pafs, params, BODY_25)
     counted = []
-    score = _candidates.score_candidates
-    monkeypatch.setattr(_candidates, "score_candidates", lambda *given: counted.append(score(*given)) or counted[-1])
+    score = limbs.score_candidates
+    monkeypatch.setattr(limbs, "score_candidates", lambda *given: counted.append(score(*given)) or counted[-1])
     began = time.process_time()
     poses = run(heat, pafs, params, BODY_25)
     assert time.process_time() - began < 5  # 0.3 s when written
@@ -287,7 +284,7 @@ def test_the_worst_maps_take_bounded_memory(assembly: str) -> None:
 def test_at_most_127_peaks_the_first_ones() -> None:
     heat = np.random.default_rng(0).uniform(0, 1, (19, 46, 82)).astype(np.float32)
     work = _Workspace((46, 82), 18, 19, COCO, (656, 368))
-    _centroids.find_centroids(
+    centroids.find_centroids(
         heat, 18, 0.05, work.floor, 0, 0.5, *work.y, *work.x[:2], work.x[3], work.active, work.block, work.grids[0],
         work.peaks, work.counts,
     )  # fmt: skip

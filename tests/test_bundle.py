@@ -19,11 +19,12 @@ from bundles import assert_same_people, built, pictures
 from typer.testing import CliRunner
 
 from posert.cli import app
-from posert.export import native
-from posert.export.bundle import bundle
-from posert.export.fuse import fuse
-from posert.postprocess import decoder, paf
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
+from posert.export.embed import library
+from posert.export.embed.bundle import bundle
+from posert.export.embed.fuse import fuse
+from posert.postprocess import decoder
+from posert.postprocess.decoders import paf
 from posert.runtime import open_model
 from posert.runtime.prepare import place, prepare
 from posert.runtime.session import find_model
@@ -117,15 +118,15 @@ def test_composite_fields_give_the_same_people(tmp_path: Path, params: dict[str,
     assert_same_people_in_a_session(model, tmp_path / "c", pictures(tmp_path))
 
 
-@pytest.mark.parametrize("form", [native.BGR, native.RGB, native.BGRA, native.RGBA])
+@pytest.mark.parametrize("form", [library.BGR, library.RGB, library.BGRA, library.RGBA])
 @pytest.mark.parametrize("gap", [0, 5])
 def test_every_layout_of_pixels_is_read(toy: Path, form: int, gap: int) -> None:
     bgr = np.random.default_rng(2).integers(0, 255, (50, 70, 3), np.uint8)
-    opaque = np.concatenate([bgr, np.full((50, 70, 1), 7, np.uint8)], axis=2) if form >= native.BGRA else bgr
-    ordered = opaque[:, :, [2, 1, 0, 3][: opaque.shape[2]]] if form in (native.RGB, native.RGBA) else opaque
+    opaque = np.concatenate([bgr, np.full((50, 70, 1), 7, np.uint8)], axis=2) if form >= library.BGRA else bgr
+    ordered = opaque[:, :, [2, 1, 0, 3][: opaque.shape[2]]] if form in (library.RGB, library.RGBA) else opaque
     wide = np.zeros((50, 70 + gap, ordered.shape[2]), np.uint8)
     wide[:, :70] = ordered
-    with native.NativeModel(toy) as model:
+    with library.NativeModel(toy) as model:
         expected = model.estimate(bgr)
         model.reset()
         assert model.estimate(wide[:, :70], form).keypoints.tobytes() == expected.keypoints.tobytes()
@@ -135,7 +136,7 @@ def test_handles_work_in_threads(toy: Path) -> None:
     images = np.random.default_rng(3).integers(0, 255, (8, 40, 60, 3), np.uint8)
 
     def people(_: int) -> bytes:
-        with native.NativeModel(toy) as model:
+        with library.NativeModel(toy) as model:
             return b"".join(model.estimate(image).keypoints.tobytes() for image in images)
 
     with ThreadPoolExecutor(4) as pool:
@@ -185,7 +186,7 @@ def test_what_does_not_open_says_why(nano: Path, tmp_path: Path, folder: str | N
         (tmp_path / "cut").mkdir()
         (tmp_path / "cut" / "nano.onnx").write_bytes((nano / "nano.onnx").read_bytes()[:-1])
     where = nano if folder is None else tmp_path / folder
-    command = [nano / "posert_example", where, library or native.onnxruntime_library()]
+    command = [nano / "posert_example", where, library or library.onnxruntime_library()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr

@@ -9,7 +9,7 @@ import pytest
 from bundles import assert_same_bits, built, noise
 from tiny_kinds import KINDS
 
-from posert.export import native
+from posert.export.embed import library
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),
@@ -69,11 +69,11 @@ def test_sanitizers_find_nothing(bundled: Path, tmp_path: Path, seed: int) -> No
     program = fuzz(bundled, SANITIZED)
     if program is None:
         pytest.skip("this compiler has no sanitizers")
-    model = native.main_file(bundled)
+    model = library.main_file(bundled)
     for companion in bundled.glob("*.onnx"):
         shutil.copy(companion, tmp_path)
     code, seen, said = run(
-        program, bundled, native.onnxruntime_library(), FRAMES // 2, seed, tmp_path, model, FRAMES // 10
+        program, bundled, library.onnxruntime_library(), FRAMES // 2, seed, tmp_path, model, FRAMES // 10
     )
     assert (code, said) == (0, "")
     assert int(seen) > 0
@@ -88,7 +88,7 @@ def test_valgrind_finds_nothing(bundled: Path, tmp_path: Path) -> None:
     (tmp_path / "others.supp").write_text(OF_OTHERS)
     count = FRAMES if (bundled / "follow.onnx").exists() else FEWER
     options = ["--quiet", "--leak-check=full", "--error-exitcode=9", f"--suppressions={tmp_path / 'others.supp'}"]
-    code, seen, said = run("valgrind", *options, program, bundled, native.onnxruntime_library(), count, 3)
+    code, seen, said = run("valgrind", *options, program, bundled, library.onnxruntime_library(), count, 3)
     assert (code, said) == (0, "")
     assert int(seen) > 0
 

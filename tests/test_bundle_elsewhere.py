@@ -10,9 +10,9 @@ import pytest
 from bundles import assert_same_bits, assert_same_people, built, noise
 from tiny_kinds import KINDS
 
-from posert.export import native
-from posert.export.bundle import SOURCES, bundle
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
+from posert.export.embed import library
+from posert.export.embed.bundle import SOURCES, bundle
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None or shutil.which("make") is None,
@@ -85,7 +85,7 @@ def test_older_runtimes_give_the_same_people(tmp_path: Path, runtimes, kind: str
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the bundle is for x86-64")
 def test_the_runtime_before_the_oldest_is_refused(follow: Path, runtimes) -> None:
     with pytest.raises(PosertError, match=r"ONNX Runtime 1\.10\.0 is older than 1\.11"):
-        native.NativeModel(follow, library=runtimes("1.10.0", "x86_64"))
+        library.NativeModel(follow, library=runtimes("1.10.0", "x86_64"))
 
 
 @pytest.mark.export
@@ -97,7 +97,7 @@ def test_aarch64_gives_the_same_people(tmp_path: Path, runtimes, kind: str) -> N
     subprocess.run(["make", "-s", "-C", tmp_path / "c", f"CC={ARM[0]}", f"AR={ARM[1]}"], check=True)
     emulator = (str(ARM[2]), "-L", str(ARM_ROOT))
     library = runtimes("1.11.0", "aarch64")
-    model = tmp_path / "c" / native.main_file(tmp_path / "c")
+    model = tmp_path / "c" / library.main_file(tmp_path / "c")
     assert assert_same_people(model, tmp_path / "c", noise(), library=library, emulator=emulator) > 0
 
 

@@ -15,13 +15,13 @@ import tiny_topdown
 from bundles import assert_same_people, built, noise
 from tiny_kinds import KINDS
 
-from posert.export import native
-from posert.export.bundle import bundle
-from posert.postprocess import paf
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
+from posert.export.embed import library
+from posert.export.embed.bundle import bundle
+from posert.postprocess.decoders import paf
 from posert.runtime import estimate, open_model
-from posert.runtime.estimate import TopDown
-from posert.runtime.frames import Frame
+from posert.runtime.loop import TopDown
+from posert.runtime.media.read import Frame
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
 
 pytestmark = [
@@ -64,7 +64,7 @@ def test_the_detector_may_run_on_every_nth_frame(top_down: Path, every: int) -> 
     frames, people = moving(24), []
     with open_model(top_down / "pose.onnx", device="cpu", threads=1) as model:
         python = [result.poses for result in estimate(model, frames, top_down=TopDown(detect_every=every))]
-    with native.NativeModel(top_down, detect_every=every) as model:
+    with library.NativeModel(top_down, detect_every=every) as model:
         for again in range(2):
             for number, (frame, own) in enumerate(zip(frames, python, strict=True)):
                 theirs = model.estimate(frame.bgr)
@@ -80,11 +80,11 @@ def test_every_picture_of_a_folder_is_looked_at_anew(tmp_path: Path) -> None:
     """`posert verify` once followed from one photo to the next in C alone: another number of people, "inf" apart."""
     folder = built(KINDS["follow"](tmp_path), tmp_path / "c")
     frames = [Frame(image, number, 0.0, f"{number}.jpg") for number, image in enumerate(noise())]
-    with native.NativeModel(folder) as model:
+    with library.NativeModel(folder) as model:
         without = [model.estimate(frame.bgr).keypoints for frame in frames]
         model.reset()
         assert without[1].tobytes() != model.estimate(frames[1].bgr).keypoints.tobytes()
-    compared = native.compare_frames(folder, frames)
+    compared = library.compare_frames(folder, frames)
     assert (compared.frames, compared.largest_px) == (len(frames), 0)
 
 
@@ -92,7 +92,7 @@ def test_every_picture_of_a_folder_is_looked_at_anew(tmp_path: Path) -> None:
 def test_a_detector_that_is_not_there_cannot_be_left_out(tmp_path: Path, every: int) -> None:
     folder = built(tiny_many.rows(tmp_path / "rows.onnx"), tmp_path / "c")
     with pytest.raises(PosertError, match=f"detect_every {every}: "):
-        native.NativeModel(folder, detect_every=every)
+        library.NativeModel(folder, detect_every=every)
 
 
 def several_sizes(path: Path) -> Path:

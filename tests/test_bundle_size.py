@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from posert.export import bundle
+from posert.export.embed import bundle
 
 MOST_BYTES = 120_000
 ALL = """#include "internal.h"

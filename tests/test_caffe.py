@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
 
 pytestmark = pytest.mark.export
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from posert.export import _caffe, _caffe_forward, _openpose_caffe, openpose  # noqa: E402
-from posert.export._graph import save  # noqa: E402
-from posert.export._lock import Entry, find  # noqa: E402
 from posert.export.convert import convert  # noqa: E402
 from posert.export.nano.clip import render  # noqa: E402
-from posert.export.openpose import OPENPOSE_18  # noqa: E402
+from posert.export.onnx_file import save  # noqa: E402
+from posert.export.readers import caffe, caffe_forward  # noqa: E402
+from posert.export.systems import openpose  # noqa: E402
+from posert.export.systems.openpose import OPENPOSE_18, caffe_network  # noqa: E402
+from posert.export.weights import Entry, find  # noqa: E402
 from posert.runtime.prepare import place, prepare  # noqa: E402
 from posert.runtime.session import open_model  # noqa: E402
 
@@ -81,7 +82,7 @@ def forward(topology: dict, arrays: dict[str, list[np.ndarray]], picture: np.nda
 
 def write_caffemodel(path: Path, arrays: dict[str, list[np.ndarray]], *, old: bool = False) -> None:
     """A binary .caffemodel; `old` has four numbers for a shape, as Caffe wrote in its first years."""
-    net = _caffe.message("NetParameter")(name="random")
+    net = caffe.message("NetParameter")(name="random")
     for name, blobs in arrays.items():
         layer = net.layer.add(name=name)
         for array in blobs:
@@ -120,7 +121,7 @@ def test_the_layers_we_know_are_the_deploy_files(topologies: dict, network: str)
             made[top] = hash((label, kind, tuple(made[b] for b in bottoms), tuple(sorted(own.items()))))
         return len(layers), made["net_output"]
 
-    known = _openpose_caffe.networks(OPENPOSE_18)[NAMES[network]].layers()
+    known = caffe_network.networks(OPENPOSE_18)[NAMES[network]].layers()
     ours = [(layer.name, layer.type, layer.bottoms, layer.top, layer.settings) for layer in known]
     assert graph(ours) == graph(_layers(topologies[network]))
 
@@ -131,7 +132,7 @@ def test_a_converted_network_gives_the_forward_pass(topologies: dict, network: s
     arrays = weights(topologies[network])
     write_caffemodel(tmp_path / "net.caffemodel", arrays)
     entry = find(NAMES[network])
-    exported = _openpose_caffe.build(entry, tmp_path / "net.caffemodel", OPENPOSE_18)
+    exported = caffe_network.build(entry, tmp_path / "net.caffemodel", OPENPOSE_18)
     save(exported, tmp_path / "net.onnx")
     original = openpose.reference(entry, tmp_path / "net.caffemodel")
     stage, frame = exported.spec.stages[0], np.asarray(render(0)[0], np.uint8)
@@ -177,8 +178,8 @@ def test_a_prototxt_of_your_own(tmp_path: Path, old: bool) -> None:
     topology, arrays, path = small(tmp_path)
     write_caffemodel(path, arrays, old=old)
     (tmp_path / "s.prototxt").write_text(prototxt(topology))
-    net = _caffe.read_prototxt(tmp_path / "s.prototxt")
-    graph = _caffe.to_onnx(net, _caffe.read_blobs(path), {"heatmaps": (0, 5), "pafs": (5, 9)})
+    net = caffe.read_prototxt(tmp_path / "s.prototxt")
+    graph = caffe.to_onnx(net, caffe.read_blobs(path), {"heatmaps": (0, 5), "pafs": (5, 9)})
     onnx.checker.check_model(graph, full_check=True)
     from onnxruntime import InferenceSession
 
@@ -209,14 +210,14 @@ def test_the_rarer_settings_mean_the_same_in_onnx_and_numpy(tmp_path: Path, size
     rng = np.random.default_rng(0)
     shapes = {"a": [(6, 3, 3, 5), (6,)], "b": [(4, 3, 3, 3)], "p": [(1,)]}
     blobs = {name: [rng.normal(size=shape).astype(np.float32) for shape in own] for name, own in shapes.items()}
-    net, picture = _caffe.read_prototxt(tmp_path / "o.prototxt"), rng.normal(size=(2, 3, *size_hw)).astype(np.float32)
+    net, picture = caffe.read_prototxt(tmp_path / "o.prototxt"), rng.normal(size=(2, 3, *size_hw)).astype(np.float32)
     from onnxruntime import InferenceSession
 
-    graph = _caffe.to_onnx(net, blobs, {"all": (0, 8)})
+    graph = caffe.to_onnx(net, blobs, {"all": (0, 8)})
     (got,) = InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(
         None, {"image": picture}
     )
-    expected = _caffe_forward.forward(net, blobs, picture)
+    expected = caffe_forward.forward(net, blobs, picture)
     assert got.shape == expected.shape
     assert got == pytest.approx(expected, abs=1e-4)
 
@@ -244,15 +245,15 @@ def test_a_prototxt_beside_the_weights_wins(topologies: dict, tmp_path: Path) ->
     text = prototxt(topologies["hand"]).replace("conv1_1", "mine_1")
     (tmp_path / "x.prototxt").write_text(text)
     with pytest.raises(PosertError, match="no weights for mine_1"):
-        _openpose_caffe.build(find("openpose-hand"), tmp_path / "x.caffemodel", OPENPOSE_18)
+        caffe_network.build(find("openpose-hand"), tmp_path / "x.caffemodel", OPENPOSE_18)
 
 
 def test_weights_of_another_network(tmp_path: Path) -> None:
     path = small(tmp_path)[2]
     with pytest.raises(PosertError, match="no weights for conv1_1; no weights for conv1_1; no weights for conv1_2"):
-        _openpose_caffe.build(find("openpose-coco"), path, OPENPOSE_18)
+        caffe_network.build(find("openpose-coco"), path, OPENPOSE_18)
     with pytest.raises(PosertError, match="no network is known for x"):
-        _openpose_caffe.build(Entry("x", "openpose", "caffe", ""), path, OPENPOSE_18)
+        caffe_network.build(Entry("x", "openpose", "caffe", ""), path, OPENPOSE_18)
 
 
 @pytest.mark.parametrize(
@@ -263,18 +264,18 @@ def test_broken_weights(tmp_path: Path, cut: float, message: str) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * cut)] if cut >= 0 else b"\xff" * 100)
     with pytest.raises(PosertError, match=message):
-        _caffe.read_blobs(path)
+        caffe.read_blobs(path)
 
 
 def test_layers_that_we_do_not_know_are_all_named(tmp_path: Path) -> None:
     topology, _, path = small(tmp_path)
     (tmp_path / "s.prototxt").write_text(prototxt(topology).replace('"ReLU"', '"LRN"').replace('"PReLU"', '"Slice"'))
-    net = _caffe.read_prototxt(tmp_path / "s.prototxt")
+    net = caffe.read_prototxt(tmp_path / "s.prototxt")
     with pytest.raises(PosertError, match="layer ra of type LRN; layer rb of type Slice"):
-        _caffe.to_onnx(net, _caffe.read_blobs(path), {"heatmaps": (0, 5)})
+        caffe.to_onnx(net, caffe.read_blobs(path), {"heatmaps": (0, 5)})
     (tmp_path / "s.prototxt").write_text("layer { name: ")
     with pytest.raises(PosertError, match=r"is not a \.prototxt"):
-        _caffe.read_prototxt(tmp_path / "s.prototxt")
+        caffe.read_prototxt(tmp_path / "s.prototxt")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,7 @@ def test_layers_that_we_do_not_know_are_all_named(tmp_path: Path) -> None:
     [((440, 375), (432, 368)), ((1280, 720), (656, 368)), ((3000, 500), (656, 368)), ((480, 640), (272, 368))],
 )
 def test_the_input_is_368_high_and_as_wide_as_the_frame_asks(frame_wh, input_wh) -> None:
-    spec = _openpose_caffe._spec(find("openpose-body25"), _openpose_caffe.networks(OPENPOSE_18)["openpose-body25"], "i")
+    spec = caffe_network._spec(find("openpose-body25"), caffe_network.networks(OPENPOSE_18)["openpose-body25"], "i")
     windows, size = place(frame_wh, spec.stages[0].input)
     assert size == input_wh
     step = max((frame_wh[0] - 1) / (size[0] - 1), (frame_wh[1] - 1) / (size[1] - 1))

@@ -12,10 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posert.postprocess import _cifhr, _connections, cifcaf
-from posert.postprocess.cifcaf import MAX_POSES, Params, _fill_maps, _score_connections, _Workspace, decode
-from posert.postprocess.errors import PosertError
-from posert.postprocess.poses import Poses, Skeleton
+from posert.errors import PosertError
+from posert.poses import Poses, Skeleton
+from posert.postprocess.decoders import cifcaf
+from posert.postprocess.decoders.cifcaf import (
+    MAX_POSES,
+    Params,
+    _fill_maps,
+    _score_connections,
+    _Workspace,
+    caf,
+    cif,
+    decode,
+)
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
 STRIDE = 8
@@ -54,7 +63,7 @@ def stages(original):
     """The kernels' own intermediate results for the original's fields."""
     work = _Workspace((41, 55), STRIDE, 17, tuple(map(tuple, original["skeleton0"].tolist())))
     cells = _fill_maps(original["cif"], original["caf"], Params(), work)
-    seeds = _cifhr.find_seeds(*work.cells, cells, 0.2, work.maps[0], work.seeds, *work.sorting)
+    seeds = cif.find_seeds(*work.cells, cells, 0.2, work.maps[0], work.seeds, *work.sorting)
     return work, seeds, _score_connections(0.3, work)
 
 
@@ -62,9 +71,9 @@ def test_the_originals_confidence_maps(original) -> None:
     """All of them, as if every pixel were read. The golden map is float16: half a unit in its last place is 2.4e-4."""
     work = _Workspace((41, 55), STRIDE, 17, tuple(map(tuple, original["skeleton0"].tolist())))
     _, high, wide = work.size
-    cells = _cifhr.list_intensities(original["cif"].reshape(17, 5, -1), *work.size, 0.3, 2.0, *work.cells, *work.maps)
+    cells = cif.list_intensities(original["cif"].reshape(17, 5, -1), *work.size, 0.3, 2.0, *work.cells, *work.maps)
     work.maps[1][:] = 1
-    _cifhr.accumulate(work.cells[0], cells, 0.3, 16, high, wide, *work.maps)
+    cif.accumulate(work.cells[0], cells, 0.3, 16, high, wide, *work.maps)
     tiles = work.maps[0].reshape(17, -(-high // 8), -(-wide // 8), 8, 8)
     hr = tiles.swapaxes(2, 3).reshape(17, 8 * tiles.shape[1], -1)[:, :high, :wide]
     expected = original["cifhr_minus_revision"].astype(np.float32)
@@ -111,7 +120,7 @@ def test_the_originals_targets(original, stages) -> None:
         middle = np.argsort(work.places[starts[0] : starts[-1]])[(starts[-1] - starts[0]) // 2]
         row = work.connections[starts[0] + middle]
         source = float(row[1]), float(row[2]), float(row[5])
-        v, x, y, s = _connections.blend(table, starts, grid, *source, 1.0, np.zeros(1, np.int64))
+        v, x, y, s = caf.blend(table, starts, grid, *source, 1.0, np.zeros(1, np.int64))
         assert (x, y, s, v) == pytest.approx(expected, abs=1e-4), f"edge {edge}"
 
 
@@ -215,7 +224,7 @@ def test_the_worst_fields_take_bounded_time(kind: str, name: str) -> None:
     poses = run(cif, caf, draw.COCO, SETTINGS[name])
     assert len(poses) <= MAX_POSES
     assert time.process_time() - began < 5
-    assert cifcaf._idle[-1].visits[0] <= _connections.MAX_VISITS + 81 * 81
+    assert cifcaf._idle[-1].visits[0] <= caf.MAX_VISITS + 81 * 81
 
 
 def test_the_same_fields_give_the_same_bits(original) -> None:

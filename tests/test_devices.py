@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import posert.runtime.devices as devices
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posert.postprocess._follow import next_window
-from posert.postprocess.direct import Params, decode
-from posert.postprocess.errors import PosertError
-from posert.postprocess.poses import Poses, Skeleton, no_poses, to_frame
-from posert.runtime.evaluate import COCO_17
+from posert.errors import PosertError
+from posert.measure.evaluate import COCO_17
+from posert.poses import Poses, Skeleton, no_poses, to_frame
+from posert.postprocess.crop_region import next_window
+from posert.postprocess.decoders.direct import Params, decode
 from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tiny
 
-from posert.postprocess.errors import PosertError
-from posert.runtime.estimate import estimate, estimate_frames
-from posert.runtime.frames import Frame
+from posert.errors import PosertError
+from posert.runtime.loop import estimate, estimate_frames
+from posert.runtime.media.read import Frame
 from posert.runtime.session import open_model
 
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from posert.export import _lock
-from posert.export._lock import Entry
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
+from posert.export import weights
+from posert.export.weights import Entry
 from posert.runtime.session import open_model
 
 pytestmark = pytest.mark.export
@@ -38,7 +38,7 @@ def export(name: str, file: Path, out: Path, *options: str, photo: Path | None =
 @pytest.mark.parametrize("options", [[], ["dequantize"]], ids=["int8", "float32"])
 def test_movenet_differs_no_more_than_tflites_own_kernels(assets: Path, tmp_path: Path, options: list[str]) -> None:
     """The int8 network is chaotic to rounding: XNNPACK and TFLite's reference kernels are the measure."""
-    from posert.export import _tensorflow
+    from posert.export.readers import tensorflow_models
 
     source = assets / "models" / "movenet_singlepose_lightning_4_int8.tflite"
     lines = export("movenet-lightning-int8", source, tmp_path / "m.onnx", *options)
@@ -48,9 +48,12 @@ def test_movenet_differs_no_more_than_tflites_own_kernels(assets: Path, tmp_path
         assert model.spec.stages[0].region == "follow"
         for path in sorted((assets / "media" / "coco100" / "images").iterdir())[:12]:
             image = cv2.cvtColor(cv2.resize(cv2.imread(str(path)), (192, 192)), cv2.COLOR_BGR2RGB)[None]
-            reference = _tensorflow.run_tflite(source, image, reference_kernels=True)
+            reference = tensorflow_models.run_tflite(source, image, reference_kernels=True)
             sure = reference[0, 0, :, 2] > 0.3
-            others = {"ours": model.run("pose", image)["keypoints"], "theirs": _tensorflow.run_tflite(source, image)}
+            others = {
+                "ours": model.run("pose", image)["keypoints"],
+                "theirs": tensorflow_models.run_tflite(source, image),
+            }
             for name, output in others.items():
                 apart[name] += np.hypot(*((output - reference)[0, 0, sure, :2] * 192).T).tolist()
     assert len(apart["ours"]) > 40
@@ -59,11 +62,11 @@ def test_movenet_differs_no_more_than_tflites_own_kernels(assets: Path, tmp_path
 
 
 def test_tfpose_is_tensorflows_network(assets: Path, tmp_path: Path) -> None:
-    from posert.export import openpose
+    from posert.export.systems import openpose
 
     source = assets / "models" / "tfpose_mobilenet_v2_small_graph_opt.pb"
     export(TFPOSE, source, tmp_path / "t.onnx")
-    original = openpose.reference(_lock.find(TFPOSE), source)
+    original = openpose.reference(weights.find(TFPOSE), source)
     assert original is not None
     paths = sorted((assets / "media" / "coco100" / "images").iterdir())[:3]
     with open_model(tmp_path / "t.onnx", device="cpu", threads=1) as model:
@@ -98,7 +101,7 @@ def test_unsigned_activations_are_the_same_numbers() -> None:
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
-    from posert.export._graph import unsigned_activations
+    from posert.export.onnx_file import unsigned_activations
 
     rng = np.random.default_rng(0)
     weight = rng.integers(-127, 127, (4, 3, 3, 3)).astype(np.int8)
@@ -159,9 +162,9 @@ def test_a_tag_refuses_other_networks(tmp_path: Path) -> None:
 def test_a_wrong_hash_is_refused_before_the_file_is_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str
 ) -> None:
-    from posert.export import _tensorflow
+    from posert.export.readers import tensorflow_models
 
-    monkeypatch.setattr(_tensorflow, "convert", lambda *_: pytest.fail("the file was parsed"))
+    monkeypatch.setattr(tensorflow_models, "convert", lambda *_: pytest.fail("the file was parsed"))
     (tmp_path / file).write_bytes(b"not the official file")
     with pytest.raises(PosertError, match="is not the official"):
         export(name, tmp_path / file, tmp_path)
@@ -170,8 +173,8 @@ def test_a_wrong_hash_is_refused_before_the_file_is_parsed(
 
 def unpinned(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Lets any file pass as the official one of `name`."""
-    entry: Entry = replace(_lock.find(name), sha256="", git_blob="", bytes=0)
-    monkeypatch.setattr(_lock, "find", lambda _: entry)
+    entry: Entry = replace(weights.find(name), sha256="", git_blob="", bytes=0)
+    monkeypatch.setattr(weights, "find", lambda _: entry)
 
 
 def convert_unpinned(name: str, file: Path, out: Path) -> None:
@@ -235,9 +238,9 @@ def test_a_frozen_graph_in_training_mode_loses_its_batch(
         both, first = model.run("pose", images), model.run("pose", images[:1])
     assert both["heatmaps"].shape == (2, 19, 8, 12)
     assert both["heatmaps"][0] == pytest.approx(first["heatmaps"][0], abs=1e-6)
-    from posert.export import openpose
+    from posert.export.systems import openpose
 
-    original = openpose.reference(_lock.find(TFPOSE), tmp_path / "toy.pb")
+    original = openpose.reference(weights.find(TFPOSE), tmp_path / "toy.pb")
     assert original is not None
     assert first["pafs"] == pytest.approx(original(images[:1])["pafs"], abs=1e-4)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posert.export import _lock
-from posert.export._alphapose_skeletons import coco_17, halpe_26, halpe_136, whole_body_133
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
+from posert.export import weights
+from posert.export.systems.alphapose.skeletons import coco_17, halpe_26, halpe_136, whole_body_133
 
 GOLDEN = Path(__file__).parent / "golden"
 STATES = json.loads((GOLDEN / "alphapose_networks.json").read_text())
@@ -56,17 +56,17 @@ def test_networks_give_the_outputs_of_the_original(name: str, tmp_path: Path) ->
     """1e-3 of the largest value: float32, and other kernels sum in another order. Seen: 1e-6."""
     import onnxruntime
 
-    from posert.export import _graph
-    from posert.export.alphapose import build, reference
+    from posert.export import onnx_file
+    from posert.export.systems.alphapose import build, reference
 
-    path, entry = checkpoint(tmp_path / "x.pth", name), _lock.find(name)
+    path, entry = checkpoint(tmp_path / "x.pth", name), weights.find(name)
     image = np.random.default_rng(0).normal(0, 0.3, (2, 3, 256, 192)).astype(np.float32)
     expected = np.load(GOLDEN / "alphapose_networks.npz")[name]
     original = reference(entry, path)(image)["maps"]
     close = partial(np.testing.assert_allclose, rtol=0, atol=1e-3 * float(np.abs(expected).max()))
     close(original[:1, :, ::4, ::4], expected)
     exported = build(entry, path, frozenset())
-    _graph.save(exported, tmp_path / "x.onnx")
+    onnx_file.save(exported, tmp_path / "x.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
     for rows in (2, 1, 3):  # the batch is free
         (maps,) = session.run(["maps"], {"image": image[[0, 1, 0][:rows]]})
@@ -79,12 +79,12 @@ def test_networks_give_the_outputs_of_the_original(name: str, tmp_path: Path) ->
 
 @pytest.mark.export
 def test_every_difference_of_a_checkpoint_is_named(tmp_path: Path) -> None:
-    from posert.export.alphapose import reference
+    from posert.export.systems.alphapose import reference
 
     changed = {"conv_out.bias": None, "duc1.bn.weight": None, "conv_out.extra": (3,), "duc2.bn.bias": (7,)}
     path = checkpoint(tmp_path / "x.pth", COCO, **changed)
     with pytest.raises(PosertError) as error:
-        reference(_lock.find(COCO), path)
+        reference(weights.find(COCO), path)
     for part in ("4 differences", "missing conv_out.bias", "missing duc1.bn.weight", "unexpected conv_out.extra",
                  "duc2.bn.bias is [7], expected [512]"):  # fmt: skip
         assert part in error.value.what
@@ -94,7 +94,7 @@ def test_every_difference_of_a_checkpoint_is_named(tmp_path: Path) -> None:
 def test_wrapped_state_dicts_are_unwrapped(tmp_path: Path) -> None:
     import torch
 
-    from posert.export._torch import read_state
+    from posert.export.readers.torch_models import read_state
 
     torch.save({"state_dict": {"module.a": torch.ones(2)}}, tmp_path / "x.pth")
     assert list(read_state(tmp_path / "x.pth")) == ["a"]
@@ -104,7 +104,7 @@ def test_wrapped_state_dicts_are_unwrapped(tmp_path: Path) -> None:
 def test_files_that_run_code_are_refused(tmp_path: Path) -> None:
     import torch
 
-    from posert.export._torch import read_state
+    from posert.export.readers.torch_models import read_state
 
     class Attack:
         def __reduce__(self) -> tuple:
@@ -125,11 +125,11 @@ def test_files_that_run_code_are_refused(tmp_path: Path) -> None:
 @pytest.mark.export
 @pytest.mark.parametrize("name", ["alphapose-fastpose-dcn-res50", COCO])
 def test_deformable_networks_are_refused(name: str, tmp_path: Path) -> None:
-    from posert.export.alphapose import reference
+    from posert.export.systems.alphapose import reference
 
     path = checkpoint(tmp_path / "x.pth", COCO, **{"preact.layer2.0.conv2_offset.weight": (27, 128, 3, 3)})
     with pytest.raises(PosertError, match="deformable convolutions"):
-        reference(_lock.find(name), path)
+        reference(weights.find(name), path)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,13 @@ def test_yolov3_from_darknet_files(tmp_path: Path) -> None:
     """ONNX Runtime once merged the zeros around the pools into them and was 2e-3 off."""
     import onnxruntime
 
-    from posert.export import _graph
-    from posert.export.yolo import build, reference
-    from posert.postprocess import detect
+    from posert.export import onnx_file
+    from posert.export.systems.yolo import build, reference
+    from posert.postprocess.decoders import detect
 
-    path, entry = write_darknet(tmp_path), _lock.find("yolov3-spp")
+    path, entry = write_darknet(tmp_path), weights.find("yolov3-spp")
     exported = build(entry, path, frozenset())
-    _graph.save(exported, tmp_path / "x.onnx")
+    onnx_file.save(exported, tmp_path / "x.onnx")
     image = np.random.default_rng(0).random((2, 3, 96, 96), np.float32)
     original = reference(entry, path)(image)
     session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
@@ -215,7 +215,7 @@ def test_darknet_layers_by_hand(tmp_path: Path) -> None:
     """One convolution of each kind, a pool that pads with 0 although all values are negative, and a shortcut."""
     import torch
 
-    from posert.export._darknet import Darknet, read_cfg, read_weights
+    from posert.export.readers.darknet import Darknet, read_cfg, read_weights
 
     conv = "[convolutional]\nfilters=1\nsize=1\nstride=1\npad=1\nactivation="
     cfg = f"[net]\nwidth=2\n{conv}linear\n[maxpool]\nsize=3\nstride=1\n[shortcut]\nfrom=-2\n[yolo]\n[route]\nlayers=0\n"
@@ -249,7 +249,7 @@ def test_darknet_layers_by_hand(tmp_path: Path) -> None:
     ],
 )
 def test_cfg_files_that_do_not_fit(cfg: str, message: str) -> None:
-    from posert.export._darknet import Darknet, read_cfg
+    from posert.export.readers.darknet import Darknet, read_cfg
 
     with pytest.raises(PosertError, match=message):
         Darknet(3, read_cfg(cfg)[1])
@@ -257,9 +257,9 @@ def test_cfg_files_that_do_not_fit(cfg: str, message: str) -> None:
 
 @pytest.mark.export
 def test_weights_of_another_network(tmp_path: Path) -> None:
-    from posert.export.yolo import reference
+    from posert.export.systems.yolo import reference
 
-    path, entry = write_darknet(tmp_path), _lock.find("yolov3-spp")
+    path, entry = write_darknet(tmp_path), weights.find("yolov3-spp")
     whole = path.read_bytes()
     for data in (whole[:-4], whole + bytes(4), whole[:10], b""):
         path.write_bytes(data)
@@ -271,31 +271,31 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
 
 
 def test_ready_made_networks_are_checked(assets: Path, tmp_path: Path) -> None:
-    from posert.export import alphapose, yolo
+    from posert.export.systems import alphapose, yolo
 
     models = assets / "models"
     with pytest.raises(PosertError, match=r"is no YOLOX: .*data"):
-        yolo.build(_lock.find("yolox-nano"), models / "ultralight_nano_simplepose.onnx", frozenset())
+        yolo.build(weights.find("yolox-nano"), models / "ultralight_nano_simplepose.onnx", frozenset())
     with pytest.raises(PosertError, match=r"is not alphapose-ultralight-simplepose: its tensors are"):
-        alphapose.build(_lock.find("alphapose-ultralight-simplepose"), models / "yolox_nano.onnx", frozenset())
+        alphapose.build(weights.find("alphapose-ultralight-simplepose"), models / "yolox_nano.onnx", frozenset())
 
 
 def test_the_detector_is_written_beside_the_model(assets: Path, tmp_path: Path, monkeypatch) -> None:
-    from posert.export import _graph
+    from posert.export import onnx_file
     from posert.export.convert import convert, pair, tag
 
     monkeypatch.setenv("POSERT_MIRROR", str(assets / "models"))
     monkeypatch.setenv("POSERT_HOME", str(tmp_path / "home"))
     path = convert("alphapose-ultralight-simplepose", tmp_path / "out")
-    first, second = _graph.read_metadata(path).stages
+    first, second = onnx_file.read_metadata(path).stages
     assert (first.file, second.file) == ("yolox-nano.onnx", None)
     assert first.sha256 == hashlib.sha256((tmp_path / "out" / "yolox-nano.onnx").read_bytes()).hexdigest()
     alone = convert("alphapose-ultralight-simplepose", tmp_path / "alone", detector="none")
-    assert [stage.region for stage in _graph.read_metadata(alone).stages] == ["boxes"]
+    assert [stage.region for stage in onnx_file.read_metadata(alone).stages] == ["boxes"]
     assert not (tmp_path / "alone" / "yolox-nano.onnx").exists()
     source = assets / "models" / "ultralight_nano_simplepose.onnx"
     with pytest.raises(PosertError, match="lies in another folder"):
         tag(source, "alphapose-ultralight-simplepose", alone, detector=tmp_path / "out" / "yolox-nano.onnx")
-    exported = _graph.Exported(_graph.load(path), replace(_graph.read_metadata(path), stages=(second,)))
+    exported = onnx_file.Exported(onnx_file.load(path), replace(onnx_file.read_metadata(path), stages=(second,)))
     with pytest.raises(PosertError, match="cannot find boxes"):
         pair(exported, path)

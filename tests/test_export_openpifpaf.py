@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from posert.export._lock import Entry
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
+from posert.export.weights import Entry
 from posert.runtime.session import open_model
 
 pytestmark = pytest.mark.export
@@ -26,7 +26,7 @@ BASES = ["shufflenetv2k16", "mobilenetv3small", "mobilenetv3large", "mobilenetv2
 @pytest.fixture(scope="module")
 def network() -> Any:
     pytest.importorskip("torch")
-    from posert.export.openpifpaf import import_network
+    from posert.export.systems.openpifpaf import import_network
 
     try:
         network = import_network()
@@ -66,17 +66,18 @@ def checkpoint(network: Any, base: str, folder: Path, parts: int = 5) -> Path:
 
 
 def exported(path: Path, folder: Path) -> Path:
-    from posert.export import _graph, openpifpaf
+    from posert.export import onnx_file
+    from posert.export.systems import openpifpaf
 
     target = folder / "openpifpaf.onnx"
-    _graph.save(openpifpaf.build(ENTRY, path, frozenset()), target)
+    onnx_file.save(openpifpaf.build(ENTRY, path, frozenset()), target)
     return target
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_originals_fields_at_any_size(network: Any, tmp_path: Path, base: str) -> None:
     """OpenPifPaf's own test of its exporter: relative 1e-3, absolute 1e-5 of the largest value."""
-    from posert.export.openpifpaf import reference
+    from posert.export.systems.openpifpaf import reference
 
     path = checkpoint(network, base, tmp_path)
     original = reference(ENTRY, path)
@@ -97,8 +98,8 @@ def test_the_originals_fields_at_any_size(network: Any, tmp_path: Path, base: st
 def test_the_whole_way_from_file_to_poses(network: Any, tmp_path: Path) -> None:
     """`posert export openpifpaf --from FILE --accept-unpinned`, then the comparison on a picture, then the loop."""
     from posert.export import convert
-    from posert.runtime.estimate import estimate
-    from posert.runtime.frames import frames
+    from posert.runtime.loop import estimate
+    from posert.runtime.media.read import frames
 
     path = checkpoint(network, "shufflenetv2k16", tmp_path)
     target, lines = tmp_path / "out" / "p.onnx", []
@@ -131,7 +132,7 @@ def test_133_keypoints(network: Any, tmp_path: Path) -> None:
 def test_files_that_are_no_such_network(network: Any, tmp_path: Path) -> None:
     import torch
 
-    from posert.export.openpifpaf import load
+    from posert.export.systems.openpifpaf import load
 
     (tmp_path / "junk.pkl").write_bytes(b"junk")
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "linear.pkl")
@@ -142,7 +143,7 @@ def test_files_that_are_no_such_network(network: Any, tmp_path: Path) -> None:
 
 
 def test_a_tracking_network_is_refused(network: Any, tmp_path: Path) -> None:
-    from posert.export.openpifpaf import load
+    from posert.export.systems.openpifpaf import load
 
     with pytest.raises(PosertError, match="is a tracking network"):
         load(checkpoint(network, "tshufflenetv2k16", tmp_path))
@@ -151,7 +152,7 @@ def test_a_tracking_network_is_refused(network: Any, tmp_path: Path) -> None:
 def test_batchnorms_take_the_originals_epsilon(network: Any, tmp_path: Path) -> None:
     import torch
 
-    from posert.export.openpifpaf import load
+    from posert.export.systems.openpifpaf import load
 
     net, _, _ = load(checkpoint(network, "mobilenetv3small", tmp_path))
     assert {module.eps for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)} == {1e-3}

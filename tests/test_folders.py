@@ -18,10 +18,10 @@ import test_cli
 import tiny
 
 from posert import __version__
-from posert.runtime import manifest, trial
-from posert.runtime.batch import Job, Settings, plan
-from posert.runtime.recipe import Recipe
-from posert.runtime.workers import in_processes
+from posert.runtime.jobs import manifest, trial
+from posert.runtime.jobs.job import Job, Settings, plan
+from posert.runtime.jobs.pool import in_processes
+from posert.runtime.jobs.recipe import Recipe
 
 Run = test_cli.Run
 run, model = test_cli.run, test_cli.model  # fixtures

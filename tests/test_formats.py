@@ -9,10 +9,10 @@ import numpy as np
 import people
 import pytest
 
-from posert.postprocess.errors import PosertError
-from posert.postprocess.poses import Skeleton
-from posert.runtime.features import Featuring
-from posert.runtime.formats import FORMATS, PARTS_18, PARTS_25, in_parts, parts_of, sink_of
+from posert.errors import PosertError
+from posert.poses import Skeleton
+from posert.runtime.after.features import Featuring
+from posert.runtime.files.formats import FORMATS, PARTS_18, PARTS_25, in_parts, parts_of, sink_of
 from posert.runtime.spec import InputSpec, ModelSpec
 
 RESULTS = [

@@ -15,8 +15,8 @@ import media
 import numpy as np
 import pytest
 
-from posert.postprocess.errors import PosertError
-from posert.runtime.frames import expand, frame_count, frame_rate, frames, missing_bytes
+from posert.errors import PosertError
+from posert.runtime.media.read import expand, frame_count, frame_rate, frames, missing_bytes
 
 
 def test_a_video_gives_every_frame_with_its_time(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 import tiny
 import tiny_topdown
 
-from posert.export.fuse import fuse
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
+from posert.export.embed.fuse import fuse
 from posert.runtime import estimate, frames, open_model
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ["postprocess", "runtime", "export", "cli"]
+LAYERS = ["postprocess", "runtime", "measure", "export", "cli"]
 OWN = sorted(
     path
-    for path in [*ROOT.glob("*.py"), *(item for layer in LAYERS[:3] for item in (ROOT / layer).rglob("*.py"))]
+    for path in [*ROOT.glob("*.py"), *(item for layer in LAYERS[:4] for item in (ROOT / layer).rglob("*.py"))]
     if "__pycache__" not in path.parts
 )
 

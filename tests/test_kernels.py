@@ -14,31 +14,21 @@ import fields
 import numpy as np
 import pytest
 
-from posert.export import kernels
-from posert.postprocess import (
-    _assembly,
-    _candidates,
-    _centroids,
-    _cifhr,
-    _connections,
-    _grow,
-    _limbs,
-    _native,
-    _peaks,
-    _pose_nms,
-    bodyparts,
-    cifcaf,
-    paf,
-)
-from posert.postprocess._compile import CompiledKernels, compile_modules
-from posert.postprocess._jit import EXPORTED
-from posert.postprocess._native import parse
-from posert.postprocess.poses import Poses
-from posert.runtime import _sample
+from posert.export.embed import kernels_header
+from posert.poses import Poses
+from posert.postprocess.decoders import bodyparts, cifcaf, paf
+from posert.postprocess.decoders.bodyparts import assembly, centroids, limbs
+from posert.postprocess.decoders.cifcaf import caf, cif, grow, nms
+from posert.postprocess.decoders.paf import peaks
+from posert.postprocess.kernels import load
+from posert.postprocess.kernels.build import CompiledKernels, compile_modules
+from posert.postprocess.kernels.load import parse
+from posert.postprocess.kernels.registry import EXPORTED
+from posert.runtime import sample
 from posert.runtime.prepare import place, prepare
 from posert.runtime.spec import InputSpec
 
-kernels.load_kernels()
+kernels_header.load_kernels()
 LIBC = {"memset", "memcpy", "memmove"}
 LIBM = {"floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos", "tanh"}
 LIBM |= {name + "f" for name in LIBM}  # the same for float
@@ -57,7 +47,7 @@ needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C comp
 
 @pytest.fixture(scope="module")
 def compiled() -> CompiledKernels:
-    return kernels.compile_object()
+    return kernels_header.compile_object()
 
 
 def test_nothing_but_libc_and_libm_is_needed(compiled: CompiledKernels) -> None:
@@ -79,7 +69,7 @@ def test_the_object_itself_says_the_same(compiled: CompiledKernels, tmp_path: Pa
 def test_a_kernel_that_needs_python_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same route with one bad kernel, which allocates: its object asks for numba's runtime."""
     (tmp_path / "bad.py").write_text(
-        "import numpy as np\nfrom posert.postprocess._jit import kernel\n"
+        "import numpy as np\nfrom posert.postprocess.kernels.registry import kernel\n"
         "@kernel('int64(int64)')\n"
         "def bad(n): return np.int64(len(np.zeros(n)) + np.ones(n).sum())\n"
     )
@@ -90,13 +80,13 @@ def test_a_kernel_that_needs_python_is_found_out(tmp_path: Path, monkeypatch: py
 
 def test_an_unknown_target_says_so() -> None:
     with pytest.raises(RuntimeError, match="nonsense"):
-        kernels.compile_object("nonsense-unknown-none")
+        kernels_header.compile_object("nonsense-unknown-none")
 
 
 @needs_cc
 @pytest.mark.parametrize("language", ["c", "c++"])
 def test_the_header_is_clean(tmp_path: Path, language: str) -> None:
-    (tmp_path / "k.h").write_text(kernels.header())
+    (tmp_path / "k.h").write_text(kernels_header.header())
     standard = "-std=c99" if language == "c" else "-std=c++11"
     flags = [standard, "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-x", language]
     subprocess.run(["cc", *flags, tmp_path / "k.h"], check=True)
@@ -158,7 +148,7 @@ def test_c_gives_the_same_bits(compiled: CompiledKernels, tmp_path: Path, monkey
     library = ctypes.CDLL(str(tmp_path / "k.so"))
     replaced = 0
     for module in (
-        _peaks, _limbs, _centroids, _candidates, _assembly, _sample, _cifhr, _connections, _grow, _pose_nms
+        peaks, limbs, centroids, limbs, assembly, sample, cif, caf, grow, nms
     ):  # fmt: skip
         for name in EXPORTED:
             own = name.removeprefix("posert_k_")
@@ -203,13 +193,13 @@ def test_the_first_call_compiles_and_later_processes_load(tmp_path: Path) -> Non
 def test_another_type_or_layout_is_refused(wrong: np.ndarray) -> None:
     """In C it would be undefined behaviour."""
     with pytest.raises(TypeError, match="posert_k_linear_taps takes int64"):
-        _sample.linear_taps(0.0, 9.0, 10, 0, np.zeros((2, 5), np.int32), wrong, np.zeros(5, np.uint8))
+        sample.linear_taps(0.0, 9.0, 10, 0, np.zeros((2, 5), np.int32), wrong, np.zeros(5, np.uint8))
 
 
 def test_nowhere_to_keep_compiled_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-    assert _native.cache_folder.__wrapped__() is None
+    assert load.cache_folder.__wrapped__() is None
     assert "NUMBA_CACHE_DIR" in caplog.text
 
 
@@ -219,7 +209,7 @@ def test_arrays_that_come_again_and_others_in_turn() -> None:
     for size in (5, 5, 3, 5, 2):
         taps = np.zeros((2, size), np.int32), np.zeros(size, np.float32), np.zeros(size, np.uint8)
         for high in (10.0, 5.0):
-            assert _sample.linear_taps(0.0, high, 10, _sample.ORIGIN, *taps) == size
+            assert sample.linear_taps(0.0, high, 10, sample.ORIGIN, *taps) == size
             assert taps[0][0].tolist() == [int(i * high / size) for i in range(size)]
     with pytest.raises(TypeError):
-        _sample.linear_taps(0.0, 10.0, 10, _sample.ORIGIN, *taps[:2], taps[1])
+        sample.linear_taps(0.0, 10.0, 10, sample.ORIGIN, *taps[:2], taps[1])

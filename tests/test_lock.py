@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from posert.export import _lock
-from posert.export._lock import Entry
-from posert.postprocess.errors import PosertError
+from posert.errors import PosertError
+from posert.export import weights
+from posert.export.weights import Entry
 
 DATA = bytes(range(256)) * 2000
 ENTRY = Entry(
@@ -71,11 +71,11 @@ def ranged(handler: http.server.BaseHTTPRequestHandler) -> bytes:
 def test_a_plain_fetch(serve: Serve, cache: Path) -> None:
     seen = []
     entry = serve(lambda handler, _: send(handler, DATA))
-    path = _lock.pull(entry, progress=lambda done, whole: seen.append((done, whole)))
+    path = weights.pull(entry, progress=lambda done, whole: seen.append((done, whole)))
     assert path == cache / "toy.bin"
     assert path.read_bytes() == DATA
     assert seen[-1] == (len(DATA), len(DATA))
-    assert _lock.status(entry) == "cached"
+    assert weights.status(entry) == "cached"
     assert [item.name for item in cache.iterdir()] == ["toy.bin"]
 
 
@@ -91,7 +91,7 @@ def test_a_connection_that_breaks_off_is_taken_up_again(serve: Serve) -> None:
         else:
             send(handler, data, 206)
 
-    assert _lock.pull(serve(answer)).read_bytes() == DATA
+    assert weights.pull(serve(answer)).read_bytes() == DATA
     assert ranges[0] is None
     assert ranges[1] == f"bytes={len(DATA) // 3}-"
     assert len(ranges) == 3
@@ -105,16 +105,16 @@ def test_a_broken_fetch_is_continued_by_the_next_command(serve: Serve, cache: Pa
             handler.send_error(503)
 
     with pytest.raises(PosertError, match="cannot be fetched") as caught:
-        _lock.pull(serve(breaks))
+        weights.pull(serve(breaks))
     assert "same command again" in caught.value.hint
     assert (cache / "toy.bin.part").stat().st_size == 1000
-    assert _lock.pull(serve(lambda handler, _: send(handler, ranged(handler), 206))).read_bytes() == DATA
+    assert weights.pull(serve(lambda handler, _: send(handler, ranged(handler), 206))).read_bytes() == DATA
 
 
 def test_a_server_that_ignores_ranges(serve: Serve, cache: Path) -> None:
     cache.mkdir()
     (cache / "toy.bin.part").write_bytes(b"from before")
-    assert _lock.pull(serve(lambda handler, _: send(handler, DATA))).read_bytes() == DATA
+    assert weights.pull(serve(lambda handler, _: send(handler, DATA))).read_bytes() == DATA
 
 
 @pytest.mark.parametrize(
@@ -131,36 +131,36 @@ def test_a_server_that_ignores_ranges(serve: Serve, cache: Path) -> None:
 )
 def test_wrong_answers_never_become_a_model(serve: Serve, cache: Path, answer: Callable, message: str) -> None:
     with pytest.raises(PosertError) as caught:
-        _lock.pull(serve(answer))
+        weights.pull(serve(answer))
     assert message in caught.value.what
     assert not (cache / "toy.bin").exists()
 
 
 def test_nobody_listens() -> None:
     with pytest.raises(PosertError, match="cannot be fetched"):
-        _lock.pull(replace(ENTRY, url="http://127.0.0.1:9/toy.bin"))
+        weights.pull(replace(ENTRY, url="http://127.0.0.1:9/toy.bin"))
 
 
 def test_mirror_folder_and_mirror_address(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "toy.bin").write_bytes(DATA)
     monkeypatch.setenv("POSERT_MIRROR", str(tmp_path / "mirror"))
-    assert _lock.pull(ENTRY, offline=True).read_bytes() == DATA
-    _lock.pull(ENTRY).unlink()
+    assert weights.pull(ENTRY, offline=True).read_bytes() == DATA
+    weights.pull(ENTRY).unlink()
     entry = serve(lambda handler, _: send(handler, DATA))
     monkeypatch.setenv("POSERT_MIRROR", entry.url.removesuffix("/toy.bin"))
-    assert _lock.pull(ENTRY).read_bytes() == DATA
+    assert weights.pull(ENTRY).read_bytes() == DATA
     monkeypatch.setenv("POSERT_MIRROR", str(tmp_path / "empty"))
     with pytest.raises(PosertError, match="the mirror has no"):
-        _lock.pull(replace(ENTRY, file="other.bin"))
+        weights.pull(replace(ENTRY, file="other.bin"))
 
 
 def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PosertError, match="posert is offline"):
-        _lock.pull(ENTRY, offline=True)
+        weights.pull(ENTRY, offline=True)
     monkeypatch.setenv("POSERT_OFFLINE", "1")
     with pytest.raises(PosertError, match="posert is offline"):
-        _lock.pull(ENTRY)
+        weights.pull(ENTRY)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_at_hand_is_verified_too(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "own.bin").write_bytes(data)
     with pytest.raises(PosertError) as caught:
-        _lock.pull(ENTRY, from_file=tmp_path / "own.bin")
+        weights.pull(ENTRY, from_file=tmp_path / "own.bin")
     assert message in caught.value.what
     assert (tmp_path / "own.bin").read_bytes() == data
 
@@ -177,20 +177,20 @@ def test_a_file_at_hand_is_verified_too(tmp_path: Path, data: bytes, message: st
 def test_pins_by_git_blob_and_by_prefix(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"hello\n")
     blob = replace(ENTRY, sha256="", bytes=0, git_blob="ce013625030ba8dba906f756967f9e9ca394464a")  # git hash-object
-    assert _lock.pull(blob, from_file=tmp_path / "a")
+    assert weights.pull(blob, from_file=tmp_path / "a")
     prefix = replace(ENTRY, sha256="", bytes=0, sha256_prefix="5891b5b5")
-    assert _lock.pull(prefix, from_file=tmp_path / "a")
+    assert weights.pull(prefix, from_file=tmp_path / "a")
     with pytest.raises(PosertError, match="expected 5891b5b6"):
-        _lock.pull(replace(prefix, sha256_prefix="5891b5b6"), from_file=tmp_path / "a")
+        weights.pull(replace(prefix, sha256_prefix="5891b5b6"), from_file=tmp_path / "a")
 
 
 def test_unpinned_files_need_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a").write_bytes(b"hello\n")
     unpinned = replace(ENTRY, sha256="", bytes=0)
     with pytest.raises(PosertError, match="sha256 5891b5b5") as caught:
-        _lock.pull(unpinned, from_file=tmp_path / "a")
+        weights.pull(unpinned, from_file=tmp_path / "a")
     assert "--accept-unpinned" in caught.value.hint
-    assert _lock.pull(unpinned, from_file=tmp_path / "a", accept_unpinned=True)
+    assert weights.pull(unpinned, from_file=tmp_path / "a", accept_unpinned=True)
     assert "5891b5b5" in caplog.text
 
 
@@ -198,18 +198,18 @@ def test_two_at_once(cache: Path) -> None:
     cache.mkdir()
     (cache / "toy.bin.part.lock").touch()
     with pytest.raises(PosertError, match="another posert is fetching"):
-        _lock.pull(replace(ENTRY, url="http://127.0.0.1:9/"))
+        weights.pull(replace(ENTRY, url="http://127.0.0.1:9/"))
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("POSERT_HOME", str(tmp_path / "file"))
     with pytest.raises(PosertError, match="cannot be written"):
-        _lock.pull(replace(ENTRY, url="http://127.0.0.1:9/"))
+        weights.pull(replace(ENTRY, url="http://127.0.0.1:9/"))
 
 
 def test_the_list_itself() -> None:
-    known = _lock.entries()
+    known = weights.entries()
     assert known["nano"].route == "embedded"
     for entry in known.values():
         assert entry.licence
@@ -226,5 +226,5 @@ def test_the_list_itself() -> None:
 
 def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(PosertError, match="no model 'movenet-lightening'") as caught:
-        _lock.find("movenet-lightening")
+        weights.find("movenet-lightening")
     assert "movenet-lightning" in caught.value.hint

@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posert.export.nano import cache, clip, crops, drawn, evaluate, layout, spec
-from posert.export.nano.evaluate import Truth, average_precision, similarity
+from posert.export.nano import clip, layout
 from posert.export.nano.figures import Pose, place, pose_body
-from posert.postprocess.poses import Poses, keypoint_boxes
+from posert.export.nano.training import cache, crops, drawn, evaluate
+from posert.export.nano.training.evaluate import Truth, average_precision, similarity
+from posert.export.systems.nano import spec
+from posert.poses import Poses, keypoint_boxes
 from posert.runtime.session import find_model, open_model
 from posert.runtime.spec import ModelSpec
 
 BONES = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13), (2, 5), (8, 11), (14, 15), (16, 17))
 GOLDEN_FRAMES = (0, 60, 120, 239)
-CHECKPOINT = Path(__file__).parent.parent / "export" / "nano" / "checkpoint.pt"
+CHECKPOINT = Path(__file__).parent.parent / "export" / "nano" / "training" / "checkpoint.pt"
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +260,7 @@ class TestTraining:
 
     def test_muon_makes_updates_orthogonal(self) -> None:
         torch = pytest.importorskip("torch")
-        from posert.export.nano.muon import orthogonal
+        from posert.export.nano.training.muon import orthogonal
 
         torch.manual_seed(0)
         values = torch.linalg.svdvals(orthogonal(torch.randn(40, 200)).float())
@@ -269,7 +271,7 @@ class TestTraining:
         torch = pytest.importorskip("torch")
         import sys
 
-        from posert.export.nano import train
+        from posert.export.nano.training import train
 
         write_cache(tmp_path / "cache")
         ends = []
@@ -324,8 +326,8 @@ class TestTraining:
 
     def test_a_foreign_file_is_refused(self, tmp_path: Path) -> None:
         pytest.importorskip("torch")
+        from posert.errors import PosertError
         from posert.export.convert import convert
-        from posert.postprocess.errors import PosertError
 
         (tmp_path / "zap.pt").write_bytes(b"zap")
         with pytest.raises(PosertError, match="no checkpoint of posert-nano"):

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posert.errors import PosertError
+from posert.poses import Poses, Skeleton
 from posert.postprocess import decoder_params
-from posert.postprocess.errors import PosertError
-from posert.postprocess.paf import MAX_PEOPLE, Params, _find_peaks, _plan, _Workspace, decode
-from posert.postprocess.poses import Poses, Skeleton
+from posert.postprocess.decoders.paf import MAX_PEOPLE, Params, _find_peaks, _plan, _Workspace, decode
 
 TUNED = Params(
     interpolation="cubic", smooth_taps=11, peak_radius=2, peak_threshold=0.1, limb_closed=True, limb_least=8,
@@ -187,13 +187,13 @@ def test_peak_number_0_is_a_peak_unless_the_mistake_is_asked_for() -> None:
     links[0, 0, :2] = 0, 0
     links[1, 0, :2] = 0, 0
     links[2, 0, :2] = 0, 0
-    from posert.postprocess import _limbs
+    from posert.postprocess.decoders.paf import limbs
 
     people, scores, sizes = np.empty((8, 4), np.int32), np.empty(8, np.float32), np.empty(8, np.int64)
     for strict in (0, 1):
         counts = np.ones(4, np.int64)
-        rows = _limbs.assemble(
-            edges, 3, peaks, counts, links, np.ones(3, np.int64), _limbs.FIRST_MATCH, strict, people, scores, sizes
+        rows = limbs.assemble(
+            edges, 3, peaks, counts, links, np.ones(3, np.int64), limbs.FIRST_MATCH, strict, people, scores, sizes
         )
         assert rows == 2
         assert (people[0].tolist(), sizes.tolist()[:2]) == ([0, 1, 2, 3], [4, -1])

@@ -95,8 +95,8 @@ def _own_checkpoint(folder: Path) -> bool:
     """Writes mine.pkl as OpenPifPaf's trainer would, with random weights; False where its package is not installed."""
     from test_export_openpifpaf import checkpoint
 
-    from posert.export.openpifpaf import import_network
-    from posert.postprocess.errors import PosertError
+    from posert.errors import PosertError
+    from posert.export.systems.openpifpaf import import_network
 
     try:
         made = import_network()

@@ -14,11 +14,11 @@ import tiny
 from onnx import TensorProto, helper
 
 from posert.cli import main
-from posert.postprocess.bodyparts import Params
-from posert.postprocess.errors import PosertError
-from posert.postprocess.poses import Skeleton
-from posert.runtime.estimate import estimate
-from posert.runtime.frames import Frame
+from posert.errors import PosertError
+from posert.poses import Skeleton
+from posert.postprocess.decoders.bodyparts import Params
+from posert.runtime.loop import estimate
+from posert.runtime.media.read import Frame
 from posert.runtime.prepare import place, scaled
 from posert.runtime.session import open_model
 from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, from_json, to_json

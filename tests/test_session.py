@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny
 
-from posert.postprocess.errors import PosertError
-from posert.runtime.batch import parse_params
+from posert.errors import PosertError
+from posert.runtime.jobs.job import parse_params
 from posert.runtime.session import open_model
 from posert.runtime.spec import to_json
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from posert.postprocess.errors import PosertError
-from posert.postprocess.poses import Skeleton
+from posert.errors import PosertError
+from posert.poses import Skeleton
 from posert.runtime.spec import METADATA_LIMIT_BYTES, InputSpec, ModelSpec, Stage, from_json, to_json
 
 INPUT = InputSpec("image", "NCHW", "float32", "bgr", (384, 384), "corner", multiple_of=32, pad_value=(110, 110, 110))

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posert.postprocess import _nms, decoder_names, detect, heatmap, suppress_poses, suppression, suppression_params
-from posert.postprocess.errors import PosertError
-from posert.postprocess.poses import Poses, Skeleton, join, no_poses, to_frame
+from posert.errors import PosertError
+from posert.poses import Poses, Skeleton, join, no_poses, to_frame
+from posert.postprocess import decoder_names, nms, suppression, suppression_params
+from posert.postprocess.decoders import detect, heatmap
+from posert.postprocess.suppression import poses
 from posert.runtime.prepare import place, prepare
 from posert.runtime.spec import InputSpec
 
@@ -201,7 +203,7 @@ def test_params_are_checked() -> None:
 
 def test_rules_are_no_decoders_and_decoders_no_rules() -> None:
     assert "suppress_poses" not in decoder_names()
-    assert suppression("poses") is suppress_poses
+    assert suppression("poses") is poses
     for name in ("heatmap", "../poses", "os", ""):
         with pytest.raises(PosertError, match="suppression rule"):
             suppression(name)
@@ -215,7 +217,7 @@ def test_boxes_and_their_slow_twin(seed: int, count: int, inclusive: bool) -> No
     score = rng.integers(0, 6, (count, 1)) / 8  # small whole numbers: ties and overlaps of exactly a half
     boxes = np.concatenate([corner, corner + side, score], axis=1).astype(np.float32)
     picks = np.empty(count, np.int64)
-    kept = _nms.box_nms(boxes, count, 0.5, float(inclusive), int(inclusive), np.empty(count, np.uint8), picks)
+    kept = nms.box_nms(boxes, count, 0.5, float(inclusive), int(inclusive), np.empty(count, np.uint8), picks)
     assert picks[:kept].tolist() == naive.boxes_kept(boxes.astype(float), 0.5, float(inclusive), inclusive)
 
 
@@ -228,7 +230,7 @@ def golden_people(golden: Path) -> tuple[dict, Poses, Poses]:
 
 def test_people_found_twice_are_merged_as_the_original_does(golden: Path) -> None:
     made, poses, regions = golden_people(golden)
-    kept = suppress_poses.suppress(poses, regions, suppress_poses.Params())
+    kept = poses.suppress(poses, regions, poses.Params())
     assert kept.keypoints[:, :, :2] == pytest.approx(made["nms_xy"], abs=PX)
     assert kept.keypoints[:, :, 2] == pytest.approx(made["nms_kp_scores"], abs=1e-6)
     assert kept.scores == pytest.approx(made["proposal_scores"], abs=1e-6)
@@ -260,8 +262,8 @@ WHOLE = {"whole_body": True, "mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.sampled_from([0.1, 1.0, 4.0]))
 def test_people_and_their_slow_twin(keypoints: int, values: dict, seed: int, count: int, spread: float) -> None:
     poses, regions = crowd(seed, count, keypoints, spread)
-    params = suppress_poses.Params(**values)
-    kept = suppress_poses.suppress(poses, regions, params)
+    params = poses.Params(**values)
+    kept = poses.suppress(poses, regions, params)
     picks, merged = naive.people(poses.keypoints, regions.boxes_xyxy, regions.scores, params)
     assert (kept.boxes_xyxy == regions.boxes_xyxy[picks]).all()
     for person, (points, score) in enumerate(merged):
@@ -270,12 +272,12 @@ def test_people_and_their_slow_twin(keypoints: int, values: dict, seed: int, cou
 
 
 def test_suppressing_nobody() -> None:
-    assert len(suppress_poses.suppress(no_poses(17), no_poses(0), suppress_poses.Params())) == 0
+    assert len(poses.suppress(no_poses(17), no_poses(0), poses.Params())) == 0
 
 
 def test_suppression_needs_a_region_for_each_pose(golden: Path) -> None:
     _, poses, _ = golden_people(golden)
     with pytest.raises(ValueError, match="6 poses from 0 regions"):
-        suppress_poses.suppress(poses, no_poses(0), suppress_poses.Params())
+        poses.suppress(poses, no_poses(0), poses.Params())
     with pytest.raises(ValueError, match="at least 111 keypoints"):
-        suppress_poses.suppress(poses, poses, suppress_poses.Params(whole_body=True))
+        poses.suppress(poses, poses, poses.Params(whole_body=True))

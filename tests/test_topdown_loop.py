@@ -10,10 +10,10 @@ import tiny_topdown
 from typer.testing import CliRunner
 
 from posert.cli import app
-from posert.postprocess.errors import PosertError
-from posert.runtime.estimate import Result, TopDown, _Worker, estimate
-from posert.runtime.frames import Frame
-from posert.runtime.regions import next_regions, read_boxes, regions
+from posert.errors import PosertError
+from posert.runtime.look.regions import next_regions, read_boxes, regions
+from posert.runtime.loop import Result, TopDown, _Worker, estimate
+from posert.runtime.media.read import Frame
 from posert.runtime.session import Model, open_model
 from posert.runtime.spec import from_json, to_json
 
@@ -289,7 +289,7 @@ def test_coco100(assets: Path, tmp_path: Path) -> None:
     """The bars of a trained network of this shape; an independent program measured .541 and .507."""
     pytest.importorskip("pycocotools")
     from posert.export.convert import tag
-    from posert.runtime.evaluate import evaluate
+    from posert.measure.evaluate import evaluate
 
     names = {"yolox-nano": "yolox_nano", "alphapose-ultralight-simplepose": "ultralight_nano_simplepose"}
     for name, file in names.items():

@@ -6,10 +6,10 @@ import numpy as np
 import people
 import pytest
 
-from posert.postprocess.poses import Poses
-from posert.runtime.features import Featuring
-from posert.runtime.smooth import Smoother
-from posert.runtime.track import Tracker, limb_colours
+from posert.poses import Poses
+from posert.runtime.after.features import Featuring
+from posert.runtime.after.smooth import Smoother
+from posert.runtime.after.track import Tracker, limb_colours
 
 pytest.importorskip("lap")
 

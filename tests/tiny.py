@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from posert.postprocess.poses import Skeleton
+from posert.poses import Skeleton
 from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, to_json
 
 NAMES = (

@@ -10,7 +10,7 @@ import tiny_many
 import tiny_maps
 import tiny_topdown
 
-from posert.postprocess import paf
+from posert.postprocess.decoders import paf
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from posert.postprocess.poses import Skeleton
+from posert.poses import Skeleton
 from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, to_json
 
 IMAGE = InputSpec("image", "NCHW", "float32", "bgr", (64, 64), "corner", std=(255.0, 255.0, 255.0))

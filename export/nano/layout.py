@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.postprocess.poses import Skeleton
+from posert.poses import Skeleton
 
 NAMES = (
     "nose",

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from posert.export.native import NativeModel, main_file
+from posert.export.embed.library import NativeModel, main_file
 from posert.runtime import estimate, frames, open_model
-from posert.runtime.frames import Frame
+from posert.runtime.media.read import Frame
 from posert.runtime.prepare import place, prepare
 
 

@@ -24,8 +24,8 @@ sys.path.insert(0, str(HERE.parent))
 
 import composite_fields as draw  # noqa: E402
 
-from posert.postprocess import cifcaf  # noqa: E402
-from posert.postprocess.poses import Poses  # noqa: E402
+from posert.poses import Poses  # noqa: E402
+from posert.postprocess.decoders import cifcaf  # noqa: E402
 
 ROUNDS = 300
 CELLS_WH, STRIDE = (55, 41), 8

@@ -20,8 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from test_bodyparts import BODY_25
 
-from posert.postprocess.bodyparts import Params, decode
-from posert.postprocess.poses import Poses
+from posert.poses import Poses
+from posert.postprocess.decoders.bodyparts import Params, decode
 
 INPUT_WH, MAPS_WH = (656, 368), (82, 46)
 ROUNDS = 15

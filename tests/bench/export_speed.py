@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from posert.export import _tensorflow
 from posert.export.convert import convert
-from posert.export.openpose import _IMAGE, _MAPS
+from posert.export.readers import tensorflow_models
+from posert.export.systems.openpose import _IMAGE, _MAPS
 from posert.runtime.session import open_model
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,14 +29,14 @@ TFPOSE = ASSETS / "tfpose_mobilenet_v2_small_graph_opt.pb"
 
 
 def tflite() -> Callable[[], object]:
-    interpreter = _tensorflow.tflite_interpreter(MOVENET)
+    interpreter = tensorflow_models.tflite_interpreter(MOVENET)
     image = np.random.default_rng(0).integers(0, 255, (1, 192, 192, 3), np.uint8)
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     return interpreter.invoke
 
 
 def frozen_graph() -> Callable[[], object]:
-    tf = _tensorflow.import_tensorflow()
+    tf = tensorflow_models.import_tensorflow()
     definition = tf.compat.v1.GraphDef()
     definition.ParseFromString(TFPOSE.read_bytes())
     graph = tf.Graph()

@@ -21,10 +21,10 @@ from unittest import mock
 import cv2
 import numpy as np
 
-from posert.runtime.batch import Settings, plan, run_job
 from posert.runtime.devices import cpu_cores
-from posert.runtime.estimate import estimate
-from posert.runtime.frames import frames
+from posert.runtime.jobs.job import Settings, plan, run_job
+from posert.runtime.loop import estimate
+from posert.runtime.media.read import frames
 from posert.runtime.session import Model, open_model
 
 SAMPLED = 60  # frames whose network calls are repeated

@@ -25,8 +25,9 @@ sys.path.insert(0, str(HERE.parent))
 
 import fields  # noqa: E402
 
-from posert.postprocess import _limbs, _peaks, paf  # noqa: E402
-from posert.postprocess.poses import Poses  # noqa: E402
+from posert.poses import Poses  # noqa: E402
+from posert.postprocess.decoders import paf  # noqa: E402
+from posert.postprocess.decoders.paf import limbs, peaks  # noqa: E402
 
 ROUNDS = 300
 REPEAT = 4
@@ -81,9 +82,9 @@ def all_kernels(times: int, find: tuple, connect: tuple, assemble: tuple) -> int
     """The three kernels, `times` over, the crossings from Python included."""
     rows = 0
     for _ in range(times):
-        _peaks.find_peaks(*find)
-        _limbs.connect(*connect)
-        rows = _limbs.assemble(*assemble)
+        peaks.find_peaks(*find)
+        limbs.connect(*connect)
+        rows = limbs.assemble(*assemble)
     return rows
 
 

@@ -27,10 +27,10 @@ import cv2
 import numpy as np
 import rtmlib
 
-from posert.export import _graph
+from posert.export import onnx_file
 from posert.runtime.devices import cpu_cores
-from posert.runtime.estimate import TopDown, estimate
-from posert.runtime.frames import Frame, frames
+from posert.runtime.loop import TopDown, estimate
+from posert.runtime.media.read import Frame, frames
 from posert.runtime.session import open_model
 
 MIN_SCORE, MAX_IOU = 0.3, 0.6
@@ -122,10 +122,10 @@ def tiles(pictures: list[Frame]) -> list[Frame]:
 
 def tuned(detector: str, folder: Path) -> str:
     """The detector file with the bench's thresholds in its metadata."""
-    spec = _graph.read_metadata(Path(detector))
+    spec = onnx_file.read_metadata(Path(detector))
     stage = replace(spec.stages[0], params={"min_score": MIN_SCORE, "max_iou": MAX_IOU})
     path = folder / "detector.onnx"
-    _graph.save(_graph.Exported(_graph.load(Path(detector)), replace(spec, stages=(stage,))), path)
+    onnx_file.save(onnx_file.Exported(onnx_file.load(Path(detector)), replace(spec, stages=(stage,))), path)
     return str(path)
 
 

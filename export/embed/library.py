@@ -1,0 +1,161 @@
+"""A built C bundle, used from Python: to compare both, and to measure them on the same frames.
+
+Owns the ctypes view of `posert.h`. Knows nothing of how the library works.
+"""
+
+import ctypes
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.errors import PosertError
+from posert.poses import Poses
+from posert.runtime import estimate, frames, open_model
+from posert.runtime.devices import import_onnxruntime
+from posert.runtime.media.read import Frame
+
+BGR, RGB, BGRA, RGBA = range(4)
+
+
+class _Options(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t), ("folder", ctypes.c_char_p), ("onnxruntime", ctypes.c_char_p),
+        ("threads", ctypes.c_int), ("detect_every", ctypes.c_int),
+    ]  # fmt: skip
+
+
+class _Image(ctypes.Structure):
+    _fields_ = [
+        ("pixels", ctypes.c_void_p), ("width", ctypes.c_int), ("height", ctypes.c_int), ("stride", ctypes.c_ssize_t),
+        ("format", ctypes.c_int),
+    ]  # fmt: skip
+
+
+class _People(ctypes.Structure):
+    _fields_ = [
+        ("count", ctypes.c_int), ("keypoint_count", ctypes.c_int),
+        ("keypoints", ctypes.POINTER(ctypes.c_float)), ("scores", ctypes.POINTER(ctypes.c_float)),
+        ("boxes_xyxy", ctypes.POINTER(ctypes.c_float)),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How far C and Python are apart: the largest difference of a coordinate (px) or a score; infinite if the people
+    are not the same number."""
+
+    frames: int
+    people: int
+    largest_px: float
+
+
+def onnxruntime_library() -> Path:
+    """The shared library inside the installed ONNX Runtime package.
+
+    Raises:
+        PosertError: the package has none of its own (older wheels).
+    """
+    folder = Path(str(import_onnxruntime().__file__)).parent / "capi"
+    for pattern in ("libonnxruntime.so.*", "libonnxruntime.*.dylib", "onnxruntime.dll"):
+        for file in sorted(folder.glob(pattern)):
+            return file
+    raise PosertError(
+        f"{folder} holds no shared library of ONNX Runtime", "install a newer onnxruntime (1.20 or later)"
+    )
+
+
+class NativeModel:
+    """An open C library; one handle. Close it, or use it in a `with`."""
+
+    def __init__(self, folder: Path, *, library: Path | None = None, threads: int = 1, detect_every: int = 1) -> None:
+        """Raises PosertError when it is not built or does not open."""
+        built = folder / "libposert.so"
+        if not built.exists():
+            raise PosertError(f"there is no {built}", f"build it with: make -C {folder}")
+        self._c = ctypes.CDLL(str(built.resolve()))
+        self._c.posert_error.restype = ctypes.c_char_p
+        self._c.posert_model_name.restype = ctypes.c_char_p
+        for name in ("posert_estimate", "posert_close", "posert_reset", "posert_error"):
+            self._c[name].argtypes = [ctypes.c_void_p, *[ctypes.c_void_p] * (2 if name == "posert_estimate" else 0)]
+        self._handle = ctypes.c_void_p()
+        ort = str(library or onnxruntime_library()).encode()
+        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every)
+        self._check(self._c.posert_open(ctypes.byref(self._handle), ctypes.byref(options)))
+
+    def _check(self, status: int) -> None:
+        if status:
+            said = self._c.posert_error(self._handle).decode()
+            raise PosertError(f"the C library says: {said} (status {status})")
+
+    def estimate(self, pixels: NDArray[np.uint8], form: int = BGR) -> Poses:
+        """The people of u8 [H,W,3 or 4]; rows may have gaps between them (`pixels.strides[0]`)."""
+        height, width, channels = pixels.shape
+        if pixels.strides[1:] != (channels, 1):
+            raise ValueError("the pixels of a row have gaps")
+        image = _Image(pixels.ctypes.data, width, height, pixels.strides[0], form)
+        people = _People()
+        self._check(self._c.posert_estimate(self._handle, ctypes.byref(image), ctypes.byref(people)))
+        n, k = people.count, people.keypoint_count
+        if n == 0:
+            return Poses(np.zeros((0, k, 3), np.float32), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+        shapes = ((people.keypoints, (n, k, 3)), (people.scores, (n,)), (people.boxes_xyxy, (n, 4)))
+        return Poses(*(np.ctypeslib.as_array(pointer, shape).copy() for pointer, shape in shapes))
+
+    def reset(self) -> None:
+        """Forget the last picture."""
+        self._c.posert_reset(self._handle)
+
+    def close(self) -> None:
+        """Free the handle."""
+        self._c.posert_close(self._handle)
+        self._handle = ctypes.c_void_p()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def compare(folder: Path, source: str, limit: int = 300) -> Compared:
+    """C and Python on the first `limit` frames of a source, one thread each.
+
+    Raises:
+        PosertError: the library does not open, or the source cannot be read.
+    """
+    return compare_frames(folder, islice(frames(source), limit))
+
+
+def compare_frames(folder: Path, pictures: Iterable[Frame]) -> Compared:
+    """As `compare`, of given frames; where another source begins, neither looks for the last one's people."""
+    model = folder / main_file(folder)
+    count = people = 0
+    largest, source = 0.0, ""
+    kept = list(pictures)
+    with NativeModel(folder) as native, open_model(model, device="cpu", threads=1) as python:
+        for frame, result in zip(kept, estimate(python, kept), strict=True):
+            if frame.source != source:
+                native.reset()
+            source = frame.source
+            own, theirs = result.poses, native.estimate(np.ascontiguousarray(frame.bgr))
+            count, people = count + 1, people + len(own)
+            largest = max(largest, _difference(own, theirs))
+    return Compared(count, people, largest)
+
+
+def main_file(folder: Path) -> str:
+    """The model's own file: the network of its last stage, as the generated table has it."""
+    text = (folder / "model.c").read_text(encoding="utf-8")
+    return text.rsplit('.file = "', 1)[1].split('"', 1)[0]
+
+
+def _difference(a: Poses, b: Poses) -> float:
+    if len(a) != len(b):
+        return float("inf")
+    pairs = ((a.keypoints, b.keypoints), (a.scores, b.scores), (a.boxes_xyxy, b.boxes_xyxy))
+    return max((float(np.abs(x - y).max()) for x, y in pairs if x.size), default=0.0)

@@ -1,0 +1,195 @@
+"""ONNX graphs: small exact rewrites, and the metadata stamp (always last). Knows onnx, not where a graph came from."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from posert.errors import PosertError
+from posert.runtime.spec import METADATA_KEY, ModelSpec, from_json, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What a system's `build` gives: an ONNX graph and what posert has to know of it."""
+
+    graph: Any  # onnx.ModelProto
+    spec: ModelSpec
+
+
+def stamp(graph: Any, spec: ModelSpec) -> Any:
+    """`graph` (onnx.ModelProto, changed in place) with `spec` as its one metadata entry `posert`."""
+    kept = [entry for entry in graph.metadata_props if entry.key != METADATA_KEY]
+    del graph.metadata_props[:]
+    graph.metadata_props.extend(kept)
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, to_json(spec)
+    return graph
+
+
+def save(exported: Exported, path: Path) -> None:
+    """Writes the stamped graph under a temporary name, reopens it, compares the metadata, renames.
+
+    Raises:
+        PosertError: the folder cannot be written, or the graph is not valid ONNX.
+    """
+    with _checked(stamp(exported.graph, exported.spec), path) as temporary:
+        assert read_metadata(temporary) == exported.spec, "the metadata does not survive saving"
+
+
+def save_fused(graph: Any, path: Path, notes: Mapping[str, str]) -> None:
+    """As `save` for a graph that is no model of ours any more: `notes` instead of the metadata."""
+    del graph.metadata_props[:]
+    helper.set_model_props(graph, dict(notes))
+    with _checked(graph, path):
+        pass
+
+
+@contextmanager
+def _checked(graph: Any, path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(graph, str(temporary))
+        onnx.checker.check_model(str(temporary))
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PosertError(
+            f"{path} cannot be written: {error.strerror or error}", "choose another place with -o"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_metadata(path: Path) -> ModelSpec:
+    """The `ModelSpec` inside an ONNX file; PosertError if there is none."""
+    entries = {entry.key: entry.value for entry in load(path).metadata_props}
+    return from_json(entries.get(METADATA_KEY, ""))
+
+
+def load(path: Path) -> Any:
+    """The onnx.ModelProto in a file; PosertError if it is none."""
+    try:
+        graph = onnx.load(str(path), load_external_data=False)
+        onnx.checker.check_model(graph)
+    except Exception as error:  # protobuf's and onnx's own kinds
+        raise PosertError(
+            f"{path} is not a valid ONNX file: {str(error).splitlines()[0][:200]}", "export it again"
+        ) from None
+    return graph
+
+
+def constants(graph: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Name -> value of every initializer."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+
+
+def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
+    """Puts `nodes` in place of all nodes, drops those whose results nobody reads, and unused initializers."""
+    alive = {output.name for output in graph.graph.output}
+    kept = []
+    for node in reversed(list(nodes)):
+        if alive.intersection(node.output):
+            kept.append(node)
+            alive.update(node.input)
+    del graph.graph.node[:]
+    graph.graph.node.extend(reversed(kept))
+    used = [tensor for tensor in graph.graph.initializer if tensor.name in alive]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(used)
+    del graph.graph.value_info[:]
+
+
+def instance_norms(graph: Any) -> int:
+    """Turns every BatchNormalization that computes its own statistics into InstanceNormalization; returns how many.
+
+    Graphs frozen in training mode normalise over the whole batch, so that one picture's result depends on the others.
+    For a batch of one the two are the same.
+    """
+    fixed = constants(graph)
+    nodes, count = [], 0
+    for node in graph.graph.node:
+        if node.op_type == "BatchNormalization" and node.input[3] not in fixed:
+            epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+            node = helper.make_node(
+                "InstanceNormalization", list(node.input[:3]), list(node.output), name=node.name, epsilon=epsilon
+            )
+            count += 1
+        nodes.append(node)
+    replace_nodes(graph, nodes)
+    return count
+
+
+def unsigned_activations(graph: Any) -> int:
+    """Turns int8 activations between QuantizeLinear and DequantizeLinear into uint8, 128 higher; returns how many.
+
+    The values they stand for stay the same. ONNX Runtime has fast kernels for unsigned activations with signed weights
+    only, and fuses all convolutions of such a graph: half the time on processors with VNNI.
+    """
+    fixed, changed = constants(graph), set()
+    for node in graph.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[0] in fixed:
+            continue
+        zero = node.input[2]
+        if fixed[zero].dtype == np.int8:
+            if zero not in changed:
+                raised = (fixed[zero].astype(np.int16) + 128).astype(np.uint8)
+                graph.graph.initializer.append(numpy_helper.from_array(raised, f"{zero}_unsigned"))
+                changed.add(zero)
+            node.input[2] = f"{zero}_unsigned"
+    replace_nodes(graph, list(graph.graph.node))
+    return len(changed)
+
+
+def split_maps(graph: Any, tensor: str, parts: Mapping[str, tuple[int, int]]) -> None:
+    """Outputs named slices of the channels of the NHWC tensor `tensor`, as NCHW; drops the transpose that made it NHWC.
+
+    Args:
+        parts: output name -> (first channel, one past the last).
+    """
+    nodes = list(graph.graph.node)
+    maker = next(node for node in nodes if tensor in node.output)
+    if maker.op_type == "Transpose":
+        source = maker.input[0]
+    else:
+        source = tensor + "_nchw"
+        nodes.append(helper.make_node("Transpose", [tensor], [source], perm=[0, 3, 1, 2]))
+    del graph.graph.output[:]
+    for name, (first, end) in parts.items():
+        for label, value in (("first", first), ("end", end), ("axis", 1)):
+            graph.graph.initializer.append(helper.make_tensor(f"{name}_{label}", TensorProto.INT64, [1], [value]))
+        nodes.append(helper.make_node("Slice", [source, f"{name}_first", f"{name}_end", f"{name}_axis"], [name]))
+        shape = ["batch", end - first, "rows", "columns"]
+        graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    replace_nodes(graph, nodes)
+
+
+def rename_tensor(graph: Any, old: str, new: str) -> None:
+    """Gives a graph input or output another name."""
+    for value in [*graph.graph.input, *graph.graph.output]:
+        if value.name == old:
+            value.name = new
+    for node in graph.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
+def input_shape(graph: Any, sides: list[int | str]) -> None:
+    """Declares the shape of the only input; words are free axes."""
+    shape = graph.graph.input[0].type.tensor_type.shape
+    del shape.dim[:]
+    for side in sides:
+        dim = shape.dim.add()
+        if isinstance(side, int):
+            dim.dim_value = side
+        else:
+            dim.dim_param = side

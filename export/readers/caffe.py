@@ -1,0 +1,280 @@
+"""Caffe networks -> ONNX, without Caffe: reads .caffemodel and .prototxt through protobuf, maps layers one to one.
+
+Owns the few messages and layers that pose networks use, described here and made into classes at run time. Knows nothing
+of what a network is for.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from posert.errors import PosertError
+from posert.export.systems.openpose.layers import INPUT, Layer
+
+Blobs = dict[str, list[NDArray[np.float32]]]
+OPSET = 17
+
+# Message -> field -> (number, kind, default); the numbers are Caffe's file format. `*` = repeated, `+` = packed too.
+_MESSAGES: dict[str, dict[str, tuple[int, str, str]]] = {
+    "BlobShape": {"dim": (1, "int64+", "")},
+    "BlobProto": {
+        "num": (1, "int32", "0"), "channels": (2, "int32", "0"), "height": (3, "int32", "0"),
+        "width": (4, "int32", "0"), "data": (5, "float+", ""), "shape": (7, "BlobShape", ""),
+        "double_data": (8, "double+", ""),
+    },
+    "ConvolutionParameter": {
+        "num_output": (1, "uint32", ""), "bias_term": (2, "bool", "true"), "pad": (3, "uint32*", ""),
+        "kernel_size": (4, "uint32*", ""), "group": (5, "uint32", "1"), "stride": (6, "uint32*", ""),
+        "pad_h": (9, "uint32", "0"), "pad_w": (10, "uint32", "0"), "kernel_h": (11, "uint32", ""),
+        "kernel_w": (12, "uint32", ""), "stride_h": (13, "uint32", ""), "stride_w": (14, "uint32", ""),
+        "dilation": (18, "uint32*", ""),
+    },
+    "PoolingParameter": {
+        "pool": (1, "PoolMethod", ""), "kernel_size": (2, "uint32", ""), "stride": (3, "uint32", "1"),
+        "pad": (4, "uint32", "0"),
+    },
+    "ConcatParameter": {"concat_dim": (1, "uint32", "1"), "axis": (2, "int32", "1")},
+    "ReLUParameter": {"negative_slope": (1, "float", "0")},
+    "PReLUParameter": {"channel_shared": (2, "bool", "false")},
+    "LayerParameter": {
+        "name": (1, "string", ""), "type": (2, "string", ""), "bottom": (3, "string*", ""), "top": (4, "string*", ""),
+        "blobs": (7, "BlobProto*", ""), "concat_param": (104, "ConcatParameter", ""),
+        "convolution_param": (106, "ConvolutionParameter", ""), "pooling_param": (121, "PoolingParameter", ""),
+        "relu_param": (123, "ReLUParameter", ""), "prelu_param": (131, "PReLUParameter", ""),
+    },
+    "V1LayerParameter": {"name": (4, "string", ""), "blobs": (6, "BlobProto*", "")},
+    "NetParameter": {
+        "name": (1, "string", ""), "layers": (2, "V1LayerParameter*", ""), "input": (3, "string*", ""),
+        "input_dim": (4, "int32*", ""), "input_shape": (8, "BlobShape*", ""), "layer": (100, "LayerParameter*", ""),
+    },
+}  # fmt: skip
+_POOLS = ("MAX", "AVE", "STOCHASTIC")
+
+
+@cache
+def message(name: str) -> Any:
+    """The protobuf class of one of the messages above."""
+    file = descriptor_pb2.FileDescriptorProto(name="posert_caffe.proto", package="posert_caffe", syntax="proto2")
+    methods = file.enum_type.add(name="PoolMethod")
+    for number, method in enumerate(_POOLS):
+        methods.value.add(name=method, number=number)
+    for own, fields in _MESSAGES.items():
+        made = file.message_type.add(name=own)
+        for field, (number, kind, default) in fields.items():
+            _add_field(made, field, number, kind, default)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"posert_caffe.{name}"))
+
+
+def _add_field(made: Any, name: str, number: int, kind: str, default: str) -> None:
+    kinds = descriptor_pb2.FieldDescriptorProto
+    plain = kind.rstrip("*+")
+    field = made.field.add(name=name, number=number, label=kinds.LABEL_REPEATED if plain != kind else 1)
+    if plain in _MESSAGES or plain == "PoolMethod":
+        field.type = kinds.TYPE_MESSAGE if plain in _MESSAGES else kinds.TYPE_ENUM
+        field.type_name = f".posert_caffe.{plain}"
+    else:
+        field.type = getattr(kinds, f"TYPE_{plain.upper()}")
+    if default:
+        field.default_value = default
+    if kind.endswith("+"):
+        field.options.packed = True
+
+
+def read_blobs(path: Path) -> Blobs:
+    """Layer name -> its trained arrays (f32), from a binary .caffemodel.
+
+    Raises:
+        PosertError: the file is cut short, or no caffemodel.
+    """
+    net = message("NetParameter")()
+    try:
+        net.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise PosertError(
+            f"{path} is not a whole .caffemodel: {error}", "fetch it again; compare its size with the address's"
+        ) from None
+    blobs = {layer.name: [_array(blob, path) for blob in layer.blobs] for layer in (*net.layers, *net.layer)}
+    blobs = {name: arrays for name, arrays in blobs.items() if arrays}
+    if not blobs:
+        raise PosertError(f"{path} has no trained layers: it is not a .caffemodel", "give the file of the weights")
+    return blobs
+
+
+def _array(blob: Any, path: Path) -> NDArray[np.float32]:
+    shape = list(blob.shape.dim) or [n for n in (blob.num, blob.channels, blob.height, blob.width) if n]
+    values = np.array(blob.data or blob.double_data, np.float32)
+    if int(np.prod(shape)) != values.size:
+        raise PosertError(f"{path} has {values.size} values for the shape {shape}", "fetch it again")
+    return values.reshape(shape)
+
+
+def read_prototxt(path: Path) -> Any:
+    """The network (NetParameter) in a .prototxt; fields that a forward pass does not need are ignored.
+
+    Raises:
+        PosertError: it is no prototxt.
+    """
+    net = message("NetParameter")()
+    try:
+        text_format.Parse(path.read_text(encoding="utf-8"), net, allow_unknown_field=True)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise PosertError(f"{path} is not a .prototxt: {error}", "give the network's deploy file") from None
+    return net
+
+
+def network(layers: Iterable[Layer]) -> Any:
+    """The NetParameter of our own list of layers."""
+    net = message("NetParameter")(input=[INPUT])
+    for layer in layers:
+        made = net.layer.add(name=layer.name, type=layer.type, bottom=layer.bottoms, top=[layer.top])
+        if layer.settings:
+            settings = getattr(made, f"{layer.type.lower()}_param")
+            text_format.Parse("\n".join(f"{key}: {value}" for key, value in layer.settings.items()), settings)
+    return net
+
+
+def to_onnx(net: Any, blobs: Blobs, outputs: Mapping[str, tuple[int, int]]) -> Any:
+    """An onnx.ModelProto of a network and its weights; batch, height and width are free.
+
+    Args:
+        net: NetParameter with one input, a picture of three channels, and one result that no layer reads.
+        blobs: layer name -> arrays, as `read_blobs` gives them.
+        outputs: name -> (first channel, one past the last) of the result.
+
+    Raises:
+        PosertError: layers of other kinds, or weights that are missing or do not fit; all of them are named.
+    """
+    graph = _Graph(blobs)
+    inputs = list(net.input) or [top for layer in net.layer if layer.type == "Input" for top in layer.top]
+    for layer in net.layer:
+        if layer.type != "Input":
+            graph.add(layer)
+    if graph.problems:
+        raise PosertError(
+            "the network cannot be converted: " + "; ".join(graph.problems[:8]),
+            "check that the .prototxt and the .caffemodel belong together",
+        )
+    read = {bottom for layer in net.layer for bottom in layer.bottom if bottom not in layer.top}
+    results = list(dict.fromkeys(top for layer in net.layer for top in layer.top if top not in read))
+    if len(inputs) != 1 or len(results) != 1:
+        raise PosertError(f"the network has the inputs {inputs} and the results {results}, expected one of each")
+    image = helper.make_tensor_value_info(inputs[0], TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    values = [_slice(graph, graph.current[results[0]], name, *span) for name, span in outputs.items()]
+    made = helper.make_graph(graph.nodes, "network", [image], values, graph.constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+
+
+def _slice(graph: "_Graph", tensor: str, name: str, first: int, end: int) -> Any:
+    """Adds the output `name`, some channels of `tensor`; returns its description."""
+    limits = [f"{name}:{label}" for label in ("first", "end", "axis")]
+    for label, value in zip(limits, (first, end, 1), strict=True):
+        graph.constants.append(helper.make_tensor(label, TensorProto.INT64, [1], [value]))
+    graph.nodes.append(helper.make_node("Slice", [tensor, *limits], [name], name=name))
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", end - first, "rows", "columns"])
+
+
+class _Graph:
+    """Nodes so far. Caffe's layers may write over their input; ONNX's tensors are written once."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self.blobs = blobs
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.problems: list[str] = []
+        self.current: dict[str, str] = {}  # Caffe's name -> the tensor it now means
+
+    def add(self, layer: Any) -> None:
+        if layer.type not in _LAYERS:
+            self.problems.append(f"layer {layer.name} of type {layer.type}")
+            return
+        bottoms = [self.current.get(name, name) for name in layer.bottom]
+        _LAYERS[layer.type](self, layer, bottoms)
+        self.current[layer.top[0]] = self.tensor(layer)
+
+    @staticmethod
+    def tensor(layer: Any) -> str:
+        return f"{layer.name}:out"
+
+    def node(self, kind: str, layer: Any, inputs: Iterable[str], **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(kind, list(inputs), [self.tensor(layer)], name=layer.name, **attributes))
+
+    def constant(self, layer: Any, index: int, shape: Sequence[int]) -> str:
+        """The name of a trained array as `shape`; -1 keeps its size. A misfit is noted, not raised."""
+        name, arrays = f"{layer.name}:{index}", self.blobs.get(layer.name, [])
+        if index >= len(arrays):
+            self.problems.append(f"no weights for {layer.name}")
+        else:
+            array, known = arrays[index], int(np.prod([n for n in shape if n >= 0]))
+            wanted = [n if n >= 0 else array.size // known for n in shape]
+            if array.size != int(np.prod(wanted)):
+                self.problems.append(f"{layer.name} has weights of shape {list(array.shape)}, expected {wanted}")
+            else:
+                self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array.reshape(wanted)), name))
+        return name
+
+
+def _pair(values: Sequence[int], high: int, wide: int, default: int) -> list[int]:
+    """Height and width of a setting that Caffe writes once, twice, or as _h and _w."""
+    if high or wide:
+        return [high, wide]
+    return [*values, *values][:2] if values else [default, default]
+
+
+def _convolution(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+    p = layer.convolution_param
+    kernel = _pair(p.kernel_size, p.kernel_h, p.kernel_w, 1)
+    pads = _pair(p.pad, p.pad_h, p.pad_w, 0)
+    inputs = [*bottoms, graph.constant(layer, 0, [p.num_output, -1, *kernel])]
+    if p.bias_term:
+        inputs.append(graph.constant(layer, 1, [p.num_output]))
+    graph.node(
+        "Conv", layer, inputs, kernel_shape=kernel, pads=pads + pads, group=p.group,
+        strides=_pair(p.stride, p.stride_h, p.stride_w, 1), dilations=_pair(p.dilation, 0, 0, 1),
+    )  # fmt: skip
+
+
+def _pooling(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+    p = layer.pooling_param
+    kind = {0: "MaxPool", 1: "AveragePool"}.get(p.pool)
+    if kind is None or (kind == "AveragePool" and p.pad):
+        graph.problems.append(f"pooling {_POOLS[p.pool]} of {layer.name}")
+        return
+    # Caffe rounds the size up.
+    sides = {"kernel_shape": [p.kernel_size] * 2, "strides": [p.stride] * 2, "pads": [p.pad] * 4, "ceil_mode": 1}
+    graph.node(kind, layer, bottoms, **sides)
+
+
+def _relu(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+    if slope := layer.relu_param.negative_slope:
+        graph.node("LeakyRelu", layer, bottoms, alpha=slope)
+    else:
+        graph.node("Relu", layer, bottoms)
+
+
+def _prelu(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+    slope = graph.constant(layer, 0, [1 if layer.prelu_param.channel_shared else -1, 1, 1])
+    graph.node("PRelu", layer, [*bottoms, slope])
+
+
+def _concat(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+    p = layer.concat_param
+    graph.node("Concat", layer, bottoms, axis=p.axis if p.HasField("axis") else p.concat_dim)
+
+
+def _nothing(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+    graph.node("Identity", layer, bottoms)
+
+
+_LAYERS: dict[str, Callable[[_Graph, Any, list[str]], None]] = {
+    "Convolution": _convolution, "Pooling": _pooling, "ReLU": _relu, "PReLU": _prelu, "Concat": _concat,
+    "Dropout": _nothing,
+}  # fmt: skip

@@ -1,0 +1,190 @@
+"""Darknet's .cfg and .weights -> a torch module that gives the raw YOLO heads. Knows YOLOv3's layers, no pictures.
+
+AlphaPose's own rules where they differ from Darknet's: batch normalisation adds 1e-5 to the variance, and pools of
+stride 1 pad with 0, not with the lowest value (parity 1.2.1).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from posert.errors import PosertError
+
+Layer = tuple[str, dict[str, str]]
+_HEADER_BYTES = 5 * 4
+_LEAKY_SLOPE = 0.1
+
+
+def read_cfg(text: str) -> tuple[dict[str, str], list[Layer]]:
+    """The options of [net], and (type, options) of every layer.
+
+    Raises:
+        PosertError: a line outside a section, without `=`, or no [net] at the beginning.
+    """
+    sections: list[Layer] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        content = line.split("#")[0].strip()
+        if not content:
+            continue
+        if content.startswith("[") and content.endswith("]"):
+            sections.append((content[1:-1].strip(), {}))
+            continue
+        key, found, value = content.partition("=")
+        if not found or not sections:
+            raise PosertError(f"line {number} of the .cfg is neither [section] nor key=value: {content[:60]!r}")
+        sections[-1][1][key.strip()] = value.strip()
+    if not sections or sections[0][0] not in ("net", "network"):
+        raise PosertError("the .cfg does not begin with [net]", "give Darknet's own file, for example yolov3-spp.cfg")
+    return sections[0][1], sections[1:]
+
+
+class _Pool(nn.Module):  # type: ignore[misc]
+    """A maximum over size x size pixels; with stride 1, zeros lie around the picture.
+
+    The zeros are a maximum with 0 near the border, not a padding: ONNX Runtime 1.31 merges a padding of zeros into the
+    pool, which pads with the lowest value, and the two differ where all values are negative.
+    """
+
+    def __init__(self, size: int, stride: int) -> None:
+        super().__init__()
+        if stride == 1 and size % 2 == 0:
+            raise PosertError(f"the .cfg has a pool of size {size} and stride 1; YOLOv3-SPP's sizes are odd")
+        self.reach = size // 2 if stride == 1 else 0
+        self.pool = nn.MaxPool2d(size, stride, self.reach)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.reach:
+            return self.pool(x)
+        inside = [(torch.arange(side) >= self.reach) & (torch.arange(side) < side - self.reach) for side in x.shape[2:]]
+        floor = torch.where(inside[0][:, None] & inside[1][None, :], torch.finfo(torch.float32).min, 0.0)
+        return torch.maximum(self.pool(x), floor.to(x.dtype))
+
+
+class Darknet(nn.Module):  # type: ignore[misc]
+    """The network; its outputs are the inputs of the [yolo] layers, in file order.
+
+    Args:
+        channels: of the input.
+        layers: from `read_cfg`.
+
+    Raises:
+        PosertError: layers that YOLOv3 does not have, all of them listed.
+    """
+
+    def __init__(self, channels: int, layers: list[Layer]) -> None:
+        super().__init__()
+        unknown = sorted({kind for kind, _ in layers} - set(_BUILDERS))
+        if unknown:
+            raise PosertError(f"the .cfg has layers that YOLOv3 does not have: {', '.join(unknown)}")
+        self.kinds = [kind for kind, _ in layers]
+        self.sources = [_sources(kind, options, index) for index, (kind, options) in enumerate(layers)]
+        self.parts = nn.ModuleList()
+        self.widths: list[int] = []
+        for index, (kind, options) in enumerate(layers):
+            inputs = [channels if index == 0 and source < 0 else self.widths[source] for source in self.sources[index]]
+            part, width = _BUILDERS[kind](inputs, options)
+            self.parts.append(part)
+            self.widths.append(width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        done: list[Tensor] = []
+        heads = []
+        for kind, sources, part in zip(self.kinds, self.sources, self.parts, strict=True):
+            inputs = [done[source] if source >= 0 else x for source in sources]
+            if kind == "shortcut":
+                result = inputs[0] + inputs[1]
+            elif kind == "route":
+                result = torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0]
+            else:
+                result = part(inputs[0])
+            if kind == "yolo":
+                heads.append(result)
+            done.append(result)
+        return tuple(heads)
+
+
+def _sources(kind: str, options: dict[str, str], index: int) -> list[int]:
+    """The layers whose outputs layer `index` takes; -1 = the picture."""
+    before = index - 1
+    if kind == "shortcut":
+        return [before, _absolute(int(options["from"]), index)]
+    if kind == "route":
+        return [_absolute(int(value), index) for value in options["layers"].split(",")]
+    return [before]
+
+
+def _absolute(layer: int, index: int) -> int:
+    """Darknet counts back from the layer itself with negative numbers."""
+    found = index + layer if layer < 0 else layer
+    if not 0 <= found < index:
+        raise PosertError(f"layer {index} of the .cfg takes layer {layer}, which does not come before it")
+    return found
+
+
+def _convolution(inputs: list[int], options: dict[str, str]) -> tuple[nn.Module, int]:
+    width, size, stride = int(options["filters"]), int(options["size"]), int(options["stride"])
+    normalised = options.get("batch_normalize", "0") == "1"
+    padding = size // 2 if options.get("pad", "0") == "1" else 0
+    parts: list[Any] = [nn.Conv2d(inputs[0], width, size, stride, padding, bias=not normalised)]
+    if normalised:
+        parts.append(nn.BatchNorm2d(width))
+    activation = options.get("activation", "linear")
+    if activation not in ("leaky", "linear"):
+        raise PosertError(f"the .cfg asks for the activation {activation}; YOLOv3 has leaky and linear")
+    if activation == "leaky":
+        parts.append(nn.LeakyReLU(_LEAKY_SLOPE))
+    return nn.Sequential(*parts), width
+
+
+def _unchanged(inputs: list[int], _: dict[str, str]) -> tuple[nn.Module, int]:
+    return nn.Identity(), inputs[0]
+
+
+_BUILDERS: dict[str, Any] = {
+    "convolutional": _convolution,
+    "shortcut": _unchanged,
+    "route": lambda inputs, _: (nn.Identity(), sum(inputs)),
+    "upsample": lambda inputs, options: (nn.Upsample(scale_factor=int(options["stride"]), mode="nearest"), inputs[0]),
+    "maxpool": lambda inputs, options: (_Pool(int(options["size"]), int(options["stride"])), inputs[0]),
+    "yolo": _unchanged,
+}
+
+
+def read_weights(net: Darknet, file: Path) -> None:
+    """Fills `net` with the numbers of a .weights file: a header of 5 int32, then each convolution's.
+
+    In file order: batch-normalised ones beta, gamma, mean, variance, the others their bias; then the weights.
+
+    Raises:
+        PosertError: the file has too few or too many numbers for this .cfg.
+    """
+    data = file.read_bytes()
+    numbers = np.frombuffer(
+        data, "<f4", offset=min(_HEADER_BYTES, len(data)), count=max(0, len(data) - _HEADER_BYTES) // 4
+    )
+    wanted = [tensor for part in net.parts for tensor in _in_file_order(part)]
+    count = sum(tensor.numel() for tensor in wanted)
+    if len(numbers) != count or len(data) != _HEADER_BYTES + 4 * count:
+        raise PosertError(
+            f"{file} has {len(data)} bytes; the .cfg describes {_HEADER_BYTES + 4 * count}",
+            "the .cfg and the .weights are not of one model, or a download broke off",
+        )
+    at = 0
+    with torch.no_grad():
+        for tensor in wanted:
+            values = numbers[at : at + tensor.numel()].reshape(tuple(tensor.shape))
+            tensor.copy_(torch.from_numpy(values.copy()))
+            at += tensor.numel()
+
+
+def _in_file_order(part: nn.Module) -> list[Tensor]:
+    if not isinstance(part, nn.Sequential):
+        return []
+    conv = part[0]
+    if conv.bias is not None:
+        return [conv.bias, conv.weight]
+    norm = part[1]
+    return [norm.bias, norm.weight, norm.running_mean, norm.running_var, conv.weight]

@@ -1,0 +1,156 @@
+"""The system `alphapose`: top-down pose networks from the official .pth state dicts, without AlphaPose's own code.
+
+Its names say what to build: `alphapose[-SET]-NETWORK[-LOSS]`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posert import __version__
+from posert.errors import PosertError
+from posert.export import onnx_file
+from posert.export.check import Reference
+from posert.export.onnx_file import Exported
+from posert.export.systems.alphapose import skeletons
+from posert.export.weights import Entry
+from posert.poses import Skeleton
+from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+
+OPTIONS: set[str] = set()
+_INPUT_WH = (192, 256)
+# AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (parity 1.4).
+_MEAN = (0.406 * 255, 0.457 * 255, 0.480 * 255)
+_IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+# parity 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
+_WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matches": 3.0, "alpha": 0.15}
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """What a name stands for: the skeleton, the function in `_alphapose_nets`, its options, how the maps are read.
+
+    `integral` as in the decoder `heatmap`; `loss` is AlphaPose's word for the same.
+    """
+
+    skeleton: Callable[[], Skeleton]
+    make: str
+    options: dict[str, Any]
+    integral: int = 0
+
+
+_SETS = {
+    "": skeletons.coco_17, "halpe26-": skeletons.halpe_26, "halpe136-": skeletons.halpe_136,
+    "wholebody133-": skeletons.whole_body_133,
+}  # fmt: skip
+_SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "fastpose-res50": ("fast_pose", {}),
+    "fastpose-res152": ("fast_pose", {"layers": 152}),
+    "fastpose-duc-res50": ("fast_pose_duc", {}),
+    "fastpose-duc-res152": ("fast_pose_duc", {"layers": 152, "unshuffle": False}),
+    "simplepose-res50": ("simple_pose", {}),
+    "hrnet-w32": ("high_resolution", {}),
+}
+_LOSSES = {"": 0, "-regression": -1, "-combined": 110}
+
+
+def networks() -> dict[str, _Network]:
+    """Every name that can be built, without the prefix `alphapose-`."""
+    found = {}
+    for prefix, skeleton in _SETS.items():
+        for shape, (make, options) in _SHAPES.items():
+            for loss, integral in _LOSSES.items():
+                if loss == "-combined" and prefix not in ("halpe136-", "wholebody133-"):
+                    continue
+                wide = {"width": 256} if loss and make == "fast_pose" else {}  # CONV_DIM of these configurations
+                found[prefix + shape + loss] = _Network(skeleton, make, options | wide, integral)
+    return found
+
+
+def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
+    """The ONNX graph of a pose network and its metadata; it looks at boxes, which a detector finds.
+
+    Args:
+        entry: its route is `state_dict` (.pth), or `onnx` for a ready-made network of the same shape.
+        path: the official file.
+        options: none.
+
+    Raises:
+        PosertError: the file is no state dict, its keys are not this network's, or it uses deformable convolutions.
+    """
+    if entry.route == "onnx":
+        return _ready_made(entry, path)
+    from posert.export.readers import torch_models
+
+    net, network = _loaded(entry, path)
+    graph = torch_models.to_onnx(net, (1, 3, *_INPUT_WH[::-1]), "image", ["maps"])
+    image = _crop("image", _MEAN, (255.0, 255.0, 255.0))
+    return Exported(graph, _spec(entry, network, image, "maps"))
+
+
+def _loaded(entry: Entry, path: Path) -> tuple[Any, _Network]:
+    from posert.export.readers import torch_models
+    from posert.export.systems.alphapose import networks as layers
+
+    network = networks().get(entry.name.removeprefix("alphapose-"))
+    state = torch_models.read_state(path)
+    if network is None or any("offset" in key for key in state):
+        raise PosertError(
+            f"{entry.name} uses deformable convolutions, or is not known: posert does not convert it",
+            "use the network without -dcn; they differ by less than one point of AP (72.0 and 72.8)",
+        )
+    net = getattr(layers, network.make)(len(network.skeleton().names), **network.options)
+    torch_models.fill(net, state, entry.name)
+    return net.eval(), network
+
+
+def _ready_made(entry: Entry, path: Path) -> Exported:
+    """A network for 256x192 crops and 17 maps that others exported; ImageNet's means, as MXNet's model zoo trains."""
+    graph = onnx_file.load(path)
+    sides = [
+        [dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in (graph.graph.input[0], *graph.graph.output)
+    ]
+    if len(sides) != 2 or sides[0][1:] != [3, 256, 192] or sides[1][1:] != [17, 64, 48]:
+        raise PosertError(
+            f"{path} is not {entry.name}: its tensors are {sides}", "expected [N,3,256,192] and [N,17,64,48]"
+        )
+    for value in (graph.graph.input[0], graph.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    network = _Network(skeletons.coco_17, "", {})
+    image = _crop(graph.graph.input[0].name, *_IMAGENET)
+    return Exported(graph, _spec(entry, network, image, graph.graph.output[0].name))
+
+
+def _crop(name: str, mean: tuple[float, float, float], std: tuple[float, float, float]) -> InputSpec:
+    return InputSpec(
+        name=name, layout="NCHW", dtype="float32", color="rgb", size_wh=_INPUT_WH, fit="boxes", align="origin",
+        rounding="round", mean=mean, std=std,
+    )  # fmt: skip
+
+
+def _spec(entry: Entry, network: _Network, image: InputSpec, output: str) -> ModelSpec:
+    skeleton = network.skeleton()
+    whole = len(skeleton.names) in (133, 136)
+    rule: dict[str, Any] = {"whole_body": True} if whole else {}
+    if whole and network.integral:
+        rule |= _WHOLE_BODY
+    params = {"integral": network.integral} if network.integral else {}
+    stage = Stage("pose", "boxes", image, {"maps": output}, "heatmap", params, "poses", rule)
+    where = entry.url or entry.source
+    return ModelSpec(FORMAT, "alphapose", entry.name, skeleton, (stage,), entry.licence, where, f"posert {__version__}")
+
+
+def reference(entry: Entry, path: Path) -> Reference | None:
+    """The torch network as a function of our input tensor; None for ready-made ONNX, which is its own original."""
+    if entry.route == "onnx":
+        return None
+    import torch
+
+    net, _ = _loaded(entry, path)
+
+    def run(tensor: Any) -> dict[str, Any]:
+        with torch.no_grad():
+            return {"maps": net(torch.from_numpy(tensor)).numpy()}
+
+    return run

@@ -1,0 +1,97 @@
+"""The system `movenet`: Google's MoveNet, single and multi person, from TFLite or SavedModel to ONNX."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from posert import __version__
+from posert.errors import PosertError
+from posert.export import onnx_file
+from posert.export.check import Reference
+from posert.export.onnx_file import Exported
+from posert.export.readers import tensorflow_models
+from posert.export.weights import Entry
+from posert.measure.evaluate import COCO_17 as COCO_NAMES
+from posert.poses import Skeleton
+from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+
+COCO_17 = Skeleton(
+    names=COCO_NAMES,
+    edges=(
+        (0, 1), (0, 2), (1, 3), (2, 4), (0, 5), (0, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (5, 11), (6, 12),
+        (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
+    ),
+    # COCO's own constants: half of its per-keypoint k
+    sigmas=(
+        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
+        0.089,
+    ),
+    flip=(0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15),
+)  # fmt: skip
+OPTIONS = {"dequantize"}
+_ONNX_TYPES = {1: "float32", 2: "uint8", 6: "int32"}
+_MULTI_SIDE = 256  # the model card's recommendation for the longer side
+
+
+def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
+    """The ONNX graph of a MoveNet and its metadata.
+
+    Args:
+        entry: its route is `tflite` or `saved_model`.
+        path: the official file (.tflite, .tar.gz), or a SavedModel folder.
+        options: `dequantize` = the float32 network of an int8 TFLite file: more accurate, half as fast.
+
+    Raises:
+        PosertError: the file cannot be converted, or is no MoveNet.
+    """
+    if entry.route == "tflite":
+        graph = tensorflow_models.convert(
+            ["--tflite", str(path), *(["--dequantize"] if "dequantize" in options else [])]
+        )
+        onnx_file.unsigned_activations(graph)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            graph = tensorflow_models.convert(["--saved-model", str(tensorflow_models.unpack(path, Path(folder)))])
+    onnx_file.rename_tensor(graph, graph.graph.input[0].name, "image")
+    role = "people" if _shape(graph.graph.output[0])[-1] == 56 else "keypoints"
+    onnx_file.rename_tensor(graph, graph.graph.output[0].name, role)
+    if role == "people":
+        onnx_file.input_shape(graph, [1, "height", "width", 3])
+    model = entry.name + ("-float32" if "dequantize" in options else "")
+    return Exported(graph, _spec(entry, model, graph, role))
+
+
+def _spec(entry: Entry, model: str, graph: Any, role: str) -> ModelSpec:
+    several = role == "people"
+    side = _MULTI_SIDE if several else _shape(graph.graph.input[0])[1]
+    kind = _ONNX_TYPES.get(graph.graph.input[0].type.tensor_type.elem_type)
+    if kind is None or not isinstance(side, int) or not (several or _shape(graph.graph.output[0])[-2:] == [17, 3]):
+        raise PosertError(f"the file is no MoveNet: {_shape(graph.graph.input[0])} -> {_shape(graph.graph.output[0])}")
+    image = InputSpec(
+        name="image", layout="NHWC", dtype=kind, color="rgb", size_wh=(side, side),  # type: ignore[arg-type]
+        fit="corner" if several else "square",
+        multiple_of=32 if several else 0,
+        align="half_pixel" if several else "corners",
+        rounding="truncate",
+    )  # fmt: skip
+    stage = Stage("pose", "frame" if several else "follow", image, {role: role}, "direct")
+    return ModelSpec(
+        FORMAT, "movenet", model, COCO_17, (stage,), entry.licence, entry.url or entry.source, f"posert {__version__}"
+    )
+
+
+def _shape(value: Any) -> list[int | str]:
+    return [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim]
+
+
+def reference(entry: Entry, path: Path) -> Reference:
+    """The original network as a function of our input tensor."""
+    if entry.route == "tflite":
+        return lambda tensor: {"keypoints": tensorflow_models.run_tflite(path, tensor)}
+
+    def run(tensor: Any) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            output = tensorflow_models.run_saved_model(tensorflow_models.unpack(path, Path(folder)), tensor)
+        return {"people" if output.shape[-1] == 56 else "keypoints": output}
+
+    return run

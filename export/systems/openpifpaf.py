@@ -1,0 +1,175 @@
+"""The system `openpifpaf`: networks with CIF and CAF heads, from OpenPifPaf's own checkpoints, for any skeleton.
+
+Needs the package `openpifpaf`, of which only `network` and `headmeta` are imported: its C++ extension is not needed.
+"""
+
+import importlib
+import importlib.util
+import logging
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from posert import __version__
+from posert.errors import PosertError
+from posert.export import onnx_file
+from posert.export.check import Reference
+from posert.export.onnx_file import Exported
+from posert.export.readers import torch_models
+from posert.export.weights import Entry
+from posert.poses import Skeleton
+from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+
+_LOG = logging.getLogger("posert")
+OPTIONS: set[str] = set()
+_SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1
+_LEAST_EPSILON = 1e-3  # OpenPifPaf raises every BatchNorm's epsilon to this after loading
+_IMAGE = InputSpec(
+    name="image", layout="NCHW", dtype="float32", color="rgb", size_wh=(0, 0), fit="center", multiple_of=16,
+    multiple_plus=1, interpolation="linear", rounding="round", pad_value=(124.0, 116.0, 104.0),
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+)  # fmt: skip
+
+
+def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
+    """The ONNX graph of an OpenPifPaf network, free in batch, height and width, and its metadata.
+
+    Args:
+        entry: its route is `checkpoint`.
+        path: the checkpoint, a pickle: it runs code when it is loaded, so its hash has been checked before.
+        options: none.
+
+    Raises:
+        PosertError: openpifpaf is not installed, or the file is no checkpoint with CIF and CAF heads.
+    """
+    net, cif, caf = load(path)
+    graph = torch_models.to_onnx(net, _SAMPLE, _IMAGE.name, ["cif", "caf"], free_sides=True)
+    # A network of stride 32 (MobileNetV2) loses the margin of other sides, and its cells no longer divide the input.
+    image = replace(_IMAGE, multiple_of=max(_IMAGE.multiple_of, int(cif.base_stride)))
+    stage = Stage("pose", "frame", image, {"cif": "cif", "caf": "caf"}, "cifcaf")
+    where = entry.url or entry.source
+    spec = ModelSpec(
+        FORMAT, "openpifpaf", entry.name, skeleton(cif, caf), (stage,), entry.licence, where, f"posert {__version__}"
+    )
+    onnx_file.input_shape(graph, ["batch", 3, "height", "width"])
+    return Exported(graph, spec)
+
+
+def reference(entry: Entry, path: Path) -> Reference | None:
+    """The original network as a function of our input tensor."""
+    net, _, _ = load(path)
+
+    def run(tensor: Any) -> dict[str, Any]:
+        with torch.no_grad():
+            cif, caf = net(torch.from_numpy(tensor))
+        return {"cif": cif.numpy(), "caf": caf.numpy()}
+
+    return run
+
+
+def skeleton(cif: Any, caf: Any) -> Skeleton:
+    """Ours from the metadata of the two heads; theirs counts keypoints from 1.
+
+    Keypoints whose names differ in `left` and `right` alone are each other's mirror image.
+    """
+    names = tuple(str(name) for name in cif.keypoints)
+    mirror = [name.replace("left", "\0").replace("right", "left").replace("\0", "right") for name in names]
+    flip = tuple(names.index(name) if name in names else k for k, name in enumerate(mirror))
+    edges = tuple((int(a) - 1, int(b) - 1) for a, b in caf.skeleton)
+    return Skeleton(names, edges, tuple(float(sigma) for sigma in cif.sigmas), flip)
+
+
+class _Fields(torch.nn.Module):  # type: ignore[misc]
+    """The network with its CIF and CAF outputs alone."""
+
+    def __init__(self, net: Any, cif: int, caf: int) -> None:
+        super().__init__()
+        self.net, self.cif, self.caf = net, cif, caf
+
+    def forward(self, image: Any) -> tuple[Any, Any]:
+        heads = self.net(image)
+        return heads[self.cif], heads[self.caf]
+
+
+def load(path: Path) -> tuple[Any, Any, Any]:
+    """The network (torch module: image -> cif, caf) of a checkpoint, and the metadata of its CIF and its CAF head.
+
+    Raises:
+        PosertError: see `build`.
+    """
+    network = import_network()
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # pickle's, zipfile's and torch's own kinds, and whatever the pickled code raises
+        raise PosertError(
+            f"{path} is no checkpoint that this openpifpaf can load: {str(error).splitlines()[0][:200]}",
+            "give the official file, or one saved by openpifpaf's trainer",
+        ) from None
+    net = saved.get("model") if isinstance(saved, dict) else saved
+    heads = getattr(net, "head_nets", None)
+    if not isinstance(net, torch.nn.Module) or heads is None:
+        raise PosertError(
+            f"{path} is no OpenPifPaf network: it holds a {type(net).__name__}", "give a file saved by its trainer"
+        )
+    kinds = [type(head.meta).__name__ for head in heads]
+    if missing := [kind for kind in ("Cif", "Caf") if kind not in kinds]:
+        raise PosertError(
+            f"{path} has no {' and no '.join(missing)} head; it has {', '.join(kinds) or 'none'}",
+            "posert decodes CIF and CAF heads; other heads of a file are left aside",
+        )
+    tracking = getattr(network, "TrackingBase", ())
+    if any(isinstance(module, tracking) for module in net.modules()):
+        raise PosertError(
+            f"{path} is a tracking network: it remembers the frame before, which an ONNX graph of one frame cannot",
+            "export a network for single frames; posert infer --track gives ids with any of them",
+        )
+    network.model_migration.model_migration(net)  # files of older versions lack fields
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = max(module.eps, _LEAST_EPSILON)
+    for name in ("CompositeField3", "CompositeField4"):  # in-place writes do not survive the export
+        if kind := getattr(network.heads, name, None):
+            kind.inplace_ops = False
+    at = kinds.index("Cif"), kinds.index("Caf")
+    return _Fields(net.eval(), *at).eval(), heads[at[0]].meta, heads[at[1]].meta
+
+
+def import_network() -> Any:
+    """The module `openpifpaf.network`, without running the package's own `__init__` (which loads its C++ extension).
+
+    Raises:
+        PosertError: openpifpaf, or something that it needs, is not installed.
+    """
+    if "openpifpaf" not in sys.modules:
+        found = importlib.util.find_spec("openpifpaf")
+        if found is None or not found.submodule_search_locations:
+            raise PosertError(
+                "the package openpifpaf, which its checkpoints need to be loaded, is not installed",
+                "pip install --no-deps --no-build-isolation openpifpaf==0.13.11 (and torchvision, pillow)",
+            )
+        bare = types.ModuleType("openpifpaf")
+        bare.__path__ = list(found.submodule_search_locations)
+        sys.modules["openpifpaf"] = bare
+    _declare_missing_operators()
+    try:
+        importlib.import_module("openpifpaf.headmeta")
+        return importlib.import_module("openpifpaf.network")
+    except ImportError as error:
+        raise PosertError(f"openpifpaf cannot be imported: {error}", "pip install torchvision pillow") from None
+
+
+def _declare_missing_operators() -> None:
+    """torchvision built for CUDA does not import beside a CPU torch unless these two are known; nobody calls them."""
+    if "torchvision" in sys.modules or torch.cuda.is_available():
+        return
+    for name in ("nms", "qnms"):
+        try:
+            torch.library.define(
+                f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )  # fmt: skip
+        except RuntimeError as error:  # this torchvision has them itself
+            _LOG.debug("torchvision::%s: %s", name, error)

@@ -1,0 +1,140 @@
+"""OKS average precision on a COCO keypoint file. Owns the mapping to COCO's 17 keypoints; needs the `eval` extra."""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.errors import PosertError
+from posert.poses import Poses, Skeleton
+from posert.runtime.loop import TopDown, estimate_frames
+from posert.runtime.media.read import frames
+from posert.runtime.session import Model
+
+COCO_17 = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """COCO's figures, 0..1: AP over OKS .50 to .95, AP at .50, AP of medium and large people, average recall."""
+
+    ap: float
+    ap50: float
+    ap_medium: float
+    ap_large: float
+    ar: float
+    images: int
+    people: int
+
+
+def evaluate(
+    model: Model,
+    annotations: Path,
+    images: Path,
+    *,
+    ground_truth_boxes: bool = False,
+    flip: bool = False,
+    on_image: Callable[[int], None] | None = None,
+) -> Score:
+    """COCO keypoint AP of a model.
+
+    Args:
+        annotations: COCO keypoint file.
+        images: folder of the pictures it names.
+        ground_truth_boxes: look at the annotated boxes instead of finding people; for models that look at boxes or
+            follow one person.
+        flip: average with the mirrored pictures, for models that look at boxes.
+        on_image: called after each picture with the number done.
+
+    Raises:
+        PosertError: pycocotools is missing, a file cannot be read, or the skeleton lacks COCO's keypoints.
+    """
+    coco, coco_eval = _pycocotools()
+    truth = _quietly(lambda: coco(str(_readable(annotations))))
+    order = coco_order(model.spec.skeleton)
+    boxes = _boxes_of(truth) if ground_truth_boxes else None
+    results: list[dict[str, Any]] = []
+    pictures = truth.loadImgs(sorted(truth.getImgIds()))
+    by_path = {str(images / picture["file_name"]): picture["id"] for picture in pictures}
+    source = (frame for path in by_path for frame in frames(path))
+    lookup = None if boxes is None else (lambda frame: boxes(by_path[frame.source]))
+    for done, (frame, result) in enumerate(
+        estimate_frames(model, source, boxes=lookup, top_down=TopDown(flip=flip)), 1
+    ):
+        results += coco_results(result.poses, by_path[frame.source], order)
+        if on_image is not None:
+            on_image(done)
+    if not results:
+        return Score(0, 0, 0, 0, 0, len(by_path), 0)
+    scored = coco_eval(truth, _quietly(lambda: truth.loadRes(results)), "keypoints")
+    _quietly(lambda: (scored.evaluate(), scored.accumulate(), scored.summarize()))
+    ap, ap50, _, medium, large, ar = (float(value) for value in scored.stats[:6])
+    return Score(ap, ap50, medium, large, ar, len(by_path), len(results))
+
+
+def coco_order(skeleton: Skeleton) -> list[int]:
+    """For each of COCO's 17 keypoints its index in `skeleton`, by name; raises PosertError naming those it lacks."""
+    missing = [name for name in COCO_17 if name not in skeleton.names]
+    if missing:
+        raise PosertError(
+            f"the model's skeleton has no {', '.join(missing)}", "COCO results and eval need a COCO-like skeleton"
+        )
+    return [skeleton.names.index(name) for name in COCO_17]
+
+
+def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str, Any]]:
+    """The people of one picture as COCO results: 17 x (x px, y px, score), and the person's score."""
+    return [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "keypoints": poses.keypoints[person][order].astype(float).round(2).ravel().tolist(),
+            "score": float(poses.scores[person]),
+        }
+        for person in range(len(poses))
+    ]
+
+
+def _boxes_of(truth: Any) -> Callable[[int], NDArray[np.float32]]:
+    def boxes(image_id: int) -> NDArray[np.float32]:
+        people = truth.loadAnns(truth.getAnnIds(imgIds=[image_id], iscrowd=False))
+        rows = [person["bbox"] for person in people if person.get("num_keypoints", 0) > 0]
+        xywh = np.array(rows, np.float32).reshape(-1, 4)
+        return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+
+    return boxes
+
+
+def _readable(annotations: Path) -> Path:
+    try:
+        json.loads(annotations.read_bytes())["annotations"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PosertError(
+            f"{annotations} is not a COCO keypoint file: {error!r}", "give person_keypoints_*.json"
+        ) from None
+    return annotations
+
+
+def _pycocotools() -> tuple[Any, Any]:
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError:
+        raise PosertError("eval needs pycocotools", "pip install 'posert[eval]'") from None
+    return COCO, COCOeval
+
+
+def _quietly(action: Callable[[], Any]) -> Any:
+    """pycocotools prints its progress; the caller prints its own."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return action()

@@ -1,0 +1,1 @@
+"""The decoders: network outputs -> people. A file or folder here is a decoder by its name."""

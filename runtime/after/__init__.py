@@ -1,0 +1,1 @@
+"""What happens to a source's results after the loop: ids, smoothing, features."""

@@ -1,0 +1,134 @@
+"""What training uses straight away, from tracked poses: normalised points, joint angles, velocities, visibility.
+
+Owns the formulas. Knows poses and names of keypoints, nothing of files, frames or networks.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.poses import Poses, Skeleton
+
+ANGLES = tuple(
+    (f"{side}_{joint}", f"{side}_{before}", f"{side}_{after}")
+    for joint, before, after in (
+        ("elbow", "shoulder", "wrist"),
+        ("shoulder", "hip", "elbow"),
+        ("hip", "shoulder", "knee"),
+        ("knee", "hip", "ankle"),
+    )
+    for side in ("left", "right")
+)
+"""(joint, one end, other end); a skeleton has those whose three keypoints it names."""
+LONGEST_STEP_S = 1.0
+DECIMALS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features of the N people of one frame; NaN wherever a keypoint that a value needs was not found.
+
+    Attributes:
+        normalised: f32 [N,K,2], (x, y) from the middle of the hips, in torso lengths (hip middle to shoulder middle).
+        velocities: f32 [N,K,2], (x, y) movement since the person's previous frame, torso lengths per second; NaN for a
+            person who was not there within the last second.
+        angles: f32 [N,A], the angle at each joint between its two neighbours, radians 0..pi (pi = stretched).
+        visible: bool [N,K], the keypoint was found and lies in the frame.
+        joints: A names of `angles`.
+    """
+
+    normalised: NDArray[np.float32]
+    velocities: NDArray[np.float32]
+    angles: NDArray[np.float32]
+    visible: NDArray[np.bool_]
+    joints: tuple[str, ...]
+
+    def records(self) -> list[dict[str, Any]]:
+        """One JSON object per person; null stands for NaN."""
+        return [
+            {
+                "normalised": _listed(self.normalised[person]),
+                "velocities": _listed(self.velocities[person]),
+                "angles": dict(zip(self.joints, _listed(self.angles[person]), strict=True)),
+                "visible": self.visible[person].astype(int).tolist(),
+            }
+            for person in range(len(self.visible))
+        ]
+
+
+class Featuring:
+    """Features of one video's frames in order. Holds each person's previous points, for the velocities."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        index = {name: number for number, name in enumerate(skeleton.names)}
+        triples = [triple for triple in ANGLES if all(name in index for name in triple)]
+        self.joints = tuple(triple[0] for triple in triples)
+        self._triples = np.array([[index[name] for name in triple] for triple in triples], int).reshape(-1, 3)
+        self._torso = [index.get(f"{side}_{part}", -1) for part in ("hip", "shoulder") for side in ("left", "right")]
+        self._last: dict[int, tuple[float, NDArray[np.float64]]] = {}
+
+    def __call__(self, poses: Poses, time_s: float, size_wh: tuple[int, int]) -> Features:
+        """The features of one frame's people; people without ids have no velocities."""
+        points = found_points(poses)
+        origin, length = self._frame_of_reference(points)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            normalised = (points - origin[:, None]) / length[:, None, None]
+            velocities = self._moved(poses, points, time_s) / length[:, None, None]
+            inside = np.all((points >= 0) & (points < np.array(size_wh)), axis=2)
+        return Features(
+            normalised.astype(np.float32),
+            velocities.astype(np.float32),
+            joint_angles(points, self._triples).astype(np.float32),
+            np.asarray(inside, bool),
+            self.joints,
+        )
+
+    def _frame_of_reference(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Hip middle f64 [N,2] and torso length f64 [N], px; NaN where unknown."""
+        if min(self._torso) < 0:
+            return np.full((len(points), 2), np.nan), np.full(len(points), np.nan)
+        hips, shoulders = (points[:, pair].mean(axis=1) for pair in (self._torso[:2], self._torso[2:]))
+        length = np.linalg.norm(shoulders - hips, axis=1)
+        return hips, np.where(length > 0, length, np.nan)
+
+    def _moved(self, poses: Poses, points: NDArray[np.float64], time_s: float) -> NDArray[np.float64]:
+        """Movement of each keypoint since the person's previous frame, px per second, f64 [N,K,2]."""
+        moved = np.full(points.shape, np.nan)
+        if poses.ids is None:
+            return moved
+        self._last = {key: kept for key, kept in self._last.items() if time_s - kept[0] <= LONGEST_STEP_S}
+        for person, key in enumerate(poses.ids.tolist()):
+            if key in self._last and time_s > self._last[key][0]:
+                moved[person] = (points[person] - self._last[key][1]) / (time_s - self._last[key][0])
+            self._last[key] = (time_s, points[person])
+        return moved
+
+
+def found_points(poses: Poses) -> NDArray[np.float64]:
+    """Keypoints f64 [N,K,2] px, NaN where not found.
+
+    >>> found_points(Poses(np.zeros((1, 1, 3), np.float32), np.ones(1, np.float32), np.zeros((1, 4), np.float32)))
+    array([[[nan, nan]]])
+    """
+    return np.where(poses.keypoints[:, :, 2:] > 0, poses.keypoints[:, :, :2], np.nan).astype(np.float64)
+
+
+def joint_angles(points: NDArray[np.float64], triples: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Angles f64 [N,A], radians 0..pi, at keypoint triples[:, 0] between triples[:, 1] and triples[:, 2].
+
+    >>> joint_angles(np.array([[[0.0, 0], [1, 0], [0, 2]]]), np.array([[0, 1, 2]])).round(4).tolist()
+    [[1.5708]]
+    """
+    one, other = (points[:, triples[:, end]] - points[:, triples[:, 0]] for end in (1, 2))
+    cross = one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
+    angles: NDArray[np.float64] = np.abs(np.arctan2(cross, (one * other).sum(axis=2)))
+    return angles
+
+
+def _listed(values: NDArray[np.float32]) -> list[Any]:
+    rounded = values.astype(np.float64).round(DECIMALS).astype(object)
+    rounded[np.isnan(values)] = None
+    listed: list[Any] = rounded.tolist()
+    return listed

@@ -1,0 +1,232 @@
+"""Results as arrays and tables: npz and Parquet. Written frame by frame; memory does not grow with the video.
+
+Owns these two layouts. Knows results and skeletons, nothing of models or video reading.
+"""
+
+import io
+import json
+import zipfile
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.errors import PosertError
+from posert.runtime.files.atomic import Write, file_header, whole_file
+from posert.runtime.loop import Result
+from posert.runtime.media.read import Frame
+from posert.runtime.spec import ModelSpec
+
+_CHUNK_FRAMES = 256
+_GROUP_BYTES = 2**22  # of rows held in memory; the footer takes 1 kB more for each column of each group
+_EXACT = {"frame": "int64", "time_s": "float64", "width": "int32", "height": "int32", "id": "int32"}
+_OPTIONAL = ("normalised", "velocities", "angles", "visible")
+
+
+@contextmanager
+def npz(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+    """Writes arrays over T frames and the P people of the fullest one, missing people NaN (id 0).
+
+    `keypoints` f32 [T,P,K,3] (x px, y px, score), `scores` f32 [T,P], `boxes_xyxy` f32 [T,P,4], `ids` i32 [T,P],
+    `frame_index` i64 [T], `time_s` f64 [T], `size_wh` i32 [T,2], `names` [K], `header` (JSON text); with features also
+    `normalised` f32 [T,P,K,2], `velocities` f32 [T,P,K,2], `angles` f32 [T,P,A], `visible` f32 [T,P,K] (0, 1, NaN) and
+    `joints` [A]. Loads with `allow_pickle=False`.
+    """
+    if path is None:
+        raise PosertError("the format npz cannot go to standard output", "name a file with -o")
+    with whole_file(path) as temporary:
+        spool = temporary.with_name(temporary.name + ".rows")
+        try:
+            with spool.open("w+b") as rows:
+                table = _Spool(rows)
+                yield table.add
+                table.save(temporary, spec, source)
+        finally:
+            spool.unlink(missing_ok=True)
+
+
+class _Spool:
+    """People on disk, one flat f64 row each; in memory only four numbers a frame."""
+
+    def __init__(self, rows: BinaryIO) -> None:
+        self.rows = rows
+        self.counts, self.sizes = array("q"), array("q")
+        self.indices, self.times = array("q"), array("d")
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.joints: tuple[str, ...] = ()
+
+    def add(self, _: Frame, result: Result) -> None:
+        arrays = _columns(result)
+        self.shapes = {name: values.shape[1:] for name, values in arrays.items()}
+        self.joints = result.features.joints if result.features is not None else ()
+        self.counts.append(len(result.poses))
+        self.indices.append(result.frame_index)
+        self.times.append(result.time_s)
+        self.sizes.extend(result.size_wh)
+        self.rows.write(_flat(arrays.values(), len(result.poses)).tobytes())
+
+    def save(self, path: Path, spec: ModelSpec, source: str) -> None:
+        frames, most = len(self.counts), max(self.counts, default=0)
+        small: dict[str, NDArray[Any]] = {
+            "frame_index": np.array(self.indices, "i8"),
+            "time_s": np.array(self.times, "f8"),
+            "size_wh": np.array(self.sizes, "i4").reshape(-1, 2),
+            "names": np.array(spec.skeleton.names),
+            "header": np.array(json.dumps(file_header(spec, source))),
+        }
+        if self.joints:
+            small["joints"] = np.array(self.joints)
+        with zipfile.ZipFile(path, "w") as archive:
+            begin = 0
+            width = sum(int(np.prod(shape)) for shape in self.shapes.values())
+            for name, shape in self.shapes.items():
+                kind = np.dtype("i4" if name == "ids" else "f4")
+                with _member(archive, name, (frames, most, *shape), kind) as file:
+                    for block in self._blocks(most, width, begin, begin + int(np.prod(shape))):
+                        file.write((np.nan_to_num(block) if name == "ids" else block).astype(kind).tobytes())
+                begin += int(np.prod(shape))
+            for name, values in small.items():
+                with _member(archive, name, values.shape, values.dtype) as file:
+                    file.write(values.tobytes())
+
+    def _blocks(self, most: int, width: int, begin: int, end: int) -> Iterator[NDArray[np.float64]]:
+        """The columns begin..end as f64 [frames of a chunk, most, end - begin], padded with NaN."""
+        self.rows.seek(0)
+        for start in range(0, len(self.counts), _CHUNK_FRAMES):
+            counts = self.counts[start : start + _CHUNK_FRAMES]
+            rows = np.frombuffer(self.rows.read(sum(counts) * width * 8), "f8").reshape(-1, width)
+            block = np.full((len(counts), most, end - begin), np.nan)
+            block[np.arange(most) < np.array(counts)[:, None]] = rows[:, begin:end]
+            yield block
+
+
+def _columns(result: Result) -> dict[str, NDArray[Any]]:
+    poses = result.poses
+    ids = np.zeros(len(poses), np.int32) if poses.ids is None else poses.ids
+    arrays: dict[str, NDArray[Any]] = {
+        "keypoints": poses.keypoints, "scores": poses.scores, "boxes_xyxy": poses.boxes_xyxy, "ids": ids
+    }  # fmt: skip
+    if result.features is not None:
+        arrays |= {name: getattr(result.features, name) for name in _OPTIONAL}
+    return arrays
+
+
+def _flat(arrays: Iterable[NDArray[Any]], count: int) -> NDArray[np.float64]:
+    """Arrays [count,...] side by side, f64 [count, all their columns]."""
+    return np.concatenate([a.reshape(count, int(np.prod(a.shape[1:]))) for a in arrays], axis=1, dtype="f8")
+
+
+@contextmanager
+def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Iterator[Any]:
+    """One array of the archive, its header written; a fixed date, so that equal results are equal bytes."""
+    header = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    with archive.open(zipfile.ZipInfo(name + ".npy"), "w", force_zip64=True) as file:
+        file.write(header.getvalue())
+        yield file
+
+
+@contextmanager
+def parquet(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+    """Writes one row per person and frame: frame, time_s, width, height, id, score, box_left/top/right/bottom,
+    `<keypoint>_x`, `_y`, `_score`; with features also `<keypoint>_norm_x/y`, `_velocity_x/y`, `_visible`,
+    `<joint>_angle`. NaN is null. The file's metadata key `posert` holds the JSON header, `posert.frames` the number of
+    frames, those without people included.
+
+    Raises:
+        PosertError: pyarrow is missing.
+    """
+    if path is None:
+        raise PosertError("the format parquet cannot go to standard output", "name a file with -o")
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise PosertError("the format parquet needs pyarrow", "pip install 'posert[parquet]'") from None
+    with whole_file(path) as temporary:
+        table = _Rows(pyarrow, temporary, spec, source)
+        try:
+            yield table.add
+        finally:
+            table.close()
+
+
+class _Rows:
+    """Rows gathered into groups, the writer opened with the first frame, which says if there are features."""
+
+    def __init__(self, pyarrow: Any, path: Path, spec: ModelSpec, source: str) -> None:
+        self.pyarrow, self.path, self.names = pyarrow, path, spec.skeleton.names
+        self.header = json.dumps(file_header(spec, source))
+        self.writer: Any = None
+        self.schema: Any = None
+        self.frames = self.filled = 0
+        self.exact: NDArray[np.float64] = np.empty((0, 0))  # the columns of _EXACT, a row of this array each
+        self.single: NDArray[np.float32] = np.empty((0, 0), np.float32)  # all others
+
+    def add(self, _: Frame, result: Result) -> None:
+        if self.writer is None:
+            self._open(result)
+        self.frames += 1
+        count = len(result.poses)
+        arrays = _columns(result)
+        about = np.array([[result.frame_index, result.time_s, *result.size_wh]])
+        exact = np.concatenate([np.repeat(about, count, axis=0), arrays.pop("ids")[:, None]], axis=1)
+        arrays = {name: arrays.pop(name) for name in ("scores", "boxes_xyxy")} | arrays
+        single = _flat(arrays.values(), count)
+        done = 0
+        while done < count:
+            step = min(count - done, self.single.shape[1] - self.filled)
+            place = slice(self.filled, self.filled + step)
+            self.exact[:, place] = exact[done : done + step].T
+            self.single[:, place] = single[done : done + step].T
+            self.filled, done = self.filled + step, done + step
+            if self.filled == self.single.shape[1]:
+                self._flush()
+
+    def _open(self, result: Result) -> None:
+        features = result.features
+        columns = ["score", *(f"box_{side}" for side in ("left", "top", "right", "bottom"))]
+        columns += [f"{name}_{axis}" for name in self.names for axis in ("x", "y", "score")]
+        flags: list[str] = []
+        if features is not None:
+            for kind in ("norm", "velocity"):
+                columns += [f"{name}_{kind}_{axis}" for name in self.names for axis in "xy"]
+            columns += [f"{joint}_angle" for joint in features.joints]
+            flags = [f"{name}_visible" for name in self.names]
+        types = _EXACT | dict.fromkeys(columns, "float32") | dict.fromkeys(flags, "bool_")
+        fields = [(name, getattr(self.pyarrow, kind)()) for name, kind in types.items()]
+        self.schema = self.pyarrow.schema(fields, metadata={"posert": self.header})
+        self.writer = self.pyarrow.parquet.ParquetWriter(
+            str(self.path), self.schema, use_dictionary=False, write_statistics=["frame", "id"]
+        )  # dictionaries of coordinates only cost memory
+        rows = max(1, _GROUP_BYTES // (4 * len(types)))
+        self.exact = np.full((len(_EXACT), rows), np.nan)
+        self.single = np.full((len(types) - len(_EXACT), rows), np.nan, np.float32)
+
+    def _flush(self) -> None:
+        values = [*self.exact[:, : self.filled], *self.single[:, : self.filled]]
+        columns = [self._column(field, column) for field, column in zip(self.schema, values, strict=True)]
+        self.writer.write_table(self.pyarrow.Table.from_arrays(columns, schema=self.schema))
+        self.filled = 0
+
+    def _column(self, field: Any, values: NDArray[Any]) -> Any:
+        """An Arrow column on top of its values; `pyarrow.array` would copy them, and import pandas for it, 44 MB."""
+        present = ~np.isnan(values) if field.name != "id" else values != 0
+        if field.name in _EXACT:
+            values = values.astype(_EXACT[field.name])
+        elif field.type == self.pyarrow.bool_():
+            values = np.packbits(values == 1, bitorder="little")
+        mask = None if present.all() else self.pyarrow.py_buffer(np.packbits(present, bitorder="little"))
+        return self.pyarrow.Array.from_buffers(field.type, len(present), [mask, self.pyarrow.py_buffer(values)])
+
+    def close(self) -> None:
+        if self.writer is not None:
+            if self.filled:
+                self._flush()
+            self.writer.add_key_value_metadata({"posert.frames": str(self.frames)})
+            self.writer.close()

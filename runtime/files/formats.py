@@ -1,0 +1,329 @@
+"""Other programs' JSON layouts, and the table of all formats. Names here are layouts of files, not models.
+
+Owns what each layout looks like. Keypoints find their place by name, never by their count.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.errors import PosertError
+from posert.measure.evaluate import coco_order, coco_results
+from posert.poses import Poses, Skeleton
+from posert.runtime.files.arrays import npz, parquet
+from posert.runtime.files.atomic import Sink, Write, file_header, frame_record, json_lines, whole_file
+from posert.runtime.files.units import in_units
+from posert.runtime.loop import Result
+from posert.runtime.media.read import IMAGES, Frame
+from posert.runtime.spec import ModelSpec
+
+_SIDES = ("right", "left")
+PARTS_18 = (
+    "nose", "neck", *(f"{side}_{part}" for side in _SIDES for part in ("shoulder", "elbow", "wrist")),
+    *(f"{side}_{part}" for side in _SIDES for part in ("hip", "knee", "ankle")),
+    *(f"{side}_{part}" for part in ("eye", "ear") for side in _SIDES),
+)  # fmt: skip
+_FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
+PARTS_25 = (*PARTS_18[:8], "mid_hip", *PARTS_18[8:], *_FEET)
+PARTS_15 = ("head", *PARTS_18[1:14], "chest")
+_MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
+_ABSENT = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d", "pose_keypoints_3d",
+           "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How results become files.
+
+    Attributes:
+        sink: (path or None, spec, source) -> context manager that yields `write`.
+        name: name of a medium, `walk/a.mp4` -> name of its output.
+        empty: as `sink`, frames without people included; None if they always are, or the layout has no place for them.
+        units: whether `sink` takes `unit`, of `in_units`.
+    """
+
+    sink: Callable[..., Sink]
+    name: Callable[[str], str]
+    empty: Callable[[Path | None, ModelSpec, str], Sink] | None = None
+    units: bool = False
+
+
+def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path | None, ModelSpec, str], Sink]:
+    """The sink of a format: frames without people included if it can, keypoints in `unit` (`in_units`).
+
+    Raises:
+        PosertError: no such format, or it has pixels of the frame and nothing else.
+    """
+    if form not in FORMATS:
+        raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
+    chosen = FORMATS[form]
+    if unit and not chosen.units:
+        known = [name for name, other in FORMATS.items() if other.units]
+        raise PosertError(f"the format {form} knows no --keypoint-scale", f"{', '.join(known)} does")
+    if chosen.units:
+        return partial(chosen.sink, unit=unit)
+    return chosen.empty if empty and chosen.empty else chosen.sink
+
+
+def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
+    """The 25 parts if the skeleton names a foot or the hips' middle, the 15 if it names the chest, else the 18."""
+    if "chest" in skeleton.names:
+        return PARTS_15
+    return PARTS_25 if {"mid_hip", *_FEET} & set(skeleton.names) else PARTS_18
+
+
+def in_parts(keypoints: NDArray[np.float32], skeleton: Skeleton, parts: Sequence[str]) -> NDArray[np.float64]:
+    """Keypoints f64 [N,len(parts),3] reordered by name.
+
+    A neck or hip middle that the skeleton lacks is the mean of its two sides with the lower score, if both were found;
+    any other part it lacks is 0, 0, 0.
+    """
+    index = {name: number for number, name in enumerate(skeleton.names)}
+    out = np.zeros((len(keypoints), len(parts), 3))
+    for place, part in enumerate(parts):
+        sides = [index[side] for side in _MIDDLES.get(part, ()) if side in index]
+        if part in index:
+            out[:, place] = keypoints[:, index[part]]
+        elif len(sides) == 2:
+            pair = keypoints[:, sides].astype(np.float64)
+            middle = np.concatenate([pair[:, :, :2].mean(axis=1), pair[:, :, 2].min(axis=1)[:, None]], axis=1)
+            out[:, place] = np.where(np.asarray(pair[:, :, 2].min(axis=1) > 0)[:, None], middle, 0)
+    return out
+
+
+def six_digits(values: NDArray[np.floating]) -> list[float]:
+    """The values, flat, each with six significant digits; whole numbers as integers.
+
+    >>> six_digits(np.array([123.4567, 0.87654321, 0]))
+    [123.457, 0.876543, 0]
+    """
+    return [int(short) if (short := float(f"{value:.6g}")).is_integer() else short for value in values.ravel().tolist()]
+
+
+def _needed(path: Path | None, form: str) -> Path:
+    if path is None:
+        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder with -o")
+    return path
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _items(path: Path, opening: str = "[", closing: str = "]") -> Iterator[Callable[[str], None]]:
+    """A JSON list or object written item by item, so that memory stays flat."""
+    with whole_file(path) as temporary, _written(temporary) as file:
+        file.write(opening)
+        first = True
+
+        def add(item: str) -> None:
+            nonlocal first
+            file.write(("\n" if first else ",\n") + item)
+            first = False
+
+        yield add
+        file.write("\n" + closing + "\n")
+
+
+@contextmanager
+def one_json(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+    """Writes one JSON document: the header of the JSON lines, and all their frames in the list `frames`."""
+    opening = _dump(file_header(spec, source))[:-1] + ',"frames":['
+    with _items(_needed(path, "json"), opening, "]}") as add:
+        yield lambda _, result: add(_dump(frame_record(result)))
+
+
+def people_document(poses: Poses, parts: NDArray[np.float64]) -> dict[str, Any]:
+    """OpenPose's JSON 1.3 of one frame, parts f64 [N,K,3]; `person_id` is the track's, -1 without one."""
+    ids = [-1] * len(poses) if poses.ids is None else poses.ids.tolist()
+    people = [
+        {"person_id": [ids[person]], "pose_keypoints_2d": six_digits(parts[person]), **{key: [] for key in _ABSENT}}
+        for person in range(len(poses))
+    ]
+    return {"version": 1.3, "people": people}
+
+
+@contextmanager
+def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 0) -> Iterator[Write]:
+    """Writes OpenPose's files: `<stem>_<12-digit frame>_keypoints.json` in a folder; for a picture the one file.
+
+    Raises:
+        PosertError: the layout has no place for any of the skeleton's keypoints.
+    """
+    target, stem, skeleton = _needed(path, "openpose"), Path(source).stem, spec.skeleton
+    parts, convert = parts_of(skeleton), in_units(unit, spec)
+    if not set(parts) & set(skeleton.names):
+        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take --format json")
+
+    def document(result: Result) -> str:
+        placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)
+        return _dump(people_document(result.poses, placed)) + "\n"
+
+    if _is_image(source):
+        with whole_file(target) as temporary, _written(temporary) as file:
+            yield lambda _, result: file.writelines([document(result)])
+        return
+    with whole_file(target) as folder:
+        folder.mkdir()
+
+        def write(_: Frame, result: Result) -> None:
+            name = f"{stem}_{result.frame_index:012d}_keypoints.json"
+            (folder / name).write_text(document(result), encoding="utf-8")
+
+        yield write
+
+
+def _tell(file: TextIO, document: Any) -> None:
+    file.write(_dump(document) + "\n")
+
+
+def _frame_name(result: Result) -> str:
+    """What AlphaPose calls a frame: a picture's own name, `<index>.jpg` in a video."""
+    return Path(result.source).name if _is_image(result.source) else f"{result.frame_index}.jpg"
+
+
+def _is_image(source: str) -> bool:
+    return Path(source).suffix.lower() in IMAGES
+
+
+def _xywh(poses: Poses) -> NDArray[np.float64]:
+    boxes = poses.boxes_xyxy.astype(np.float64)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+@contextmanager
+def result_list(path: Path | None, spec: ModelSpec, source: str, *, empty: bool = False) -> Iterator[Write]:
+    """Writes AlphaPose's list: one element per person; with `empty` one without keypoints per frame of nobody."""
+    with _items(_needed(path, "alphapose")) as add:
+
+        def write(_: Frame, result: Result) -> None:
+            poses, name = result.poses, _frame_name(result)
+            boxes, points = _xywh(poses).round(2), poses.keypoints.astype(np.float64)
+            ids = np.zeros(len(poses)) if poses.ids is None else poses.ids.astype(np.float64)
+            for person in range(len(poses)):
+                add(_dump({
+                    "image_id": name, "category_id": 1, "keypoints": points[person].round(4).ravel().tolist(),
+                    "score": round(float(poses.scores[person]), 6), "box": boxes[person].tolist(),
+                    "idx": [float(ids[person])],
+                }))  # fmt: skip
+            if empty and not len(poses):
+                add(_dump({"image_id": name, "category_id": 1, "keypoints": [], "score": 0.0, "box": [], "idx": []}))
+
+        yield write
+
+
+@contextmanager
+def result_dict(
+    path: Path | None, spec: ModelSpec, source: str, *, form: str, key: str, joints: str, empty: bool = False
+) -> Iterator[Write]:
+    """Writes AlphaPose's cmu or open form: a folder with `alphapose-results.json` and `sep-json/<frame>.json`."""
+    with whole_file(_needed(path, form)) as folder:
+        (folder / "sep-json").mkdir(parents=True)
+        with _items(folder / "alphapose-results.json", "{", "}") as add:
+
+            def write(_: Frame, result: Result) -> None:
+                points = in_parts(result.poses.keypoints, spec.skeleton, PARTS_18).round(4)
+                inner = {"version": "AlphaPose v0.3", key: [{joints: person.ravel().tolist()} for person in points]}
+                if len(points) or empty:
+                    name = _frame_name(result)
+                    add(_dump(name) + ":" + _dump(inner))
+                    (folder / "sep-json" / (Path(name).stem + ".json")).write_text(_dump(inner) + "\n")
+
+            yield write
+
+
+def _predictions(poses: Poses) -> list[dict[str, Any]]:
+    """Python's own rounding, of the decimal value; a keypoint that was found has at least .01, a person .001."""
+    found = poses.keypoints[:, :, 2] > 0
+    points = poses.keypoints.astype(np.float64)
+    points[:, :, 2] = np.where(found, np.maximum(points[:, :, 2], 0.01), points[:, :, 2])
+    boxes = _xywh(poses)
+    return [
+        {
+            "keypoints": [round(value, 2) for value in points[person].ravel().tolist()],
+            "bbox": [round(value, 2) for value in boxes[person].tolist()],
+            "score": max(0.001, round(float(poses.scores[person]), 3)),
+            "category_id": 1,
+        }
+        | ({} if poses.ids is None else {"id_": int(poses.ids[person])})
+        for person in range(len(poses))
+    ]
+
+
+@contextmanager
+def predictions(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+    """Writes OpenPifPaf's predictions: a list for a picture, a line per frame (counted from 1) for a video."""
+    with whole_file(_needed(path, "openpifpaf")) as temporary, _written(temporary) as file:
+
+        def write(_: Frame, result: Result) -> None:
+            people = _predictions(result.poses)
+            _tell(file, people if _is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
+
+        yield write
+
+
+@contextmanager
+def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+    """Writes COCO keypoint results; `image_id` is the last number in a picture's name, a video's frame index.
+
+    Raises:
+        PosertError: the skeleton lacks keypoints of COCO, or a picture's name has no number.
+    """
+    order, number = coco_order(spec.skeleton), "".join(c if c.isdigit() else " " for c in Path(source).stem).split()
+    if _is_image(source) and not number:
+        raise PosertError(f"the picture {source} has no number in its name", "COCO results name pictures by number")
+    with _items(_needed(path, "coco")) as add:
+
+        def write(_: Frame, result: Result) -> None:
+            image_id = int(number[-1]) if _is_image(source) else result.frame_index
+            for record in coco_results(result.poses, image_id, order):
+                add(_dump(record))
+
+        yield write
+
+
+def _suffixed(suffix: str) -> Callable[[str], str]:
+    return lambda name: name + suffix
+
+
+def _folder_or_file(name: str) -> str:
+    stem = str(Path(name).with_suffix(""))
+    return stem + ("_keypoints.json" if _is_image(name) else "_json")
+
+
+def _predictions_name(name: str) -> str:
+    return name + (".predictions.json" if _is_image(name) else ".openpifpaf.json")
+
+
+_CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")
+_OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_keypoints_2d")
+FORMATS: dict[str, Format] = {
+    "jsonl": Format(json_lines, _suffixed(".jsonl")),
+    "json": Format(one_json, _suffixed(".json")),
+    "openpose": Format(frame_files, _folder_or_file, units=True),
+    "alphapose": Format(result_list, _suffixed(".alphapose-results.json"), partial(result_list, empty=True)),
+    "alphapose-cmu": Format(_CMU, _suffixed(".alphapose-cmu"), partial(_CMU, empty=True)),
+    "alphapose-open": Format(_OPEN, _suffixed(".alphapose-open"), partial(_OPEN, empty=True)),
+    "openpifpaf": Format(predictions, _predictions_name),
+    "coco": Format(coco, _suffixed(".coco.json")),
+    "npz": Format(npz, _suffixed(".npz")),
+    "parquet": Format(parquet, _suffixed(".parquet")),
+}
+"""Name -> how its files are written and called. A new format is a function and a row here."""

@@ -1,0 +1,116 @@
+"""Draws people on frames and writes the pictures or the video. Knows pixels and skeletons, nothing of models."""
+
+import colorsys
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.errors import PosertError
+from posert.poses import Poses, Skeleton
+from posert.runtime.files.atomic import Write, whole_file
+from posert.runtime.loop import Result
+from posert.runtime.media.read import IMAGES, Frame, frame_count
+
+_SUBPIXEL_BITS = 4
+
+
+def draw(bgr: NDArray[np.uint8], poses: Poses, skeleton: Skeleton, threshold: float = 0.0) -> NDArray[np.uint8]:
+    """A copy of the picture with everybody's limbs and keypoints.
+
+    Args:
+        bgr: u8 [H,W,3].
+        poses: in pixels of the picture.
+        threshold: keypoints with a score at or below this are left out.
+
+    Returns:
+        u8 [H,W,3]; each limb has its own hue, each person its id if tracked.
+    """
+    canvas = np.ascontiguousarray(bgr).copy()
+    thickness = max(1, round(max(canvas.shape[:2]) / 250))
+    colors = [_hue(limb / max(1, len(skeleton.edges))) for limb in range(len(skeleton.edges))]
+    for person in range(len(poses)):
+        points = poses.keypoints[person]
+        for color, (a, b) in zip(colors, skeleton.edges, strict=True):
+            if min(points[a, 2], points[b, 2]) > threshold:
+                cv2.line(canvas, _at(points[a]), _at(points[b]), color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        for point in points[points[:, 2] > threshold]:
+            radius = (thickness + 1) << _SUBPIXEL_BITS
+            cv2.circle(canvas, _at(point), radius, (255, 255, 255), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+        if poses.ids is not None:
+            x, y = poses.boxes_xyxy[person, :2].round().astype(int).tolist()
+            cv2.putText(canvas, str(poses.ids[person]), (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2)
+    return canvas
+
+
+def _at(point: NDArray[np.float32]) -> tuple[int, int]:
+    """A point in OpenCV's fixed-point coordinates, kept within what 32 bits hold."""
+    x, y = np.clip(point[:2], -1e6, 1e6) * (1 << _SUBPIXEL_BITS)
+    return int(x), int(y)
+
+
+def _hue(value: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(value, 0.9, 1.0)
+    return int(blue * 255), int(green * 255), int(red * 255)
+
+
+@contextmanager
+def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
+    """Writes the drawn frames: a picture if `path` ends like one, else a video of constant rate `fps`.
+
+    Raises:
+        PosertError: the place or the format cannot be written, or frames of several sizes go to one video.
+    """
+    with whole_file(path) as temporary:
+        writer: Any = None
+        size_wh, written = (0, 0), 0
+        picture = path.suffix.lower() in IMAGES
+
+        def write(frame: Frame, result: Result) -> None:
+            nonlocal writer, size_wh, written
+            if picture and written:
+                raise PosertError(f"{path} is one picture, {frame.source} has several frames", "draw them to an .mp4")
+            drawn = draw(frame.bgr, result.poses, skeleton)
+            written += 1
+            if picture:
+                _write_image(temporary, drawn)
+                return
+            if writer is None:
+                size_wh = frame.size_wh
+                writer = _open_writer(temporary, path, size_wh, fps)
+            if size_wh != frame.size_wh:
+                raise PosertError(f"{path}: frames of {size_wh} and of {frame.size_wh} px", "use one overlay a source")
+            writer.write(drawn)
+
+        try:
+            yield write
+        finally:
+            if writer is not None:
+                writer.release()
+        if not written:
+            raise PosertError(f"{path} was not written: no frame was selected", "check --start, --stop and --stride")
+        if not picture and frame_count(str(temporary)) < written:  # OpenCV's writer does not report a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _write_image(path: Path, bgr: NDArray[np.uint8]) -> None:
+    good, data = cv2.imencode(path.suffix, bgr)
+    if not good:
+        raise OSError(0, f"OpenCV cannot write {path.suffix} files")
+    path.write_bytes(data.tobytes())
+
+
+def _open_writer(temporary: Path, path: Path, size_wh: tuple[int, int], fps: float) -> Any:
+    codec = {".avi": "MJPG", ".webm": "VP80", ".mkv": "mp4v"}.get(path.suffix.lower(), "mp4v")
+    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), fps, size_wh)
+    if not writer.isOpened():
+        raise PosertError(
+            f"{path} cannot be written as a video of {size_wh} px", "use .mp4, .avi or .mkv; or .jpg, .png"
+        )
+    return writer

@@ -1,0 +1,146 @@
+"""The same job on a Ray cluster: Ray Data's actor pool, the model opened once per actor, paths in, files out.
+
+Owns Ray. Knows jobs and recipes, nothing of what is in a frame. Every machine must see the sources, the model and the
+output folder under the same paths.
+"""
+
+import logging
+import os
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from posert.errors import PosertError
+from posert.runtime.jobs.job import Job, Outcome, Report
+from posert.runtime.jobs.recipe import Recipe, attempt
+
+_MANY = 8  # jobs per actor
+_TRIES = 3
+
+
+def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) -> Generator[Outcome, None, None]:
+    """Runs the jobs on Ray and yields outcomes as they come.
+
+    Args:
+        address: `ray` joins the cluster of this machine (RAY_ADDRESS) or starts one; `ray://HOST:PORT` joins another.
+        workers: actors, each with one CPU, and one GPU if the recipe's device is CUDA; 0 = as many as the cluster has.
+
+    Raises:
+        PosertError: ray is missing, or the cluster cannot be reached.
+    """
+    if address != "ray" and not address.startswith("ray://"):
+        raise PosertError(f"--on {address!r} is no cluster", "use --on ray, or --on ray://HOST:PORT")
+    ray = _import_ray()
+    joined = not ray.is_initialized()
+    if joined:
+        _join(ray, address)
+    try:
+        yield from _outcomes(ray, recipe, jobs, workers)
+    finally:
+        if joined:
+            ray.shutdown()
+
+
+def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    gpus = 1 if recipe.device.startswith("cuda") else 0
+    room = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1))
+    count = max(1, min(workers or room, len(jobs)))
+    absolute = replace(recipe, model=recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model))
+    tasks = [{"number": number, **_packed(job)} for number, job in enumerate(jobs)]
+    # A second job waiting at the actor hides .17 s of the cluster's latency per job. It dies with the first, and
+    # might wait behind a long video: not with few jobs, nor when --resume tries the dead again.
+    ahead = 2 if len(jobs) >= _MANY * count else 1
+    results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
+        _Actor,
+        fn_constructor_args=(absolute.for_worker(0),),
+        compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=ahead),
+        num_cpus=0 if gpus else 1,
+        num_gpus=gpus or None,
+        max_restarts=-1,
+        max_task_retries=_TRIES - 1,  # Ray would try for ever
+    )
+    left = dict(enumerate(jobs))
+    for row in results.iter_rows():
+        job = left.pop(row["number"])
+        if row["unusable"]:
+            raise PosertError(row["what"], row["hint"])
+        if row["what"]:
+            yield Outcome(job, None, PosertError(row["what"], row["hint"]))
+        else:
+            yield Outcome(job, Report(row["frames"], row["people"], row["seconds"]), None)
+    for job in left.values():
+        what = f"{job.source}: its worker on the cluster died, {_TRIES} times"
+        yield Outcome(
+            job, None, PosertError(what, "it ran out of memory, or another video killed it: --resume tries it again")
+        )
+
+
+class _Actor:
+    """One worker of the pool; opens the model when it starts.
+
+    A model that cannot be opened is an answer to every task: an actor whose constructor fails is started for ever.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        os.chdir(os.environ.get("POSERT_FOLDER", "."))
+        self.recipe = recipe
+        self.error: PosertError | None = None
+        try:
+            self.model = recipe.open()
+        except PosertError as error:
+            self.error = error
+
+    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
+        job = Job(task["source"], *(Path(task[name]) if task[name] else None for name in ("output", "overlay")))
+        unusable = self.error is not None
+        outcome = Outcome(job, None, self.error) if unusable else attempt(self.model, job, self.recipe.settings)
+        report, error = outcome.report or Report(0, 0, 0.0), outcome.error
+        return {
+            "number": task["number"],
+            "unusable": unusable,
+            "frames": report.frames,
+            "people": report.people,
+            "seconds": report.seconds,
+            "what": "" if error is None else error.what,
+            "hint": "" if error is None else error.hint,
+        }
+
+
+def _packed(job: Job) -> dict[str, str]:
+    """A job as text with absolute paths for the files it writes; the source keeps its name, results carry it."""
+    paths = {"output": job.output, "overlay": job.overlay}
+    return {"source": job.source} | {name: str(path.absolute()) if path else "" for name, path in paths.items()}
+
+
+def _join(ray: ModuleType, address: str) -> None:
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    # The actors run in this folder, since sources may be relative paths, and find what this process imports.
+    shared = {name: os.environ[name] for name in ("PYTHONPATH", "NUMBA_CACHE_DIR") if name in os.environ}
+    options["runtime_env"] = {"env_vars": {"POSERT_FOLDER": os.getcwd(), **shared}}
+    if address != "ray":
+        options["address"] = address
+    elif os.environ.get("RAY_ADDRESS"):
+        options["address"] = os.environ["RAY_ADDRESS"]
+    else:
+        options["include_dashboard"] = False
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise PosertError(f"the Ray cluster {address} cannot be joined: {first}", "check it with: ray status") from None
+
+
+def _import_ray() -> ModuleType:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to anybody unless the user wants them
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise PosertError("--on ray needs Ray", "pip install 'posert[ray]'") from None
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # a job whose actor always dies fails alone
+    module: ModuleType = ray
+    return module

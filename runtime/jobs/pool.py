@@ -1,0 +1,180 @@
+"""Jobs one after the other, or in worker processes that each open the model once.
+
+Owns processes. Knows jobs, nothing of what is in a frame. Processes are spawned, not forked: ONNX Runtime and numba
+hold threads.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn
+
+from posert.errors import PosertError
+from posert.runtime.jobs.job import Job, Outcome, Report
+from posert.runtime.jobs.recipe import OnFrame, Recipe, attempt
+from posert.runtime.jobs.trial import choose_workers
+from posert.runtime.media.read import frame_count
+
+Progress = Callable[[str, int, str], AbstractContextManager[OnFrame]]
+"""(title, how many or 0, of what) -> a context manager that gives what to call with the number done."""
+
+
+def run_anywhere(
+    recipe: Recipe, jobs: Sequence[Job], workers: int, on: str | None, progress: Progress
+) -> Iterator[Outcome]:
+    """Runs the jobs where they are best run: here, in worker processes, on a cluster; yields outcomes as they come.
+
+    Args:
+        workers: processes; 0 = by measurement (`choose_workers`).
+        on: a Ray cluster (see `on_ray`), None = this machine.
+
+    Raises:
+        PosertError: the model cannot be opened, the cluster cannot be reached.
+    """
+    count = 1
+    if on is None and len(jobs) > 1 and jobs[0].output is not None:
+        count = min(workers or choose_workers(recipe, jobs), len(jobs))
+    if not jobs:
+        return
+    if on is None and count == 1:
+        yield from one_by_one(recipe, jobs, progress)
+        return
+    if on is None:
+        outcomes = in_processes(recipe, jobs, count)
+    else:
+        from posert.runtime.jobs.on_ray import on_ray
+
+        outcomes = on_ray(recipe, jobs, on, workers)
+    with closing(outcomes), progress(on or f"{count} workers", len(jobs), "sources") as on_source:
+        for done, outcome in enumerate(outcomes, 1):
+            on_source(done)
+            yield outcome
+
+
+def one_by_one(recipe: Recipe, jobs: Sequence[Job], progress: Progress) -> Iterator[Outcome]:
+    """Runs the jobs in this process, in order."""
+    with recipe.open() as model:
+        for number, job in enumerate(jobs):
+            title = f"{job.source} ({number + 1}/{len(jobs)})" if len(jobs) > 1 else job.source
+            with progress(title, frame_count(job.source), "frames") as on_frame:
+                outcome = attempt(model, job, recipe.settings, on_frame)
+            yield outcome
+
+
+def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[Outcome, None, None]:
+    """Runs the jobs in `count` processes and yields outcomes as they come.
+
+    A process that dies fails its job alone and is replaced. Workers end by themselves when this process is killed.
+
+    Raises:
+        PosertError: the model cannot be opened.
+    """
+    todo, pool = iter(jobs), _Pool(recipe)
+    try:
+        for _ in range(min(count, len(jobs))):
+            pool.start(next(todo))
+        while pool.busy:
+            for outcome, free in pool.ready():
+                yield outcome
+                following = next(todo, None)
+                if following is None:
+                    pool.dismiss(free)
+                elif free is None:
+                    pool.start(following)
+                else:
+                    pool.send(free, following)
+    finally:
+        pool.end()
+
+
+class _Pool:
+    """The worker processes, each with the job it is at."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.started = 0
+        self.busy: dict[Connection, Job] = {}
+        self.processes: dict[Connection, Any] = {}
+
+    def start(self, job: Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, self.recipe.for_worker(self.started))
+        process = context.Process(target=_work, args=arguments, name=f"posert-{self.started}", daemon=True)
+        process.start()
+        theirs.close()
+        self.started += 1
+        self.processes[ours] = process
+        self.send(ours, job)
+
+    def send(self, worker: Connection, job: Job) -> None:
+        self.busy[worker] = job
+        with suppress(OSError):  # it has died: `ready` will see that
+            worker.send(job)
+
+    def ready(self) -> Iterator[tuple[Outcome, Connection | None]]:
+        """Outcomes that have arrived, each with its free worker; None if the worker has died."""
+        for worker in wait(list(self.busy)):
+            assert isinstance(worker, Connection)
+            job = self.busy.pop(worker)
+            try:
+                kind, value = worker.recv()
+            except (EOFError, OSError):
+                process = self.processes.pop(worker)
+                process.join()
+                what = f"{job.source}: its worker process died (exit code {process.exitcode})"
+                yield Outcome(job, None, PosertError(what, "it may have run out of memory; try fewer --workers")), None
+                continue
+            if kind == "unusable":
+                raise PosertError(*value)
+            report = value if isinstance(value, Report) else None
+            yield Outcome(job, report, None if report else PosertError(*value)), worker
+
+    def dismiss(self, worker: Connection | None) -> None:
+        if worker is not None:
+            with suppress(OSError):
+                worker.send(None)
+
+    def end(self) -> None:
+        for worker, process in self.processes.items():
+            if worker in self.busy:
+                process.terminate()
+            worker.close()
+        for process in self.processes.values():
+            process.join(timeout=10)
+            if process.is_alive():
+                process.kill()
+
+
+def _work(pipe: Connection, recipe: Recipe) -> None:
+    """A worker process: the model once, then job after job until None comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent tells us to stop
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(KeyboardInterrupt, EOFError, OSError):
+        try:
+            model = recipe.open()
+        except PosertError as error:
+            pipe.recv()
+            pipe.send(("unusable", (error.what, error.hint)))
+            return
+        with model:
+            while (job := pipe.recv()) is not None:
+                outcome = attempt(model, job, recipe.settings)
+                failure = outcome.error
+                pipe.send(("done", outcome.report if failure is None else (failure.what, failure.hint)))
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)  # the parent was killed: a half-written file keeps its temporary name

@@ -1,0 +1,108 @@
+"""Where a top-down model looks: boxes of a file, of the detector, of the last poses. Owns what makes a box usable.
+
+Knows boxes and frame sizes, nothing of networks. A region is a `Poses` without keypoints: a box and its score.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.errors import PosertError
+from posert.poses import Poses, keypoint_boxes
+from posert.runtime.media.read import IMAGES, Frame
+
+Boxes = Callable[[Frame], NDArray[np.float32]]
+MARGIN = 0.1  # of the longer side: the keypoints end at eyes and ankles, the person does not
+SURE = 0.4  # keypoints with less than this part of the person's best score do not stretch the box
+
+
+def regions(boxes: NDArray[np.floating]) -> Poses:
+    """Regions of f32 [N,4] xyxy px, or [N,5] with a score; without one it is 1."""
+    rows = np.asarray(boxes, np.float32)
+    scores = rows[:, 4].copy() if rows.shape[1] > 4 else np.ones(len(rows), np.float32)
+    return Poses(np.zeros((len(rows), 0, 3), np.float32), scores, rows[:, :4].copy())
+
+
+def usable(found: Poses) -> Poses:
+    """The regions that have an area; a box without one (or with a value that is no number) holds nobody."""
+    boxes = found.boxes_xyxy
+    kept = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return found if kept.all() else Poses(found.keypoints[kept], found.scores[kept], boxes[kept])
+
+
+def clipped(found: Poses, frame_wh: tuple[int, int]) -> Poses:
+    """The regions of a detector, cut at the borders of the frame."""
+    limit = np.array([*frame_wh, *frame_wh], np.float32)
+    return Poses(found.keypoints, found.scores, found.boxes_xyxy.clip(0, limit))
+
+
+def next_regions(poses: Poses, frame_wh: tuple[int, int]) -> Poses:
+    """Regions around the people of the last frame, with a margin, for a frame without detection; score 0..1."""
+    best = poses.keypoints[:, :, 2].max(axis=1, initial=0.0)
+    sure = np.where(poses.keypoints[:, :, 2:] >= SURE * best[:, None, None], poses.keypoints, 0)
+    boxes = keypoint_boxes(sure)
+    margin = MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)[:, None]
+    grown = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
+    count = poses.keypoints.shape[1]
+    sums = poses.keypoints[:, :, 2].cumsum(axis=1)[:, -1:]  # added in order, so that C gets the same bits
+    scores = sums[:, 0] / np.float32(count) if count else poses.scores
+    return usable(clipped(Poses(poses.keypoints[:, :0], scores.clip(0, 1), grown), frame_wh))
+
+
+def read_boxes(path: Path) -> Boxes:
+    """Frame -> f32 [N,5] (xyxy px, score), from a file of COCO's results or annotations.
+
+    A list of `{"image_id", "bbox": [x, y, w, h], "score"}`, or an object with `annotations` and `images`. An image id
+    is a frame's number in a video, or a picture's file name, stem or number. Rows of another category than 1 are left
+    out; a missing score is 1.
+
+    Raises:
+        PosertError: the file cannot be read, or a row has no image id or no box.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise PosertError(f"the boxes in {path} cannot be read: {error}", _EXPECTED) from None
+    rows = data.get("annotations") if isinstance(data, dict) else data
+    if not isinstance(rows, list):
+        raise PosertError(f"{path} holds no list of boxes", _EXPECTED)
+    try:
+        names = {str(image["id"]): image["file_name"] for image in data["images"]} if isinstance(data, dict) else {}
+        by_image: dict[str, list[list[float]]] = {}
+        for number, row in enumerate(rows):
+            key, box = _row(row, number, path)
+            if box is not None:
+                by_image.setdefault(_key(names.get(key, key)), []).append(box)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PosertError(f"{path} is no COCO file: {error!r}", _EXPECTED) from None
+    return lambda frame: _lookup(by_image, frame)
+
+
+_EXPECTED = 'expected COCO results: [{"image_id": 0, "bbox": [x, y, w, h], "score": 0.9}, ...]'
+
+
+def _row(row: Any, number: int, path: Path) -> tuple[str, list[float] | None]:
+    """The image id and the box (x, y, x, y, score) of a row, None for another category."""
+    box = row.get("bbox") if isinstance(row, dict) else None
+    if not isinstance(box, list) or len(box) != 4 or "image_id" not in row:
+        raise PosertError(f"row {number} of {path} has no image_id or no bbox of 4 numbers", _EXPECTED)
+    if row.get("category_id", 1) != 1:
+        return str(row["image_id"]), None
+    x, y, width, height = (float(value) for value in box)
+    return str(row["image_id"]), [x, y, x + width, y + height, float(row.get("score", 1.0))]
+
+
+def _key(image: str) -> str:
+    """Name without folder and suffix, and without leading zeros: `val/000000000785.jpg` is `785`."""
+    stem = Path(image).stem
+    return stem.lstrip("0") or "0" if stem.isdigit() else stem
+
+
+def _lookup(by_image: dict[str, list[list[float]]], frame: Frame) -> NDArray[np.float32]:
+    path = Path(frame.source)
+    key = _key(path.name) if path.suffix.lower() in IMAGES else str(frame.index)
+    return np.array(by_image.get(key, []), np.float32).reshape(-1, 5)

@@ -1,0 +1,1 @@
+"""Frames in: pictures, videos, folders, cameras, streams, raw bytes. Knows no models."""

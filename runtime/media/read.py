@@ -1,0 +1,279 @@
+"""Frames of images, videos, folders, globs, webcams, streams and raw standard input, with their times.
+
+Owns decoding through OpenCV: rotation and EXIF orientation applied, times from the container, every frame in order.
+Knows nothing of networks and poses.
+"""
+
+import glob
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.errors import PosertError
+from posert.runtime.devices import cpu_cores
+
+IMAGES = {".bmp", ".dib", ".jpeg", ".jpg", ".jp2", ".png", ".webp", ".avif", ".pbm", ".pgm", ".ppm", ".tif", ".tiff"}
+VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv"}
+VIDEOS |= {".3gp", ".ogv", ".gif", ".mjpeg"}
+_BOXED = {".mp4", ".m4v", ".mov", ".3gp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture.
+
+    Attributes:
+        bgr: u8 [H,W,3], blue, green, red: what the decoders deliver and what `prepare` reads, without a copy.
+        index: 0-based position in its source, counted before `stride`.
+        time_s: seconds since the start of the source.
+        source: path, address, `webcam:0` or `-`.
+    """
+
+    bgr: NDArray[np.uint8]
+    index: int
+    time_s: float
+    source: str
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """u8 [H,W,3], a view of `bgr` in reversed channel order."""
+        return self.bgr[:, :, ::-1]
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height, px."""
+        return self.bgr.shape[1], self.bgr.shape[0]
+
+
+def expand(source: str | Path | int) -> list[tuple[str, str]]:
+    """The media behind one source: pairs of (what to open, its name below the folder or pattern it came from).
+
+    A folder is searched recursively, a pattern by glob rules; both give images and videos, sorted. Anything else stands
+    for itself.
+
+    Raises:
+        PosertError: a missing file, a folder or pattern without media.
+    """
+    text = str(source)
+    if text == "-" or text.isdigit() or "://" in text:
+        return [(text, text.replace("://", "_").replace("/", "_"))]
+    path = Path(text)
+    if path.is_dir():
+        found = sorted(item for item in path.rglob("*") if item.suffix.lower() in IMAGES | VIDEOS and item.is_file())
+        if not found:
+            raise PosertError(
+                f"no image or video in the folder {text}", "posert looks for files such as .jpg, .png, .mp4"
+            )
+        return [(str(item), str(item.relative_to(path))) for item in found]
+    if path.exists():
+        return [(text, path.name)]
+    if glob.has_magic(text):
+        matches = sorted(
+            item for item in glob.glob(text, recursive=True) if Path(item).suffix.lower() in IMAGES | VIDEOS
+        )
+        if not matches:
+            raise PosertError(
+                f"no image or video matches {text}", "quote the pattern so that the shell leaves it alone"
+            )
+        root = os.path.commonpath([os.path.dirname(item) for item in matches])
+        return [(item, os.path.relpath(item, root or ".")) for item in matches]
+    raise PosertError(f"{text} does not exist", "give an image, a video, a folder, a pattern, a webcam number or a URL")
+
+
+def frames(
+    source: str | Path | int,
+    *,
+    start_s: float = 0.0,
+    stop_s: float | None = None,
+    stride: int = 1,
+    size_wh: tuple[int, int] | None = None,
+    fps: float = 30.0,
+) -> Iterator[Frame]:
+    """The frames of a source in order.
+
+    Args:
+        source: image, video, folder or glob pattern (all its media, one after the other), webcam number, stream
+            address, or `-` for raw RGB bytes on standard input.
+        start_s, stop_s: keep frames with start_s <= time < stop_s.
+        stride: keep every stride-th frame, counted from the first one kept.
+        size_wh: size of the frames on standard input, px; only for `-`.
+        fps: rate of the frames on standard input; only for `-`.
+
+    Raises:
+        PosertError: the source is missing, cannot be decoded, or a video file breaks off early (after its last
+            readable frame).
+    """
+    if stride < 1:
+        raise PosertError(f"stride {stride} is not possible", "use 1 for every frame, 2 for every other, ...")
+    for opened, _ in expand(source):
+        if Path(opened).suffix.lower() in IMAGES:
+            yield Frame(_read_image(opened), 0, 0.0, opened)
+            continue
+        reader = _read_pipe(size_wh, fps) if opened == "-" else _read_video(opened)
+        kept = 0
+        for index, time_s, load in reader:
+            if stop_s is not None and time_s >= stop_s:
+                reader.close()
+                break
+            if time_s < start_s:
+                continue
+            if kept % stride == 0:
+                yield Frame(load(), index, time_s, opened)
+            kept += 1
+
+
+def frame_count(source: str) -> int:
+    """How many frames the container says it holds, often one too many; 0 if it does not say."""
+    if Path(source).suffix.lower() in IMAGES:
+        return 1
+    return int(_video_property(source, cv2.CAP_PROP_FRAME_COUNT))
+
+
+def frame_rate(source: str) -> float:
+    """Mean frames per second by the container; 30 if it does not say."""
+    return _video_property(source, cv2.CAP_PROP_FPS) or 30.0
+
+
+def _video_property(source: str, name: int) -> float:
+    if not Path(source).is_file():
+        return 0.0
+    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+    value = float(capture.get(name))
+    capture.release()
+    return value if math.isfinite(value) and value > 0 else 0.0
+
+
+_Reader = Generator[tuple[int, float, Callable[[], NDArray[np.uint8]]], None, None]
+"""Yields index, time in seconds and a function that fetches the pixels; frames that are skipped are never fetched."""
+
+
+def _read_image(path: str) -> NDArray[np.uint8]:
+    """u8 [H,W,3] BGR of any picture: grey, alpha, 16 bits and CMYK become 8-bit BGR, EXIF orientation applied."""
+    try:
+        data = np.fromfile(path, np.uint8)  # not imread: it cannot open every path on Windows
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error) as error:
+        raise PosertError(f"{path} cannot be read: {error}", "check the file and its permissions") from None
+    if image is None:
+        raise PosertError(f"{path} is not a readable image ({data.size} bytes)", "it is empty, cut off or damaged")
+    return np.asarray(image, np.uint8)
+
+
+def _open_video(source: str) -> Any:
+    if source.isdigit():
+        capture = cv2.VideoCapture(int(source))
+        hint = "check that the camera is connected and not in use"
+    else:
+        # half of the cores: with all of them the decoder's threads keep interrupting the network's
+        threads = [cv2.CAP_PROP_N_THREADS, max(1, cpu_cores() // 2)]
+        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, threads)
+        hint = "it has no video stream, is cut off or damaged, or its codec is unknown"
+    if not capture.isOpened():
+        raise PosertError(f"{source} cannot be opened as a video", hint)
+    return capture
+
+
+def _read_video(source: str) -> _Reader:
+    camera, remote = source.isdigit(), "://" in source
+    capture, began, pictures = _open_video(source), time.monotonic(), _Pictures()
+    try:
+        index = 0
+        while capture.grab():
+            time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if camera or (remote and index and not time_s > 0):  # nobody says when: by the clock
+                time_s = time.monotonic() - began
+            yield index, time_s, lambda: pictures.fetch(capture, source)
+            index += 1
+    finally:
+        capture.release()
+    if index == 0:
+        raise PosertError(f"{source} has no readable frame", "the file is cut off or damaged")
+    if not (camera or remote) and (missing := missing_bytes(source)):
+        raise PosertError(
+            f"{source} is cut off: {missing} bytes are missing; {index} frames could be read",
+            "copy or download it again",
+        )
+
+
+class _Pictures:
+    """The pictures of one video. Their memory is used again once nobody holds it: fresh memory costs as much as JSON.
+
+    The count of references tells: the views of a picture count too, so whoever keeps anything of it keeps it whole.
+    """
+
+    MOST = 16
+
+    def __init__(self) -> None:
+        unheld: list[object] = [object()]
+        self._unheld = sys.getrefcount(unheld[0])
+        self._kept: list[NDArray[np.uint8]] = []
+
+    def fetch(self, capture: Any, source: str) -> NDArray[np.uint8]:
+        """The picture u8 [H,W,3] that the capture has grabbed."""
+        kept = self._kept
+        free = next((i for i in range(len(kept)) if sys.getrefcount(kept[i]) == self._unheld), -1)
+        good, image = capture.retrieve(None if free < 0 else kept[free])
+        if not good:
+            raise PosertError(f"a frame of {source} cannot be decoded", "the file is damaged")
+        if image.ndim != 3:
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+        if free >= 0:
+            kept[free] = image
+        elif len(kept) < self.MOST:
+            kept.append(image)
+        return np.asarray(image, np.uint8)
+
+
+def missing_bytes(path: str) -> int:
+    """How many bytes a cut-off MP4 or QuickTime file lacks; 0 for whole files and for every other format.
+
+    These files are a chain of boxes that each begin with their length (ISO/IEC 14496-12, 4.2), so the loss shows
+    without decoding. The frame count cannot tell: edit lists hide frames of whole files.
+    """
+    if Path(path).suffix.lower() not in _BOXED:
+        return 0
+    end = os.path.getsize(path)
+    with open(path, "rb") as file:
+        at = 0
+        while at + 8 <= end:
+            file.seek(at)
+            header = file.read(16)
+            length = int.from_bytes(header[:4], "big")
+            if length == 1:
+                length = int.from_bytes(header[8:], "big")
+            if length < 8:  # 0: the box reaches to the end of the file
+                return 0
+            at += length
+    return max(0, at - end)
+
+
+def _read_pipe(size_wh: tuple[int, int] | None, fps: float) -> _Reader:
+    """Raw RGB frames, row by row without padding, from standard input."""
+    if size_wh is None:
+        raise PosertError("frames on standard input carry no size", "add --size WIDTHxHEIGHT")
+    width, height = size_wh
+    stream: BinaryIO = sys.stdin.buffer
+    index = 0
+    while data := stream.read(width * height * 3):
+        if len(data) < width * height * 3:
+            raise PosertError(
+                f"standard input ended inside frame {index}: {len(data)} of {width * height * 3} bytes",
+                f"check that the frames are {width}x{height} RGB, 3 bytes a pixel",
+            )
+        rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        yield index, index / fps, partial(_to_bgr, rgb)
+        index += 1
+
+
+def _to_bgr(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(rgb[:, :, ::-1])

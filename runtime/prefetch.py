@@ -1,0 +1,84 @@
+"""Frames on their way to the networks: read ahead by a thread of their own, and grouped into batches.
+
+Owns the bounded queue and how a failure crosses it. Knows frames, nothing of models.
+"""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from posert.runtime.media.read import Frame
+
+T = TypeVar("T")
+
+
+def grouped(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:
+    """Runs of up to `batch` frames of one size and one source."""
+    group: list[Frame] = []
+    try:
+        for frame in frames:
+            if group and (frame.size_wh, frame.source) != (group[0].size_wh, group[0].source):
+                yield group
+                group = []
+            group.append(frame)
+            if len(group) == batch:
+                yield group
+                group = []
+    except Exception:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
+@contextmanager
+def read_ahead(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
+    """Iterates over `items` in a thread of its own, at most `depth` ahead; its errors reach the caller."""
+    fifo: queue.Queue[Any] = queue.Queue(depth)
+    stop = threading.Event()
+    end = object()
+
+    def offer(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                fifo.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def read() -> None:
+        last: Any = end
+        try:
+            for item in items:
+                if not offer(item):
+                    break
+        except BaseException as error:  # the consumer must see everything, a KeyboardInterrupt too
+            last = _Failure(error)
+        finally:
+            if hasattr(items, "close"):
+                items.close()
+            offer(last)
+
+    def taken() -> Iterator[T]:
+        while (item := fifo.get()) is not end:
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+
+    thread = threading.Thread(target=read, name="posert-reader", daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: BaseException

@@ -1,0 +1,356 @@
+"""The sampling kernels: a rectangle of a frame straight into the network's tensor. Plain loops; knows only arrays.
+
+Everything is separable and upright: taps (source index and weight) are computed once per column and once per row, then
+one pass interpolates, rounds, normalises, reorders the channels and writes the layout.
+
+Shared arguments: `bgr` u8 [H,W*3]; `tone` f32 [5,3] per output channel: pad value, mean, 1 / std, the index of its
+source channel, and (lowest, highest, unused) value that the tensor holds; `rounding` 0 none, 1 nearest, 2 truncate;
+`floats` f32, `bytes` u8, `ints` i32: the tensor, flat, and two arrays of length 0; `strides` i64 [3]: distances in it
+between channels, rows and columns.
+"""
+
+import math
+
+import numpy as np
+
+from posert.postprocess.kernels.registry import jit, kernel
+
+HALF_PIXEL, CORNERS, ORIGIN = 0, 1, 2
+_HALF = np.float32(0.5)
+_ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+
+
+@jit
+def _source(i, low, high, size, length, align):
+    """Source coordinate (f32, in pixel centres) of output sample i of `size` over the window [low, high] px.
+
+    float32 in TensorFlow's own order of operations, so that its results come out bit for bit.
+    """
+    step = (high - low) / size
+    if align == HALF_PIXEL:
+        if step <= 0.0:
+            return np.float32(low) - _HALF
+        return np.float32(i + low / step + 0.5) * np.float32(step) - _HALF
+    if align == CORNERS:
+        a, b = np.float32(low / length), np.float32(high / length)
+        last = np.float32(length - 1)
+        if size == 1:
+            return _HALF * (a + b) * last
+        return a * last + np.float32(i) * ((b - a) * last / np.float32(size - 1))
+    return np.float32(low + i * step)
+
+
+@jit
+def _inside(x, length, align):
+    """Whether source coordinate x shows the frame at all, rather than what is around it."""
+    if align == CORNERS:
+        return x >= np.float32(0.0) and x <= np.float32(length - 1)
+    if align == HALF_PIXEL:
+        return x >= -_HALF and x < np.float32(length) - _HALF
+    return x > np.float32(-1.0) and x < np.float32(length)
+
+
+@kernel("int64(float64, float64, int64, int64, int32[:,::1], float32[::1], uint8[::1])")
+def linear_taps(low, high, length, align, index, weight, inside):
+    """Taps of linear interpolation along one axis.
+
+    Args:
+        low, high: the window, px. length: the frame, px. align: HALF_PIXEL, CORNERS or ORIGIN.
+        index: i32 [2,S] out, the two source pixels; ORIGIN gives `length` for one outside the frame (the pad value
+            takes part in its interpolation), the others stay on the border pixel.
+        weight: f32 [S] out, of the second one. inside: u8 [S] out, 0 = pad value.
+    """
+    size = weight.shape[0]
+    for i in range(size):
+        x = _source(i, low, high, size, length, align)
+        inside[i] = np.uint8(_inside(x, length, align))
+        if not inside[i]:
+            index[0, i] = 0
+            index[1, i] = 0
+            weight[i] = np.float32(0.0)
+            continue
+        floor = np.float32(math.floor(x))
+        first = np.int64(floor)
+        second = first + 1
+        weight[i] = x - floor
+        if align == ORIGIN:
+            index[0, i] = first if first >= 0 else length
+            index[1, i] = second if second < length else length
+        else:
+            index[0, i] = max(first, 0)
+            index[1, i] = min(second, length - 1)
+    return size
+
+
+@jit
+def _finish(lines, column_in, tone, rounding):
+    """Rounds and normalises `lines` f32 [3,S] (0..255, output channels, changed in place); pad value where not in.
+
+    Small loops one after the other, because each of them becomes vector code.
+    """
+    for channel in range(3):
+        line = lines[channel]
+        pad, mean, scale, low, high = tone[0, channel], tone[1, channel], tone[2, channel], tone[4, 0], tone[4, 1]
+        for x in range(line.shape[0]):
+            line[x] = line[x] if column_in[x] else pad
+        if rounding != 0:
+            half = _HALF if rounding == 1 else np.float32(0.0)
+            for x in range(line.shape[0]):
+                line[x] = np.float32(np.int32(min(max(line[x], np.float32(0.0)), np.float32(255.0)) + half))
+        for x in range(line.shape[0]):
+            line[x] = min(max((line[x] - mean) * scale, low), high)
+
+
+@jit
+def _store(lines, out, y, strides):
+    """`lines` f32 [3,S], finished, as row y of `out` (f32, u8 or i32, flat): planes, or pixels of three channels."""
+    size, at, step = lines.shape[1], y * strides[1], strides[2]
+    if step == 1:
+        for channel in range(3):
+            line, row = lines[channel], out[at + channel * strides[0] : at + channel * strides[0] + size]
+            for x in range(size):
+                row[x] = line[x]
+    else:
+        first, second, third, row = lines[0], lines[1], lines[2], out[at : at + 3 * size]
+        for x in range(size):
+            row[3 * x] = first[x]
+            row[3 * x + 1] = second[x]
+            row[3 * x + 2] = third[x]
+
+
+@jit
+def _store_row(lines, floats, bytes, ints, y, strides):
+    if floats.shape[0] > 0:
+        _store(lines, floats, y, strides)
+    elif bytes.shape[0] > 0:
+        _store(lines, bytes, y, strides)
+    else:
+        _store(lines, ints, y, strides)
+
+
+@jit
+def _pad_lines(lines, tone):
+    for channel in range(3):
+        lines[channel, :] = tone[0, channel]
+
+
+@jit
+def _pixels(row, columns, words):
+    """words i32 [S]: the pixel of one source row (u8 [W*3]) at each column, blue in the lowest byte."""
+    for x in range(words.shape[0]):
+        o = np.uint64(columns[x] * 3)  # unsigned: no test for an index from the end
+        words[x] = np.int32(row[o]) | np.int32(row[o + _ONE]) << 8 | np.int32(row[o + _TWO]) << 16
+
+
+@jit
+def _blend(top, bottom, weight, f, tone, lines):
+    """lines f32 [3,S]: four pixels per column (i32 [2,S], left and right) interpolated, columns first.
+
+    The bytes stay where they are in their word, 256 or 65536 times too large, which float32 carries without a loss.
+    """
+    a, b, c, d = top[0], top[1], bottom[0], bottom[1]
+    for channel in range(3):
+        line, place = lines[channel], np.int32(1 << (8 * int(tone[3, channel])))
+        mask, scale = np.int32(255 * place), np.float32(1.0) / np.float32(place)
+        for x in range(line.shape[0]):
+            w = weight[x]
+            p, q = np.float32(np.int32(a[x] & mask)), np.float32(np.int32(b[x] & mask))
+            r, s = np.float32(np.int32(c[x] & mask)), np.float32(np.int32(d[x] & mask))
+            above = p + (q - p) * w
+            line[x] = (above + (r + (s - r) * w - above) * f) * scale
+
+
+@jit
+def _bordered_row(row, inside, columns, weight, tone, lines):
+    """lines f32 [3,S]: one source row at every column; the pad value beyond its ends, or for all if not `inside`."""
+    length = row.shape[0] // 3
+    for channel in range(3):
+        source, pad = int(tone[3, channel]), tone[0, channel]
+        for x in range(weight.shape[0]):
+            i, j = columns[0, x], columns[1, x]
+            a = np.float32(row[i * 3 + source]) if inside and i < length else pad
+            b = np.float32(row[j * 3 + source]) if inside and j < length else pad
+            lines[channel, x] = a + (b - a) * weight[x]
+
+
+@jit
+def _last(index):
+    last = 0
+    for i in range(index.shape[1]):
+        last = max(last, index[0, i], index[1, i])
+    return last
+
+
+@kernel(
+    "int64(uint8[:,::1], int32[:,::1], float32[::1], uint8[::1], int32[:,::1], float32[::1], uint8[::1], "
+    "float32[:,::1], int64, float32[::1], uint8[::1], int32[::1], int64[::1], int32[:,:,::1], float32[:,:,::1])"
+)
+def sample_linear(
+    bgr, columns, column_weight, column_in, rows, row_weight, row_in, tone,
+    rounding, floats, bytes, ints, strides, words, lines,
+):  # fmt: skip
+    """Bilinear sampling, columns first; `words` i32 [2,2,S] and `lines` f32 [3,3,S] are workspace.
+
+    Taps as `linear_taps` gives them.
+    """
+    height, length, done = row_weight.shape[0], bgr.shape[0], lines[2]
+    border = 3 * _last(columns) >= bgr.shape[1] or _last(rows) >= length
+    held_top, held_bottom, top, bottom = -1, -1, 0, 1  # which source rows the two workspaces hold
+    for y in range(height):
+        first, second = rows[0, y], rows[1, y]
+        if not row_in[y]:
+            _pad_lines(done, tone)
+        else:
+            if first == held_bottom:
+                held_top, held_bottom, top, bottom = held_bottom, held_top, bottom, top
+            for turn in range(2):
+                r, held, line = (first, held_top, top) if turn == 0 else (second, held_bottom, bottom)
+                if r == held:
+                    continue
+                if border:
+                    _bordered_row(bgr[min(r, length - 1)], r < length, columns, column_weight, tone, lines[line])
+                else:
+                    _pixels(bgr[r], columns[0], words[line, 0])
+                    _pixels(bgr[r], columns[1], words[line, 1])
+            held_top, held_bottom = first, second
+            if border:
+                for channel in range(3):
+                    a, b, line = lines[top, channel], lines[bottom, channel], done[channel]
+                    for x in range(line.shape[0]):
+                        line[x] = a[x] + (b[x] - a[x]) * row_weight[y]
+            else:
+                _blend(words[top], words[bottom], column_weight, row_weight[y], tone, done)
+        _finish(done, column_in, tone, rounding)
+        _store_row(done, floats, bytes, ints, y, strides)
+    return height
+
+
+@jit
+def _keys(x):
+    """Keys' cubic with a = -0.75, as OpenCV has it."""
+    x = abs(x)
+    if x <= 1.0:
+        return (1.25 * x - 2.25) * x * x + 1.0
+    if x < 2.0:
+        return ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0
+    return 0.0
+
+
+@kernel("int64(float64, float64, int64, int64, int32[:,::1], float32[:,::1], uint8[::1])")
+def weighted_taps(low, high, length, cubic, index, weight, inside):
+    """Taps of cubic (`cubic` = 1) or area interpolation along one axis, HALF_PIXEL.
+
+    Cubic repeats the frame's border pixel; area averages over the part of its cell that lies in the frame.
+
+    Args:
+        low, high: the window, px. length: the frame, px.
+        index: i32 [S,T] out, source pixels. weight: f32 [S,T] out, they sum to 1; unused taps weigh 0.
+        inside: u8 [S] out, 0 = pad value.
+    """
+    size, taps = weight.shape
+    step = (high - low) / size
+    for i in range(size):
+        x = _source(i, low, high, size, length, HALF_PIXEL)
+        inside[i] = np.uint8(_inside(x, length, HALF_PIXEL))
+        if not inside[i]:
+            index[i, :] = 0
+            weight[i, :] = np.float32(0.0)
+            continue
+        begin, end = max(low + i * step, 0.0), min(low + (i + 1) * step, float(length))
+        first = math.floor(x) - 1 if cubic else math.floor(begin)
+        total = 0.0
+        for t in range(taps):
+            at = first + t
+            w = _keys(x - at) if cubic else max(0.0, min(end, at + 1.0) - max(begin, at))
+            index[i, t] = min(max(at, 0), length - 1)
+            weight[i, t] = np.float32(w)
+            total += w
+        for t in range(taps):
+            weight[i, t] = np.float32(weight[i, t] / total) if total > 0.0 else np.float32(0.0)
+    return size
+
+
+@jit
+def _sum_rows(bgr, rows, weight, line):
+    """line f32 [W*3]: the weighted sum of the source rows `rows` i32 [T]."""
+    span = line.shape[0]
+    t = 0
+    while t < rows.shape[0]:
+        w0 = weight[t]
+        r0 = bgr[rows[t]]
+        if t + 1 < rows.shape[0]:  # two rows at a time: half the passes over `line`
+            w1 = weight[t + 1]
+            r1 = bgr[rows[t + 1]]
+            if t == 0:
+                for i in range(span):
+                    line[i] = w0 * np.float32(r0[i]) + w1 * np.float32(r1[i])
+            else:
+                for i in range(span):
+                    line[i] += w0 * np.float32(r0[i]) + w1 * np.float32(r1[i])
+        elif t == 0:
+            for i in range(span):
+                line[i] = w0 * np.float32(r0[i])
+        else:
+            for i in range(span):
+                line[i] += w0 * np.float32(r0[i])
+        t += 2
+
+
+@jit
+def _sum_columns(line, columns, weight, tone, lines):
+    """lines f32 [3,S]: the output channels of `line` f32 [W*3], summed over the taps of every column."""
+    first, second, third = np.uint64(tone[3, 0]), np.uint64(tone[3, 1]), np.uint64(tone[3, 2])
+    for x in range(lines.shape[1]):
+        a, b, c = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for t in range(columns.shape[1]):
+            w, i = weight[x, t], np.uint64(columns[x, t] * 3)  # unsigned: no test for an index from the end
+            a += w * line[i + first]
+            b += w * line[i + second]
+            c += w * line[i + third]
+        lines[0, x], lines[1, x], lines[2, x] = a, b, c
+
+
+@jit
+def _sum_four_columns(line, columns, weight, source, done):
+    """`_sum_columns` for exactly four taps (cubic), unrolled."""
+    for x in range(done.shape[0]):
+        a, b, c, d = (
+            np.uint64(columns[x, 0]),
+            np.uint64(columns[x, 1]),
+            np.uint64(columns[x, 2]),
+            np.uint64(columns[x, 3]),
+        )
+        done[x] = (
+            weight[x, 0] * line[a * _THREE + source]
+            + weight[x, 1] * line[b * _THREE + source]
+            + weight[x, 2] * line[c * _THREE + source]
+            + weight[x, 3] * line[d * _THREE + source]
+        )
+
+
+@kernel(
+    "int64(uint8[:,::1], int32[:,::1], float32[:,::1], uint8[::1], int32[:,::1], float32[:,::1], uint8[::1], "
+    "float32[:,::1], int64, float32[::1], uint8[::1], int32[::1], int64[::1], float32[::1], float32[:,::1])"
+)
+def sample_weighted(
+    bgr, columns, column_weight, column_in, rows, row_weight, row_in, tone,
+    rounding, floats, bytes, ints, strides, line, lines,
+):  # fmt: skip
+    """Separable sampling, rows first: that makes the pass over the whole picture contiguous.
+
+    `line` f32 [W*3] and `lines` f32 [3,S] are workspace. Taps as `weighted_taps` gives them.
+    """
+    height = row_weight.shape[0]
+    for y in range(height):
+        if row_in[y]:
+            _sum_rows(bgr, rows[y], row_weight[y], line)
+            if columns.shape[1] == 4:
+                for channel in range(3):
+                    _sum_four_columns(line, columns, column_weight, np.uint64(tone[3, channel]), lines[channel])
+            else:
+                _sum_columns(line, columns, column_weight, tone, lines)
+        else:
+            _pad_lines(lines, tone)
+        _finish(lines, column_in, tone, rounding)
+        _store_row(lines, floats, bytes, ints, y, strides)
+    return height
