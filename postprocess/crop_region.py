@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.poses import Poses, Skeleton
-from posert.postprocess.kernels.registry import kernel
+from posert.postprocess.kernels.registry import F32x2, F64x1, I64x1, kernel
 
 MIN_SCORE = 0.2
 TORSO_MARGIN = 1.9
 BODY_MARGIN = 1.2
 
 
-@kernel("int64(float32[:,::1], int64[::1], float64, float64, float64[::1])")
-def follow_window(keypoints, torso, width, height, window):
+@kernel
+def follow_window(keypoints: F32x2, torso: I64x1, width: float, height: float, window: F64x1) -> int:
     """Writes the next window (f64 [4], left, top, right, bottom px); returns 0 if the body is not seen well enough.
 
     Args:

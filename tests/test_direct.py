@@ -65,8 +65,8 @@ def test_values_that_are_no_numbers_are_not_found(bad: float) -> None:
     ("outputs", "message"),
     [
         ({"maps": np.zeros((1, 2))}, "needs keypoints or people"),
-        ({"keypoints": np.zeros((1, 17, 3))}, r"expected \[R,1,17,3\]"),
-        ({"people": np.zeros((1, 6, 55))}, r"expected \[R,P,56\]"),
+        ({"keypoints": np.zeros((1, 17, 3))}, r"must be \[R,1,K,3\]"),
+        ({"people": np.zeros((1, 6, 55))}, r"must be \[R,P,K\*3\+5\]"),
     ],
 )
 def test_outputs_that_do_not_fit(outputs: dict, message: str) -> None:
