@@ -13,6 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,9 @@ def _levels() -> list[str]:
 def _processor_features() -> dict[str, bool]:
     """What numpy found out about the processor; nothing, if this numpy does not say."""
     try:
-        from numpy._core._multiarray_umath import __cpu_features__ as features
-    except ImportError:
+        return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
+    except (ImportError, AttributeError):
         return {}
-    return dict(features)
 
 
 def _outdated() -> bool:

@@ -83,7 +83,7 @@ def numbers_of(values: Any) -> NDArray[np.float64]:
 
 def lists_of(values: Any) -> list[list[int]]:
     """The list fields of a dataclass in order; pairs one after the other."""
-    return [_flat(getattr(values, name)) for name, hint in _hints(type(values)).items() if _is_list(hint)]
+    return [_flat(getattr(values, name)) for name, hint in _hints(type(values)).items() if _is_list(hint)]  # type: ignore[arg-type]
 
 
 def table_of(lists: Iterable[Iterable[Any]]) -> NDArray[np.int64]:
