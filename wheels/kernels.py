@@ -22,14 +22,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "kernels"
 
 
-def import_posert() -> Any:
-    """The package of this checkout, whatever is installed."""
+def import_posert() -> None:
+    """The package of this checkout, whatever is installed; of `runtime` not its face, which imports OpenCV."""
     spec = importlib.util.spec_from_file_location(
         "posert", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )
@@ -38,7 +39,9 @@ def import_posert() -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules["posert"] = module
     spec.loader.exec_module(module)
-    return module
+    runtime = ModuleType("posert.runtime")
+    runtime.__path__ = [str(ROOT / "runtime")]
+    sys.modules["posert.runtime"] = runtime
 
 
 if "posert" not in sys.modules:
