@@ -53,22 +53,33 @@ from posert.postprocess.kernels.registry import KERNELS  # noqa: E402
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """Whose libraries are made: LLVM's triple, the linker's, the levels of its processors, the file's suffix."""
+    """Whose libraries are made.
+
+    Attributes:
+        triple: LLVM's. zig: the same as its linker says it, with the oldest C library.
+        levels: of the processors. suffix: of a library. tag: of a wheel.
+    """
 
     triple: str
     zig: str
     levels: tuple[str, ...]
     suffix: str
+    tag: str
 
 
-_X86 = load.LEVELS
+_X86, _MAC = load.LEVELS, "apple-macosx11.0.0"
 PLATFORMS = {
-    "x86_64-linux": Platform("x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", _X86, ".so"),
-    "aarch64-linux": Platform("aarch64-unknown-linux-gnu", "aarch64-linux-gnu.2.17", ("generic",), ".so"),
-    "x86_64-macos": Platform("x86_64-apple-macosx11.0.0", "x86_64-macos.11.0", _X86, ".dylib"),
-    "arm64-macos": Platform("arm64-apple-macosx11.0.0", "aarch64-macos.11.0", ("generic",), ".dylib"),
-    "x86_64-windows": Platform("x86_64-pc-windows-gnu", "x86_64-windows-gnu", _X86, ".dll"),
-}
+    "x86_64-linux": Platform(
+        "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", _X86, ".so", "manylinux_2_17_x86_64.manylinux2014_x86_64"
+    ),
+    "aarch64-linux": Platform(
+        "aarch64-unknown-linux-gnu", "aarch64-linux-gnu.2.17", ("generic",), ".so",
+        "manylinux_2_17_aarch64.manylinux2014_aarch64",
+    ),
+    "x86_64-macos": Platform(f"x86_64-{_MAC}", "x86_64-macos.11.0", _X86, ".dylib", "macosx_11_0_x86_64"),
+    "arm64-macos": Platform(f"arm64-{_MAC}", "aarch64-macos.11.0", ("generic",), ".dylib", "macosx_11_0_arm64"),
+    "x86_64-windows": Platform("x86_64-pc-windows-gnu", "x86_64-windows-gnu", _X86, ".dll", "win_amd64"),
+}  # fmt: skip
 
 
 def this_platform() -> str:
@@ -174,22 +185,22 @@ def _write(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def link(objects: list[Path], library: Path, target: Platform) -> None:
-    """A shared library of objects, by the first of the linkers that can."""
+def link(objects: list[Path], library: Path, target: Platform, *, portable: bool = False) -> None:
+    """A shared library of objects, by the first of the linkers that can; if portable, for the oldest C library."""
     part = library.with_name(f"{os.getpid()}-{library.name}")
     files = ["-shared", "-o", str(part), *map(str, objects)]
-    for linker in _linkers(target):
+    for linker in _linkers(target, portable):
         if subprocess.run([*linker, *files, *["-lm"] * (linker[-1] != "ld.lld")], check=False).returncode == 0:
             part.replace(library)
             return
     raise RuntimeError(f"no linker made {library.name} (cc, or `python -m ziglang`)")
 
 
-def _linkers(target: Platform) -> list[list[str]]:
+def _linkers(target: Platform, portable: bool) -> list[list[str]]:
     """For this machine `cc`, else zig. Its `cc` first compiles a C library, for which a Python process has no use."""
     zig = [sys.executable, "-m", "ziglang"]
     cross = [*zig, "cc", "-target", target.zig]
-    if target != PLATFORMS.get(this_platform()):
+    if portable or target != PLATFORMS.get(this_platform()):
         return [cross]
     if shutil.which("cc"):
         return [["cc"]]
