@@ -215,7 +215,9 @@ def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     text = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("/WHEEL"))).decode()
     assert wheel.stem.endswith(".".join(line.split("none-")[1] for line in text.splitlines() if line[:4] == "Tag:"))
     metadata = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("/METADATA"))).decode()
-    assert [line for line in metadata.splitlines() if "numba" in line] == ['Requires-Dist: numba>=0.61; extra == "jit"']
+    assert [line for line in metadata.splitlines() if line.startswith("Requires-Dist: numba")] == [
+        'Requires-Dist: numba>=0.61; extra == "jit"'
+    ]
 
 
 @pytest.mark.wheels
@@ -250,7 +252,7 @@ def test_a_fresh_environment_has_no_compiler_and_finds_people(installed: Path, p
     assert _bytes(packages / "posert") < 8e6
     command = [installed / "bin/posert", "infer", "nano", photo]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=_outside(), cwd=installed)
-    assert json.loads(done.stdout.splitlines()[0])["people"]
+    assert json.loads(done.stdout.splitlines()[-1])["people"]
 
 
 def _bytes(folder: Path) -> int:
@@ -276,7 +278,7 @@ def test_an_aarch64_python_finds_the_same_people(installed: Path, photo: Path, t
     pip += ["--python-version", python.name.removeprefix("python"), "--find-links", DIST]
     for oldest in ("2014", "_2_17", "_2_26", "_2_27", "_2_28"):
         pip += ["--platform", f"manylinux{oldest}_aarch64"]
-    subprocess.run([*pip, "posert[cpu]"], check=True)
+    subprocess.run([*pip, "posert[cpu]", "onnxruntime==1.20.1"], check=True)  # later ones crash in QEMU 7
     program = "import sys; sys.argv[0] = 'posert'; from posert.cli import main; main()"
     emulated = ["qemu-aarch64", "-L", root, python, "-c", program, "infer", "nano", photo]
     environment = {**_outside(), "PYTHONPATH": str(packages)}
@@ -284,7 +286,7 @@ def test_an_aarch64_python_finds_the_same_people(installed: Path, photo: Path, t
     here = subprocess.run(
         [installed / "bin/posert", "infer", "nano", photo], capture_output=True, text=True, check=True, env=_outside()
     ).stdout
-    people = [json.loads(text.splitlines()[0])["people"] for text in (there, here)]
+    people = [json.loads(text.splitlines()[-1])["people"] for text in (there, here)]
     assert [person["keypoints"] for person in people[0]] == [
         [pytest.approx(point, abs=0.6) for point in person["keypoints"]] for person in people[1]
     ]
