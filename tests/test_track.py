@@ -10,6 +10,7 @@ from posert.poses import Poses
 from posert.runtime.after.features import Featuring
 from posert.runtime.after.smooth import Smoother
 from posert.runtime.after.track import Tracker, limb_colours
+from posert.runtime.files.atomic import feature_records
 
 pytest.importorskip("lap")
 
@@ -216,7 +217,7 @@ def test_features_do_not_change_with_place_and_size() -> None:
 def test_a_feature_of_a_missing_keypoint_is_null() -> None:
     poses = people.standing((100, 200))
     poses.keypoints[0, 11] = 0
-    record = Featuring(people.SKELETON)(poses, 0, (640, 480)).records()[0]
+    record = feature_records(Featuring(people.SKELETON)(poses, 0, (640, 480)))[0]
     assert record["normalised"][0] == [None, None]
     assert record["angles"]["left_knee"] is None
     assert record["angles"]["right_knee"] is not None

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from posert import open_model
 from posert.errors import PosertError
 from posert.export.embed.constants_header import constants
 from posert.export.embed.kernels_header import header, load_kernels
@@ -19,7 +20,6 @@ from posert.postprocess.decoders import bodyparts, cifcaf
 from posert.postprocess.decoders.paf import peaks
 from posert.postprocess.kernels.build import compile_modules
 from posert.postprocess.kernels.registry import EXPORTED
-from posert.runtime import open_model
 from posert.runtime.session import Model, find_model
 from posert.runtime.spec import Stage
 

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
+from posert.poses import Frame, Result
 from posert.runtime.files.atomic import Write, file_header, whole_file
-from posert.runtime.loop import Result
-from posert.runtime.media.read import Frame
 from posert.runtime.spec import ModelSpec
 
 _CHUNK_FRAMES = 256

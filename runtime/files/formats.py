@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.measure.evaluate import coco_order, coco_results
-from posert.poses import Poses, Skeleton
+from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.arrays import npz, parquet
 from posert.runtime.files.atomic import Sink, Write, file_header, frame_record, json_lines, whole_file
 from posert.runtime.files.units import in_units
-from posert.runtime.loop import Result
-from posert.runtime.media.read import IMAGES, Frame
+from posert.runtime.media.suffixes import is_image
 from posert.runtime.spec import ModelSpec
 
 _SIDES = ("right", "left")
@@ -176,7 +175,7 @@ def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 
         placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)
         return _dump(people_document(result.poses, placed)) + "\n"
 
-    if _is_image(source):
+    if is_image(source):
         with whole_file(target) as temporary, _written(temporary) as file:
             yield lambda _, result: file.writelines([document(result)])
         return
@@ -196,11 +195,7 @@ def _tell(file: TextIO, document: Any) -> None:
 
 def _frame_name(result: Result) -> str:
     """What AlphaPose calls a frame: a picture's own name, `<index>.jpg` in a video."""
-    return Path(result.source).name if _is_image(result.source) else f"{result.frame_index}.jpg"
-
-
-def _is_image(source: str) -> bool:
-    return Path(source).suffix.lower() in IMAGES
+    return Path(result.source).name if is_image(result.source) else f"{result.frame_index}.jpg"
 
 
 def _xywh(poses: Poses) -> NDArray[np.float64]:
@@ -274,7 +269,7 @@ def predictions(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Wri
 
         def write(_: Frame, result: Result) -> None:
             people = _predictions(result.poses)
-            _tell(file, people if _is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
+            _tell(file, people if is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
 
         yield write
 
@@ -287,12 +282,12 @@ def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
         PosertError: the skeleton lacks keypoints of COCO, or a picture's name has no number.
     """
     order, number = coco_order(spec.skeleton), "".join(c if c.isdigit() else " " for c in Path(source).stem).split()
-    if _is_image(source) and not number:
+    if is_image(source) and not number:
         raise PosertError(f"the picture {source} has no number in its name", "COCO results name pictures by number")
     with _items(_needed(path, "coco")) as add:
 
         def write(_: Frame, result: Result) -> None:
-            image_id = int(number[-1]) if _is_image(source) else result.frame_index
+            image_id = int(number[-1]) if is_image(source) else result.frame_index
             for record in coco_results(result.poses, image_id, order):
                 add(_dump(record))
 
@@ -305,11 +300,11 @@ def _suffixed(suffix: str) -> Callable[[str], str]:
 
 def _folder_or_file(name: str) -> str:
     stem = str(Path(name).with_suffix(""))
-    return stem + ("_keypoints.json" if _is_image(name) else "_json")
+    return stem + ("_keypoints.json" if is_image(name) else "_json")
 
 
 def _predictions_name(name: str) -> str:
-    return name + (".predictions.json" if _is_image(name) else ".openpifpaf.json")
+    return name + (".predictions.json" if is_image(name) else ".openpifpaf.json")
 
 
 _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")

@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Skeleton
+from posert.poses import Result, Skeleton
 from posert.runtime.after.features import Featuring
 from posert.runtime.after.smooth import Smoother
 from posert.runtime.after.track import Tracker
 from posert.runtime.files.formats import FORMATS, sink_of
 from posert.runtime.look.regions import read_boxes
-from posert.runtime.loop import Result, TopDown, estimate_frames
-from posert.runtime.media.read import IMAGES, expand, frame_rate, frames
+from posert.runtime.loop import TopDown, estimate_frames
+from posert.runtime.media.read import expand, frame_rate, frames
+from posert.runtime.media.suffixes import is_image
 from posert.runtime.session import Model
 
 
@@ -215,7 +216,7 @@ def parse_params(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _overlay_name(name: str) -> str:
-    return name if Path(name).suffix.lower() in IMAGES else name + ".mp4"
+    return name if is_image(name) else name + ".mp4"
 
 
 def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[int], None] | None = None) -> Report:

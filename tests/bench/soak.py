@@ -18,10 +18,11 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".typing")]
 import numpy as np  # noqa: E402
 import people  # noqa: E402
 
+from posert.poses import Frame, Result  # noqa: E402
 from posert.runtime.files.formats import FORMATS  # noqa: E402
 from posert.runtime.jobs.job import Settings, refiner  # noqa: E402
-from posert.runtime.loop import Result, estimate_frames  # noqa: E402
-from posert.runtime.media.read import Frame, frames  # noqa: E402
+from posert.runtime.loop import estimate_frames  # noqa: E402
+from posert.runtime.media.read import frames  # noqa: E402
 from posert.runtime.session import open_model  # noqa: E402
 
 FRAMES, FIRST = 20_000, 500
