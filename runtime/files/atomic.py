@@ -50,7 +50,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         _remove(temporary)
         raise PosertError(
-            f"{path} cannot be written: {error.strerror or error}", "free some space, or choose another place with -o"
+            f"{path} cannot be written: {error.strerror or error}",
+            "free some space, or give another `output`",
         ) from error
     except BaseException:
         _remove(temporary)

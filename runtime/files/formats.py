@@ -66,7 +66,7 @@ def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path 
     chosen = FORMATS[form]
     if unit and not chosen.units:
         known = [name for name, other in FORMATS.items() if other.units]
-        raise PosertError(f"the format {form} knows no --keypoint-scale", f"{', '.join(known)} does")
+        raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
     if chosen.units:
         return partial(chosen.sink, unit=unit)
     return chosen.empty if empty and chosen.empty else chosen.sink
@@ -109,7 +109,7 @@ def six_digits(values: NDArray[np.floating]) -> list[float]:
 
 def _needed(path: Path | None, form: str) -> Path:
     if path is None:
-        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder with -o")
+        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder as `output`")
     return path
 
 
@@ -169,7 +169,7 @@ def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 
     target, stem, skeleton = _needed(path, "openpose"), Path(source).stem, spec.skeleton
     parts, convert = parts_of(skeleton), in_units(unit, spec)
     if not set(parts) & set(skeleton.names):
-        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take --format json")
+        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take the format json")
 
     def document(result: Result) -> str:
         placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)
