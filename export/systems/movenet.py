@@ -14,7 +14,8 @@ from posert.export.weights import Entry
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 from posert.skeletons import COCO_17_MOVENET
 
-OPTIONS = {"dequantize"}
+OPTIONS = frozenset({"dequantize"})
+STAND_INS: dict[str, str] = {}
 _ONNX_TYPES = {1: "float32", 2: "uint8", 6: "int32"}
 _MULTI_SIDE = 256  # the model card's recommendation for the longer side
 

