@@ -109,3 +109,13 @@ def test_importing_posert_costs_nothing() -> None:
 def test_no_folder_of_ours_is_a_top_level_module() -> None:
     loaded = _modules_after("import posert.cli, posert.runtime.spec, posert.export")
     assert not loaded & set(LAYERS)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in OWN if path.name == "__init__.py"], ids=lambda path: path.parent.name
+)
+def test_no_package_gives_a_name_of_its_own_to_a_file_in_it(path: Path) -> None:
+    """The import of such a file once put the module in the place of the function of the same name."""
+    inside = {item.stem for item in path.parent.iterdir() if item.suffix == ".py" or (item / "__init__.py").is_file()}
+    given = {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if hasattr(node, "name")}
+    assert not given & inside, f"{path} defines {given & inside} and has files of these names"

@@ -65,7 +65,7 @@ def _yolov3(entry: Entry, path: Path) -> Exported:
 
 def _darknet(path: Path) -> tuple[Any, tuple[int, int]]:
     """The network of a .weights file and the .cfg beside it, and the width and height of its input, px."""
-    from posert.export.readers import darknet as darknet
+    from posert.export.readers import darknet
 
     cfg = path.with_suffix(".cfg")
     if not cfg.is_file():

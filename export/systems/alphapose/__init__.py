@@ -29,7 +29,7 @@ _WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matc
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """What a name stands for: the skeleton, the function in `_alphapose_nets`, its options, how the maps are read.
+    """What a name stands for: the skeleton, the function in `networks`, its options, how the maps are read.
 
     `integral` as in the decoder `heatmap`; `loss` is AlphaPose's word for the same.
     """
@@ -52,7 +52,7 @@ _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 _LOSSES = {"": 0, "-regression": -1, "-combined": 110}
 
 
-def networks() -> dict[str, _Network]:
+def known_networks() -> dict[str, _Network]:
     """Every name that can be built, without the prefix `alphapose-`."""
     found = {}
     for prefix, skeleton in _SETS.items():
@@ -88,16 +88,16 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
 
 def _loaded(entry: Entry, path: Path) -> tuple[Any, _Network]:
     from posert.export.readers import torch_models
-    from posert.export.systems.alphapose import networks as layers
+    from posert.export.systems.alphapose import networks
 
-    network = networks().get(entry.name.removeprefix("alphapose-"))
+    network = known_networks().get(entry.name.removeprefix("alphapose-"))
     state = torch_models.read_state(path)
     if network is None or any("offset" in key for key in state):
         raise PosertError(
             f"{entry.name} uses deformable convolutions, or is not known: posert does not convert it",
             "use the network without -dcn; they differ by less than one point of AP (72.0 and 72.8)",
         )
-    net = getattr(layers, network.make)(len(network.skeleton.names), **network.options)
+    net = getattr(networks, network.make)(len(network.skeleton.names), **network.options)
     torch_models.fill(net, state, entry.name)
     return net.eval(), network
 

@@ -60,7 +60,7 @@ def build(entry: Entry, path: Path) -> Exported:
 
 
 def reference(entry: Entry, path: Path) -> Reference:
-    """The network of an official .caffemodel as a function of our input tensor, by `_caffe_forward`."""
+    """The network of an official .caffemodel as a function of our input tensor, computed in numpy."""
     _, net, outputs = _parts(entry, path)
     blobs = caffe.read_blobs(path)
 
