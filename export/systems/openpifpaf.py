@@ -25,7 +25,8 @@ from posert.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
 _LOG = logging.getLogger("posert")
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 _SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1
 _LEAST_EPSILON = 1e-3  # OpenPifPaf raises every BatchNorm's epsilon to this after loading
 _IMAGE = InputSpec(

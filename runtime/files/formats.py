@@ -16,23 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.measure.evaluate import coco_order, coco_results
 from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.arrays import npz, parquet
 from posert.runtime.files.atomic import Sink, Write, file_header, frame_record, json_lines, whole_file
 from posert.runtime.files.units import in_units
 from posert.runtime.media.suffixes import is_image
 from posert.runtime.spec import ModelSpec
+from posert.skeletons import BODY_25, MPI_15, OPENPOSE_18, coco_order
 
-_SIDES = ("right", "left")
-PARTS_18 = (
-    "nose", "neck", *(f"{side}_{part}" for side in _SIDES for part in ("shoulder", "elbow", "wrist")),
-    *(f"{side}_{part}" for side in _SIDES for part in ("hip", "knee", "ankle")),
-    *(f"{side}_{part}" for part in ("eye", "ear") for side in _SIDES),
-)  # fmt: skip
-_FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
-PARTS_25 = (*PARTS_18[:8], "mid_hip", *PARTS_18[8:], *_FEET)
-PARTS_15 = ("head", *PARTS_18[1:14], "chest")
 _MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
 _ABSENT = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d", "pose_keypoints_3d",
            "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d")  # fmt: skip
@@ -75,8 +66,9 @@ def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path 
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
     """The 25 parts if the skeleton names a foot or the hips' middle, the 15 if it names the chest, else the 18."""
     if "chest" in skeleton.names:
-        return PARTS_15
-    return PARTS_25 if {"mid_hip", *_FEET} & set(skeleton.names) else PARTS_18
+        return MPI_15.names
+    more = set(BODY_25.names) - set(OPENPOSE_18.names)
+    return BODY_25.names if more & set(skeleton.names) else OPENPOSE_18.names
 
 
 def in_parts(keypoints: NDArray[np.float32], skeleton: Skeleton, parts: Sequence[str]) -> NDArray[np.float64]:
@@ -234,7 +226,7 @@ def result_dict(
         with _items(folder / "alphapose-results.json", "{", "}") as add:
 
             def write(_: Frame, result: Result) -> None:
-                points = in_parts(result.poses.keypoints, spec.skeleton, PARTS_18).round(4)
+                points = in_parts(result.poses.keypoints, spec.skeleton, OPENPOSE_18.names).round(4)
                 inner = {"version": "AlphaPose v0.3", key: [{joints: person.ravel().tolist()} for person in points]}
                 if len(points) or empty:
                     name = _frame_name(result)
@@ -272,6 +264,23 @@ def predictions(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Wri
             _tell(file, people if is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
 
         yield write
+
+
+def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str, Any]]:
+    """The people of one picture as COCO results: 17 x (x px, y px, score), and the person's score.
+
+    Args:
+        order: where COCO's keypoints are in the poses', `skeletons.coco_order`.
+    """
+    return [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "keypoints": poses.keypoints[person][order].astype(float).round(2).ravel().tolist(),
+            "score": float(poses.scores[person]),
+        }
+        for person in range(len(poses))
+    ]
 
 
 @contextmanager

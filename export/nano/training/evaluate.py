@@ -51,7 +51,7 @@ def similarity(truth: Truth, poses: Poses, *, hidden: bool) -> NDArray[np.float6
     """Object-keypoint similarity f64 [figures, people], 0..1, over the seen keypoints or, if `hidden`, over all."""
     counted = truth.keypoints[:, :, 2] > (0 if hidden else 0.5)
     apart = truth.keypoints[:, None, :, :2] - poses.keypoints[None, :, :, :2]
-    spread = 2 * np.array(layout.SIGMAS)
+    spread = 2 * np.array(layout.SKELETON.sigmas)
     error = np.square(apart).sum(axis=3) / (2 * truth.areas[:, None, None] * spread**2)
     alike = np.exp(-error) * counted[:, None] * (poses.keypoints[None, :, :, 2] > 0)
     return np.asarray(alike.sum(axis=2) / np.maximum(counted.sum(axis=1), 1)[:, None])
