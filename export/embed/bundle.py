@@ -72,7 +72,7 @@ def bundle(path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu:
     try:
         code = _compiled(tuple(_kernel_modules(twins)), triple, cpu or usual)
     except RuntimeError as error:
-        raise PosertError(str(error).split("\n")[0], "leave --cpu away, or give a name that LLVM knows") from error
+        raise PosertError(str(error).split("\n")[0], "leave `cpu` away, or give a name that LLVM knows") from error
     folder.mkdir(parents=True, exist_ok=True)
     companions = [file.parent / str(stage.file) for stage in spec.stages if stage.file is not None]
     names = sorted({source.name for source in SOURCES.glob("*.h")} | {"main.c", "Makefile", "CMakeLists.txt", *_SHARED})
