@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import tiny
 from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.loop import estimate, estimate_frames, estimate_image
+from posert.runtime.prefetch import grouped
 from posert.runtime.session import open_model
 
 
@@ -178,3 +180,22 @@ def test_a_source_that_cannot_be_closed_fails_loudly(whole_frame: Path) -> None:
 
     with open_model(whole_frame) as model, pytest.raises(OSError, match="cable"):
         list(estimate(model, Camera()))
+
+
+def test_another_source_is_looked_at_anew(tmp_path: Path) -> None:
+    """The window of the last video's person is no place to look in the next one."""
+    slope = np.repeat(np.arange(0, 192, 2, np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    first = [Frame(np.full_like(slope, 20), index, index / 10, "one") for index in range(3)]
+    with open_model(tiny.bright_spot(tmp_path / "m.onnx")) as model:
+        alone = brightness(list(estimate(model, [Frame(slope, 0, 0.0, "two")])))
+        after = brightness(list(estimate(model, [*first, Frame(slope, 0, 0.0, "two")])))
+        same = brightness(list(estimate(model, [*first, Frame(slope, 3, 0.3, "one")])))
+    assert after[3:] == alone
+    assert same[3:] != alone
+
+
+def test_a_batch_has_frames_of_one_source_and_size() -> None:
+    frames = [*pictures(3), *(replace(frame, source="other") for frame in pictures(3)), *pictures(2, (30, 90))]
+    groups = list(grouped(iter(frames), 2))
+    assert [len(group) for group in groups] == [2, 1, 2, 1, 2]
+    assert all(len({(frame.source, frame.size_wh) for frame in group}) == 1 for group in groups)

@@ -222,3 +222,14 @@ def test_a_feature_of_a_missing_keypoint_is_null() -> None:
     assert record["angles"]["left_knee"] is None
     assert record["angles"]["right_knee"] is not None
     assert record["visible"][11] == 0
+
+
+@pytest.mark.parametrize("time_s", [0.5, 0.4])
+def test_no_velocity_when_time_stands_still_or_goes_back(time_s: float) -> None:
+    """A stream that starts its clock again; the next step counts from there."""
+    featuring = Featuring(people.SKELETON)
+    featuring(people.standing((100, 200), ids=[4]), 0.5, (640, 480))
+    again = featuring(people.standing((112, 200), ids=[4]), time_s, (640, 480))
+    assert np.isnan(again.velocities).all()
+    later = featuring(people.standing((118, 200), ids=[4]), time_s + 0.1, (640, 480))
+    assert later.velocities[0, 0] == pytest.approx([6 / 60 / 0.1, 0])
