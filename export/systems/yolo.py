@@ -12,7 +12,8 @@ from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 _HEADS = ("head32", "head16", "head8")  # in file order
 
 
@@ -64,7 +65,7 @@ def _yolov3(entry: Entry, path: Path) -> Exported:
 
 def _darknet(path: Path) -> tuple[Any, tuple[int, int]]:
     """The network of a .weights file and the .cfg beside it, and the width and height of its input, px."""
-    from posert.export.readers import darknet as darknet
+    from posert.export.readers import darknet
 
     cfg = path.with_suffix(".cfg")
     if not cfg.is_file():
