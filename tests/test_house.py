@@ -130,3 +130,17 @@ def test_the_wheel_has_every_folder_but_the_training() -> None:
     assert set(packages) == names - {"posert.export.nano.training"}
     for path in (path for path in OWN if "training" not in path.parts):
         assert not [name for name in _imports(path) if name.startswith("posert.export.nano.training")], path
+
+
+def test_what_is_said_of_an_original_stands_in_the_document() -> None:
+    sections = set(
+        re.findall(r"^#+ ([\d.]+) ", (ROOT / "docs" / "parity.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    named = [
+        (path.name, section)
+        for path in OWN
+        for line in re.findall(r"parity(?:\.md)? [\d., ]*\d", path.read_text(encoding="utf-8"))
+        for section in re.findall(r"\d+(?:\.\d+)+", line)
+    ]
+    assert len(named) > 10
+    assert not [(name, section) for name, section in named if section not in sections]
