@@ -20,10 +20,10 @@ from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
 _INPUT_WH = (192, 256)
-# AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (parity 1.4).
+# AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (docs/parity.md 1.4).
 _MEAN = (0.406 * 255, 0.457 * 255, 0.480 * 255)
 _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-# parity 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
+# docs/parity.md 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
 _WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matches": 3.0, "alpha": 0.15}
 
 
