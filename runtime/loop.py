@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses, join, to_frame
+from posert.poses import Poses, join
 from posert.postprocess import decoder, suppression
 from posert.postprocess.crop_region import next_window
+from posert.postprocess.geometry import next_regions, to_frame, usable
 from posert.runtime.after.features import Features
-from posert.runtime.look.regions import Boxes, clipped, next_regions, regions, usable
+from posert.runtime.look.regions import Boxes, regions
 from posert.runtime.media.read import Frame
 from posert.runtime.prefetch import grouped, read_ahead
 from posert.runtime.prepare import place, prepare, scaled
@@ -230,7 +231,7 @@ class _Worker:
                 rule, params = suppression(stage.suppress), self.model.suppression_params(stage.name)
                 people = [rule.suppress(*pair, params) for pair in zip(people, known, strict=True)]
         if stage is not self.model.spec.stages[-1]:
-            return [usable(clipped(poses, frame.size_wh)) for poses, frame in zip(people, group, strict=True)]
+            return [usable(poses, frame.size_wh) for poses, frame in zip(people, group, strict=True)]
         if stage.region == "follow" and self.boxes is None:
             self.window = next_window(people[0], group[0].size_wh, skeleton)
         return people

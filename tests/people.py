@@ -3,7 +3,8 @@
 import numpy as np
 import tiny
 
-from posert.poses import Poses, Skeleton, keypoint_boxes
+from posert.poses import Poses, Skeleton
+from posert.postprocess.geometry import keypoint_boxes
 from posert.runtime.loop import Result
 from posert.runtime.media.read import Frame
 from posert.runtime.spec import ModelSpec

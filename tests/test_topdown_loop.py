@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from posert.cli import app
 from posert.errors import PosertError
-from posert.runtime.look.regions import next_regions, read_boxes, regions
+from posert.postprocess.geometry import next_regions
+from posert.runtime.look.regions import read_boxes, regions
 from posert.runtime.loop import Result, TopDown, _Worker, estimate
 from posert.runtime.media.read import Frame
 from posert.runtime.session import Model, open_model
