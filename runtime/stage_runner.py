@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import Frame, Poses, join, to_frame
+from posert.poses import Frame, Poses, join
 from posert.postprocess import decoder, suppression_rule
+from posert.postprocess.geometry import to_frame
 from posert.runtime.prepare import place, prepare, scaled
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posert.poses import Poses, to_frame
+from posert.poses import Poses
+from posert.postprocess.geometry import to_frame
 from posert.runtime.prepare import FITS, place, prepare
 from posert.runtime.spec import InputSpec
 
