@@ -133,7 +133,7 @@ def _system(entry: Entry, own: bool = False) -> System:
     if entry.route == "embedded" and not own:
         raise PosertError(
             f"{entry.name} comes with posert",
-            f"posert infer {entry.name} SOURCE; --from CHECKPOINT exports one of your own training",
+            f"posert infer {entry.name} SOURCE; a checkpoint of your own training is exported with `from_file`",
         )
     return find_system(entry.system)
 

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, I32x1, I32x2, I32x3, I64x1, U8x1, U8x2, jit, kernel
 
 HALF_PIXEL, CORNERS, ORIGIN = 0, 1, 2
 _HALF = np.float32(0.5)
@@ -50,8 +50,8 @@ def _inside(x, length, align):
     return x > np.float32(-1.0) and x < np.float32(length)
 
 
-@kernel("int64(float64, float64, int64, int64, int32[:,::1], float32[::1], uint8[::1])")
-def linear_taps(low, high, length, align, index, weight, inside):
+@kernel
+def linear_taps(low: float, high: float, length: int, align: int, index: I32x2, weight: F32x1, inside: U8x1) -> int:
     """Taps of linear interpolation along one axis.
 
     Args:
@@ -181,14 +181,24 @@ def _last(index):
     return last
 
 
-@kernel(
-    "int64(uint8[:,::1], int32[:,::1], float32[::1], uint8[::1], int32[:,::1], float32[::1], uint8[::1], "
-    "float32[:,::1], int64, float32[::1], uint8[::1], int32[::1], int64[::1], int32[:,:,::1], float32[:,:,::1])"
-)
+@kernel
 def sample_linear(
-    bgr, columns, column_weight, column_in, rows, row_weight, row_in, tone,
-    rounding, floats, bytes, ints, strides, words, lines,
-):  # fmt: skip
+    bgr: U8x2,
+    columns: I32x2,
+    column_weight: F32x1,
+    column_in: U8x1,
+    rows: I32x2,
+    row_weight: F32x1,
+    row_in: U8x1,
+    tone: F32x2,
+    rounding: int,
+    floats: F32x1,
+    bytes: U8x1,
+    ints: I32x1,
+    strides: I64x1,
+    words: I32x3,
+    lines: F32x3,
+) -> int:
     """Bilinear sampling, columns first; `words` i32 [2,2,S] and `lines` f32 [3,3,S] are workspace.
 
     Taps as `linear_taps` gives them.
@@ -236,8 +246,8 @@ def _keys(x):
     return 0.0
 
 
-@kernel("int64(float64, float64, int64, int64, int32[:,::1], float32[:,::1], uint8[::1])")
-def weighted_taps(low, high, length, cubic, index, weight, inside):
+@kernel
+def weighted_taps(low: float, high: float, length: int, cubic: int, index: I32x2, weight: F32x2, inside: U8x1) -> int:
     """Taps of cubic (`cubic` = 1) or area interpolation along one axis, HALF_PIXEL.
 
     Cubic repeats the frame's border pixel; area averages over the part of its cell that lies in the frame.
@@ -328,14 +338,24 @@ def _sum_four_columns(line, columns, weight, source, done):
         )
 
 
-@kernel(
-    "int64(uint8[:,::1], int32[:,::1], float32[:,::1], uint8[::1], int32[:,::1], float32[:,::1], uint8[::1], "
-    "float32[:,::1], int64, float32[::1], uint8[::1], int32[::1], int64[::1], float32[::1], float32[:,::1])"
-)
+@kernel
 def sample_weighted(
-    bgr, columns, column_weight, column_in, rows, row_weight, row_in, tone,
-    rounding, floats, bytes, ints, strides, line, lines,
-):  # fmt: skip
+    bgr: U8x2,
+    columns: I32x2,
+    column_weight: F32x2,
+    column_in: U8x1,
+    rows: I32x2,
+    row_weight: F32x2,
+    row_in: U8x1,
+    tone: F32x2,
+    rounding: int,
+    floats: F32x1,
+    bytes: U8x1,
+    ints: I32x1,
+    strides: I64x1,
+    line: F32x1,
+    lines: F32x2,
+) -> int:
     """Separable sampling, rows first: that makes the pass over the whole picture contiguous.
 
     `line` f32 [W*3] and `lines` f32 [3,S] are workspace. Taps as `weighted_taps` gives them.

@@ -18,9 +18,10 @@ from command import ROOT, Run, rows, tree
 
 from posert import __version__
 from posert.runtime.jobs import manifest, trial
-from posert.runtime.jobs.job import Job, Settings, plan
+from posert.runtime.jobs.job import Job, plan
 from posert.runtime.jobs.pool import in_processes
 from posert.runtime.jobs.recipe import Recipe
+from posert.runtime.options import ModelOptions
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def test_a_dying_worker_fails_its_job_alone(model: Path, folder: Path, tmp_path:
         for child in multiprocessing.active_children():
             child.kill()
 
-    results = in_processes(Recipe(str(model), Settings()), [Job(str(endless), tmp_path / "x.jsonl", None), *jobs], 1)
+    results = in_processes(Recipe(str(model)), [Job(str(endless), tmp_path / "x.jsonl", None), *jobs], 1)
     threading.Timer(8, kill_children).start()
     outcomes = list(results)
     assert outcomes[0].error is not None
@@ -206,13 +207,13 @@ def test_workers_are_used_if_they_pay(
     monkeypatch.setattr(trial, "_rate_apart", lambda *_: apart)
     monkeypatch.setattr(trial, "frame_count", lambda _: 10**6)
     jobs = plan([str(folder)], folder / "out", None, "jsonl")
-    assert trial.choose_workers(Recipe(str(model), Settings(), "cpu", threads=2), jobs) == chosen
+    assert trial.choose_workers(Recipe(str(model), options=ModelOptions(device="cpu", threads=2)), jobs) == chosen
 
 
 def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Path, tmp_path: Path) -> None:
     source = str(media.video(folder / "long.mp4", count=400))
     jobs = [Job(source, tmp_path / name / "out.jsonl", None) for name in ("0", "1")]
-    recipe = Recipe(str(model), Settings(), "cpu")
+    recipe = Recipe(str(model), options=ModelOptions(device="cpu"))
     assert trial._rate_apart(recipe, jobs) > 0
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith(".")]
     assert trial._rate_apart(replace(recipe, model=str(folder / "none.onnx")), jobs) == 0

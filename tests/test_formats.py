@@ -143,7 +143,7 @@ def test_pixels_of_an_input_that_does_not_begin_in_the_corner(tmp_path: Path, ed
 
 
 def test_only_openposes_files_have_other_units() -> None:
-    with pytest.raises(PosertError, match="the format coco knows no --keypoint-scale") as found:
+    with pytest.raises(PosertError, match="the format coco knows no `keypoint_scale`") as found:
         sink_of("coco", unit=3)
     assert found.value.hint == "openpose does"
 

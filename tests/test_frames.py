@@ -65,6 +65,7 @@ def test_rgb_is_bgr_reversed(tmp_path: Path) -> None:
         ({"start_s": 0.5}, [5, 6, 7, 8, 9, 10, 11]),
         ({"stop_s": 0.3}, [0, 1, 2]),
         ({"start_s": 0.25, "stop_s": 0.9, "stride": 3}, [3, 6]),
+        ({"start_s": 0.35, "stride": 3}, [4, 7, 10]),
         ({"start_s": 99}, []),
     ],
 )

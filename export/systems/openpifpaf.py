@@ -122,7 +122,7 @@ def load(path: Path) -> tuple[Any, Any, Any]:
     if any(isinstance(module, tracking) for module in net.modules()):
         raise PosertError(
             f"{path} is a tracking network: it remembers the frame before, which an ONNX graph of one frame cannot",
-            "export a network for single frames; posert infer --track gives ids with any of them",
+            "export a network for single frames; posert infer with `track` gives ids with any of them",
         )
     network.model_migration.model_migration(net)  # files of older versions lack fields
     for module in net.modules():

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses, Skeleton
+from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.arrays import npz, parquet
 from posert.runtime.files.atomic import Sink, Write, file_header, frame_record, json_lines, whole_file
 from posert.runtime.files.units import in_units
-from posert.runtime.loop import Result
-from posert.runtime.media.read import IMAGES, Frame
+from posert.runtime.media.suffixes import is_image
 from posert.runtime.spec import ModelSpec
 from posert.skeletons import BODY_25, MPI_15, OPENPOSE_18, coco_order
 
@@ -58,7 +57,7 @@ def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path 
     chosen = FORMATS[form]
     if unit and not chosen.units:
         known = [name for name, other in FORMATS.items() if other.units]
-        raise PosertError(f"the format {form} knows no --keypoint-scale", f"{', '.join(known)} does")
+        raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
     if chosen.units:
         return partial(chosen.sink, unit=unit)
     return chosen.empty if empty and chosen.empty else chosen.sink
@@ -102,7 +101,7 @@ def six_digits(values: NDArray[np.floating]) -> list[float]:
 
 def _needed(path: Path | None, form: str) -> Path:
     if path is None:
-        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder with -o")
+        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder as `output`")
     return path
 
 
@@ -162,13 +161,13 @@ def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 
     target, stem, skeleton = _needed(path, "openpose"), Path(source).stem, spec.skeleton
     parts, convert = parts_of(skeleton), in_units(unit, spec)
     if not set(parts) & set(skeleton.names):
-        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take --format json")
+        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take the format json")
 
     def document(result: Result) -> str:
         placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)
         return _dump(people_document(result.poses, placed)) + "\n"
 
-    if _is_image(source):
+    if is_image(source):
         with whole_file(target) as temporary, _written(temporary) as file:
             yield lambda _, result: file.writelines([document(result)])
         return
@@ -188,11 +187,7 @@ def _tell(file: TextIO, document: Any) -> None:
 
 def _frame_name(result: Result) -> str:
     """What AlphaPose calls a frame: a picture's own name, `<index>.jpg` in a video."""
-    return Path(result.source).name if _is_image(result.source) else f"{result.frame_index}.jpg"
-
-
-def _is_image(source: str) -> bool:
-    return Path(source).suffix.lower() in IMAGES
+    return Path(result.source).name if is_image(result.source) else f"{result.frame_index}.jpg"
 
 
 def _xywh(poses: Poses) -> NDArray[np.float64]:
@@ -266,7 +261,7 @@ def predictions(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Wri
 
         def write(_: Frame, result: Result) -> None:
             people = _predictions(result.poses)
-            _tell(file, people if _is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
+            _tell(file, people if is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
 
         yield write
 
@@ -296,12 +291,12 @@ def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
         PosertError: the skeleton lacks keypoints of COCO, or a picture's name has no number.
     """
     order, number = coco_order(spec.skeleton), "".join(c if c.isdigit() else " " for c in Path(source).stem).split()
-    if _is_image(source) and not number:
+    if is_image(source) and not number:
         raise PosertError(f"the picture {source} has no number in its name", "COCO results name pictures by number")
     with _items(_needed(path, "coco")) as add:
 
         def write(_: Frame, result: Result) -> None:
-            image_id = int(number[-1]) if _is_image(source) else result.frame_index
+            image_id = int(number[-1]) if is_image(source) else result.frame_index
             for record in coco_results(result.poses, image_id, order):
                 add(_dump(record))
 
@@ -314,11 +309,11 @@ def _suffixed(suffix: str) -> Callable[[str], str]:
 
 def _folder_or_file(name: str) -> str:
     stem = str(Path(name).with_suffix(""))
-    return stem + ("_keypoints.json" if _is_image(name) else "_json")
+    return stem + ("_keypoints.json" if is_image(name) else "_json")
 
 
 def _predictions_name(name: str) -> str:
-    return name + (".predictions.json" if _is_image(name) else ".openpifpaf.json")
+    return name + (".predictions.json" if is_image(name) else ".openpifpaf.json")
 
 
 _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")

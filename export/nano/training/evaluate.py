@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from posert.export.nano import clip, layout
 from posert.export.nano.figures import Picture
 from posert.export.nano.training import drawn
-from posert.poses import Poses
+from posert.poses import Frame, Poses
 from posert.runtime.after.track import Tracker
 from posert.runtime.loop import estimate, estimate_frames
-from posert.runtime.media.read import Frame
 from posert.runtime.session import Model, open_model
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)  # COCO's

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.cif import BLOCK, claim, clamp, finite, quiet
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, I32x1, I32x2, I64x1, I64x2, U8x2, jit, kernel
 
 MAX_VISITS = 200_000_000
 """Connections read per image, at most; then poses stop growing. Bounds time on hostile fields (12 people: 24,000)."""
@@ -20,11 +20,20 @@ def _bucket(position, per_px, count):
     return clamp(position * per_px, 0, count - 1)
 
 
-@kernel(
-    "int64(float32[:,:,::1], int64[:,::1], float64, int64, int64, float64, float32[:,::1], int32[:,::1], int64[::1], "
-    "float32[:,::1], uint8[:,::1])"
-)
-def list_associations(caf, ends, stride, high, wide, threshold, rows, spots, firsts, hr, claimed):
+@kernel
+def list_associations(
+    caf: F32x3,
+    ends: I64x2,
+    stride: float,
+    high: int,
+    wide: int,
+    threshold: float,
+    rows: F32x2,
+    spots: I32x2,
+    firsts: I64x1,
+    hr: F32x2,
+    claimed: U8x2,
+) -> int:
     """The number of cells whose confidence is not below `threshold` and whose values are finite.
 
     Args:
@@ -98,13 +107,23 @@ def _scatter(rows, scores, buckets, side, base, starts, places, out):
     return total
 
 
-@kernel(
-    "int64(float32[:,::1], int32[:,::1], int64[::1], int64[:,::1], float32[:,::1], float64, float64, int64, int64, "
-    "float32[::1], int32[::1], int32[:,::1], int32[::1], float32[:,::1])"
-)
+@kernel
 def score_connections(
-    rows, spots, firsts, ends, hr, threshold, bucket_px, grid_w, grid_h, scores, buckets, starts, places, connections
-):  # fmt: skip
+    rows: F32x2,
+    spots: I32x2,
+    firsts: I64x1,
+    ends: I64x2,
+    hr: F32x2,
+    threshold: float,
+    bucket_px: float,
+    grid_w: int,
+    grid_h: int,
+    scores: F32x1,
+    buckets: I32x1,
+    starts: I32x2,
+    places: I32x1,
+    connections: F32x2,
+) -> int:
     """The number of connections above `threshold`, of all edges and both directions.
 
     Args:

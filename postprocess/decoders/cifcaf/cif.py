@@ -7,7 +7,7 @@ tile), and then only claimed tiles are filled.
 
 import numpy as np
 
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, I32x1, I64x1, U8x2, jit, kernel
 
 WORK_PER_PIXEL = 32
 """A map takes at most so many additions per pixel on average; bounds time on hostile fields (12 people: 0.1)."""
@@ -52,11 +52,19 @@ def claim(map_, claimed, high, wide, x, y):
     return tile * TILE * TILE + (row & (TILE - 1)) * TILE + (column & (TILE - 1))
 
 
-@kernel(
-    "int64(float32[:,:,::1], float64, int64, int64, float64, float64, float32[:,::1], int32[::1], float32[:,::1], "
-    "uint8[:,::1])"
-)
-def list_intensities(cif, stride, high, wide, threshold, seed_threshold, cells, spots, hr, claimed):
+@kernel
+def list_intensities(
+    cif: F32x3,
+    stride: float,
+    high: int,
+    wide: int,
+    threshold: float,
+    seed_threshold: float,
+    cells: F32x2,
+    spots: I32x1,
+    hr: F32x2,
+    claimed: U8x2,
+) -> int:
     """The number of cells whose confidence is not below `threshold` and whose values are finite.
 
     Args:
@@ -132,8 +140,10 @@ def _add_gaussian(map_, claimed, high, wide, x, y, sigma, peak):
     return work
 
 
-@kernel("int64(float32[:,::1], int64, float64, int64, int64, int64, float32[:,::1], uint8[:,::1])")
-def accumulate(cells, count, threshold, neighbors, high, wide, hr, claimed):
+@kernel
+def accumulate(
+    cells: F32x2, count: int, threshold: float, neighbors: int, high: int, wide: int, hr: F32x2, claimed: U8x2
+) -> int:
     """Fills the claimed tiles of the high-resolution maps; returns the additions, counted in pixels.
 
     Args:
@@ -182,11 +192,20 @@ def _sort_descending(bits, order, other, counts, count):
             counts[bucket] += 1
 
 
-@kernel(
-    "int64(float32[:,::1], int32[::1], int64, float64, float32[:,::1], float32[:,::1], float32[::1], int32[::1], "
-    "int32[::1], int32[::1], int64[::1])"
-)
-def find_seeds(cells, spots, count, threshold, hr, seeds, value, value_bits, order, other, counts):
+@kernel
+def find_seeds(
+    cells: F32x2,
+    spots: I32x1,
+    count: int,
+    threshold: float,
+    hr: F32x2,
+    seeds: F32x2,
+    value: F32x1,
+    value_bits: I32x1,
+    order: I32x1,
+    other: I32x1,
+    counts: I64x1,
+) -> int:
     """The number of seeds; seeds[order[0]] is the best, equal ones stand in keypoint, row, column order.
 
     Args:

@@ -10,7 +10,20 @@ import numpy as np
 
 from posert.postprocess.decoders.cifcaf.caf import blend
 from posert.postprocess.decoders.cifcaf.cif import clamp
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import (
+    F32x1,
+    F32x2,
+    F64x2,
+    F64x3,
+    I32x1,
+    I32x2,
+    I64x1,
+    I64x2,
+    U8x1,
+    U8x3,
+    jit,
+    kernel,
+)
 
 _GUESSED = 1e-5  # score of a joint that only copies its neighbour
 
@@ -160,15 +173,33 @@ def _flood(pose, graph, frontier):
         size, turn = _add(end, pose, graph, frontier, size, turn)
 
 
-@kernel(
-    "int64(float32[:,::1], int32[::1], int64, int64[:,::1], int64[::1], int64[::1], float32[:,::1], int32[::1], "
-    "int32[:,::1], float64, int64, int64, float64, float64, int64, int64, int64[::1], int32[::1], float32[::1], "
-    "int64[::1], uint8[::1], float64[:,::1], uint8[:,:,::1], float64[:,:,::1])"
-)
+@kernel
 def grow_poses(
-    seeds, order, seed_count, ends, first_way, ways, connections, places, starts, bucket_px, grid_w, grid_h,
-    least, relative, reverse_match, greedy, visits, heap, keys, turns, state, joints, occupied, poses,
-):  # fmt: skip
+    seeds: F32x2,
+    order: I32x1,
+    seed_count: int,
+    ends: I64x2,
+    first_way: I64x1,
+    ways: I64x1,
+    connections: F32x2,
+    places: I32x1,
+    starts: I32x2,
+    bucket_px: float,
+    grid_w: int,
+    grid_h: int,
+    least: float,
+    relative: float,
+    reverse_match: int,
+    greedy: int,
+    visits: I64x1,
+    heap: I32x1,
+    keys: F32x1,
+    turns: I64x1,
+    state: U8x1,
+    joints: F64x2,
+    occupied: U8x3,
+    poses: F64x3,
+) -> int:
     """The number of poses, one from every seed that no earlier pose occupies, at most len(poses).
 
     Args:
@@ -203,15 +234,29 @@ def grow_poses(
     return count
 
 
-@kernel(
-    "int64(float64[:,:,::1], int64, int64[:,::1], int64[::1], int64[::1], float32[:,::1], int32[::1], "
-    "int32[:,::1], float64, int64, int64, float64, float64, int64, int64[::1], int32[::1], float32[::1], "
-    "int64[::1], uint8[::1], float64[:,::1])"
-)
+@kernel
 def complete_poses(
-    poses, count, ends, first_way, ways, connections, places, starts, bucket_px, grid_w, grid_h,
-    least, relative, greedy, visits, heap, keys, turns, state, joints,
-):  # fmt: skip
+    poses: F64x3,
+    count: int,
+    ends: I64x2,
+    first_way: I64x1,
+    ways: I64x1,
+    connections: F32x2,
+    places: I32x1,
+    starts: I32x2,
+    bucket_px: float,
+    grid_w: int,
+    grid_h: int,
+    least: float,
+    relative: float,
+    greedy: int,
+    visits: I64x1,
+    heap: I32x1,
+    keys: F32x1,
+    turns: I64x1,
+    state: U8x1,
+    joints: F64x2,
+) -> int:
     """Gives each of `count` poses all joints, from weak connections and then from neighbours; returns `count`.
 
     The arguments are those of `grow_poses`; the connections here are those above a low threshold.

@@ -4,7 +4,7 @@ import numpy as np
 
 from posert.postprocess.decoders.cifcaf.grow import free, is_occupied, mark
 from posert.postprocess.decoders.paf.limbs import sort_descending
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, F64x3, I32x1, U8x3, jit, kernel
 
 _SUPPRESSED = 1e-5  # factor on the score of a joint whose place is taken
 _HEADS, _HEAD_WEIGHT = 3, 3.0  # the three most certain joints count three times in a person's score
@@ -21,8 +21,10 @@ def _rank(poses, count, value, order):
     sort_descending(value, order, count)
 
 
-@kernel("int64(float64[:,:,::1], int64, float64, float64, uint8[:,:,::1], float32[::1], int32[::1])")
-def suppress(poses, count, least, least_mean, occupied, value, order):
+@kernel
+def suppress(
+    poses: F64x3, count: int, least: float, least_mean: float, occupied: U8x3, value: F32x1, order: I32x1
+) -> int:
     """The number of poses that stay; poses[order[0]] is the best one.
 
     Args:
@@ -68,10 +70,10 @@ def _score(pose, ranked):
     return total / weights
 
 
-@kernel(
-    "int64(float64[:,:,::1], int32[::1], int64, float64[::1], float32[:,:,::1], float32[::1], float32[:,::1])"
-)  # fmt: skip
-def report_people(poses, order, count, ranked, keypoints, scores, boxes):
+@kernel
+def report_people(
+    poses: F64x3, order: I32x1, count: int, ranked: F64x1, keypoints: F32x3, scores: F32x1, boxes: F32x2
+) -> int:
     """`count`: so many people, the poses order[0], order[1] and so on.
 
     Args:
