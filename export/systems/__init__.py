@@ -7,10 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from posert import __version__
 from posert.errors import PosertError
-from posert.poses import Skeleton
-from posert.runtime.spec import FORMAT, ModelSpec, Stage
 
 if TYPE_CHECKING:
     from posert.export.check import Reference
@@ -46,14 +43,6 @@ if TYPE_CHECKING:
     def _held_to_it(*systems: System) -> None: ...
 
     _held_to_it(alphapose, movenet, nano, openpifpaf, openpose, yolo)
-
-
-def model_spec(entry: "Entry", skeleton: Skeleton, stage: Stage, model: str = "") -> ModelSpec:
-    """What a converted file says about itself; `model` is its name if that is not the entry's."""
-    return ModelSpec(
-        FORMAT, entry.system, model or entry.name, skeleton, (stage,), entry.licence, entry.url or entry.source,
-        f"posert {__version__}",
-    )  # fmt: skip
 
 
 def system_names() -> list[str]:

@@ -9,7 +9,7 @@ from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import tensorflow_models
-from posert.export.systems import model_spec
+from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
 from posert.skeletons import COCO_17_MOVENET

@@ -19,7 +19,7 @@ from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import torch_models
-from posert.export.systems import model_spec
+from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage

@@ -9,7 +9,7 @@ from posert.errors import PosertError
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import caffe, caffe_forward
-from posert.export.systems import model_spec
+from posert.export.spec import model_spec
 from posert.export.systems.openpose import layers
 from posert.export.weights import Entry
 from posert.poses import Skeleton
