@@ -241,3 +241,10 @@ def test_what_is_said_of_an_original_stands_in_the_document() -> None:
     ]
     assert len(named) > 10
     assert not [(name, section) for name, section in named if section not in sections]
+
+
+def test_the_guide_names_what_is_there() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:[a-z_]+\.py|[a-z]+/[\w/.*-]*))`", guide)
+    assert len(paths) > 40
+    assert not [path for path in paths if not path.startswith("*") and not list(ROOT.glob(path))]
