@@ -26,9 +26,10 @@ from posert.runtime.after.features import Features
 from posert.runtime.look.regions import Boxes, regions
 from posert.runtime.media.read import Frame
 from posert.runtime.prefetch import grouped, read_ahead
-from posert.runtime.prepare import place, prepare, scaled
+from posert.runtime.prepare import prepare
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage
+from posert.runtime.windows import place, scaled
 
 _ROW_COUNTS = (1, 2, 4, 8, 16, 32, 64)  # batches of crops are padded to these for an accelerator, which plans per shape
 
