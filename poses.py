@@ -146,39 +146,6 @@ def no_poses(keypoint_count: int) -> Poses:
     return Poses(np.zeros((0, keypoint_count, 3), np.float32), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
 
 
-def keypoint_boxes(keypoints: Float32Array) -> Float32Array:
-    """Boxes f32 [N,4] (xyxy px) around the found keypoints (score > 0) of f32 [N,K,3]; 0,0,0,0 where none is found.
-
-    >>> keypoint_boxes(np.array([[[3, 4, 1], [5, 9, 1], [0, 0, 0]]], np.float32)).tolist()
-    [[3.0, 4.0, 5.0, 9.0]]
-    """
-    found = keypoints[:, :, 2:3] > 0
-    low = np.where(found, keypoints[:, :, :2], np.inf).min(axis=1, initial=np.inf)
-    high = np.where(found, keypoints[:, :, :2], -np.inf).max(axis=1, initial=-np.inf)
-    boxes = np.concatenate([low, high], axis=1)
-    return np.where(np.isfinite(boxes), boxes, 0).astype(np.float32)
-
-
-def to_frame(poses: Poses, window_xyxy: Sequence[float] | NDArray[np.floating], input_wh: tuple[int, int]) -> Poses:
-    """Poses in frame pixels from poses in network-input pixels.
-
-    Args:
-        poses: coordinates in pixels of the network input.
-        window_xyxy: the frame rectangle that fills the input (f64 [4], px); it may reach beyond the frame.
-        input_wh: width and height of the network input, px.
-
-    Found keypoints (score != 0) move linearly, input 0 to the window's left/top edge and input W/H to its right/bottom.
-    """
-    x0, y0, x1, y1 = (float(value) for value in window_xyxy)
-    scale = np.array([(x1 - x0) / input_wh[0], (y1 - y0) / input_wh[1]])
-    shift = np.array([x0, y0])
-    keypoints = poses.keypoints.copy()
-    moved = keypoints[:, :, :2] * scale + shift
-    keypoints[:, :, :2] = np.where(keypoints[:, :, 2:] != 0, moved, 0)
-    boxes = (poses.boxes_xyxy.reshape(-1, 2, 2) * scale + shift).reshape(-1, 4).astype(np.float32)
-    return Poses(keypoints, poses.scores, boxes, poses.ids)
-
-
 def join(rows: Sequence[Poses], keypoint_count: int) -> Poses:
     """All people of several rows in row order; nobody (K = `keypoint_count`) when there is no row."""
     if not rows:

@@ -36,7 +36,7 @@ class Entry:
 
     Attributes:
         name: what `posert export` calls it.
-        system: the file in `export/` that converts it.
+        system: the file in `export/systems` that converts it.
         route: how; `onnx` needs only its metadata, `embedded` comes with the package.
         licence: of the weights. non_commercial: whether it forbids commercial use.
         file: name in the cache. url: address; empty if there is none to fetch from.

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, U8x1, jit, kernel
 
 # Indices of the constants in `rule`, f64 [RULE_SIZE]; see postprocess/suppress_poses.py.
 MU, DELTA1, DELTA2, GAMMA, MIN_SCORE, MIN_MATCHES, ALPHA, MIN_AREA = range(8)
@@ -16,8 +16,10 @@ _NEAR_PX, _MERGE_PX = 7.0, 15.0  # parity 1.8: caps of the reference distance fo
 _FACE, _HANDS = 1.9, 0.55  # parity 1.9: distances of face and hands count in other units
 
 
-@kernel("int64(float32[:,::1], int64, float64, float64, int64, uint8[::1], int64[::1])")
-def box_nms(boxes, count, max_iou, extra_px, inclusive, alive, picks):
+@kernel
+def box_nms(
+    boxes: F32x2, count: int, max_iou: float, extra_px: float, inclusive: int, alive: U8x1, picks: I64x1
+) -> int:
     """Number of boxes kept; `picks` gets their rows, highest score first.
 
     Args:
@@ -56,11 +58,19 @@ def box_nms(boxes, count, max_iou, extra_px, inclusive, alive, picks):
                 alive[i] = 0
 
 
-@kernel(
-    "int64(float32[:,:,::1], float32[:,::1], float32[::1], int64, float64[::1], uint8[::1], float64[::1], "
-    "float32[:,:,::1], float32[::1], int64[::1])"
-)
-def pose_nms(keypoints, boxes, box_scores, whole_body, rule, alive, means, merged, scores, picks):
+@kernel
+def pose_nms(
+    keypoints: F32x3,
+    boxes: F32x2,
+    box_scores: F32x1,
+    whole_body: int,
+    rule: F64x1,
+    alive: U8x1,
+    means: F64x1,
+    merged: F32x3,
+    scores: F32x1,
+    picks: I64x1,
+) -> int:
     """Number of people kept (parity 1.8, 1.9).
 
     Args:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result
+from posert.postprocess.geometry import usable
 from posert.runtime.look.gaze import Gaze
-from posert.runtime.look.regions import Boxes, clipped, usable
+from posert.runtime.look.regions import Boxes
 from posert.runtime.prefetch import Pictures, as_frames, grouped, read_ahead
 from posert.runtime.session import Model
 from posert.runtime.stage_runner import Clock, StageRunner, mirrors
@@ -159,5 +160,5 @@ class _People:
             if stage.suppress is not None and found is not None:
                 people = [runner.suppress(*pair) for pair in zip(people, found, strict=True)]
         if runner is not self.runners[-1]:
-            return [usable(clipped(poses, frame.size_wh)) for poses, frame in zip(people, group, strict=True)]
+            return [usable(poses, frame.size_wh) for poses, frame in zip(people, group, strict=True)]
         return people

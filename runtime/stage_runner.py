@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import Frame, Poses, join, to_frame
+from posert.poses import Frame, Poses, join
 from posert.postprocess import decoder, suppression_rule
-from posert.runtime.prepare import place, prepare, scaled
+from posert.postprocess.geometry import to_frame
+from posert.runtime.prepare import prepare
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage
+from posert.runtime.windows import place, scaled
 
 Crop = tuple[Frame, NDArray[np.float64]]
 """A frame and a window in it, f64 [4], px."""

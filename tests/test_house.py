@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -216,3 +217,34 @@ def test_no_package_gives_a_name_of_its_own_to_a_file_in_it(path: Path) -> None:
     inside = {item.stem for item in path.parent.iterdir() if item.suffix == ".py" or (item / "__init__.py").is_file()}
     given = {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if hasattr(node, "name")}
     assert not given & inside, f"{path} defines {given & inside} and has files of these names"
+
+
+def test_the_wheel_has_every_folder_but_the_training() -> None:
+    """And nothing outside the training's folder imports it: what is installed must not need it."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for path in OWN if path.name == "__init__.py"}
+    names = {".".join(("posert", *folder.parts)) for folder in folders}
+    assert set(packages) == names - {"posert.export.nano.training"}
+    for path in (path for path in OWN if "training" not in path.parts):
+        assert not [name for name in _imports(path) if name.startswith("posert.export.nano.training")], path
+
+
+def test_what_is_said_of_an_original_stands_in_the_document() -> None:
+    sections = set(
+        re.findall(r"^#+ ([\d.]+) ", (ROOT / "docs" / "parity.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    named = [
+        (path.name, section)
+        for path in OWN
+        for line in re.findall(r"parity(?:\.md)? [\d., ]*\d", path.read_text(encoding="utf-8"))
+        for section in re.findall(r"\d+(?:\.\d+)+", line)
+    ]
+    assert len(named) > 10
+    assert not [(name, section) for name, section in named if section not in sections]
+
+
+def test_the_guide_names_what_is_there() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:[a-z_]+\.py|[a-z]+/[\w/.*-]*))`", guide)
+    assert len(paths) > 40
+    assert not [path for path in paths if not path.startswith("*") and not list(ROOT.glob(path))]

@@ -22,11 +22,10 @@ from posert.postprocess.decoders.cifcaf import caf, cif, grow, nms
 from posert.postprocess.decoders.paf import peaks
 from posert.postprocess.kernels import load
 from posert.postprocess.kernels.build import CompiledKernels, compile_modules
-from posert.postprocess.kernels.load import parse
-from posert.postprocess.kernels.registry import EXPORTED
 from posert.runtime import sample
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
+from posert.runtime.windows import place
 
 kernels_header.load_kernels()
 LIBC = {"memset", "memcpy", "memmove"}

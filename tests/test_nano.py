@@ -13,7 +13,8 @@ from posert.export.nano.figures import Pose, place, pose_body
 from posert.export.nano.training import cache, crops, drawn, evaluate
 from posert.export.nano.training.evaluate import Truth, average_precision, similarity
 from posert.export.systems.nano import spec
-from posert.poses import Poses, keypoint_boxes
+from posert.poses import Poses
+from posert.postprocess.geometry import keypoint_boxes
 from posert.runtime.session import find_model, open_model
 from posert.runtime.spec import ModelSpec
 

@@ -1,7 +1,6 @@
 """posert-nano: the network of our own that `pip install posert` brings along.
 
-Owns its metadata and its export; the training around it is in this folder (`cache`, `crops`, `train`, `evaluate`), and
-so is the drawn clip that shows it (`clip`).
+Owns its metadata and its export; `export/nano` has its layers, its training and the drawn clip that shows it.
 """
 
 import tempfile

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Float32Array, Poses, Skeleton
 from posert.postprocess import nms
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, jit, kernel
 
 _STRIDES = (8, 16, 32)
 # Darknet's anchors, width and height px, smallest first (parity 1.2.3); three for each of _STRIDES.
@@ -143,8 +143,8 @@ def _write(found, at, x, y, width, height, key, score):
     found[at, 4], found[at, 5] = key, score
 
 
-@kernel("int64(float32[:,::1], int64, int64, float64, int64, float32[:,::1])")
-def yolox_boxes(rows, width, height, min_score, person, found):
+@kernel
+def yolox_boxes(rows: F32x2, width: int, height: int, min_score: float, person: int, found: F32x2) -> int:
     """Number of people; found f32 [P,6] gets left, top, right, bottom px, the score to sort by, and the objectness."""
     count = start = 0
     for scale in range(3):
@@ -178,8 +178,10 @@ def _sigmoid(value):
     return one / (one + math.exp(-value))
 
 
-@kernel("int64(float32[:,:,::1], int64, float32[::1], float64, int64, float32[:,::1], int64)")
-def yolov3_boxes(head, stride, anchors, min_score, person, found, count):
+@kernel
+def yolov3_boxes(
+    head: F32x3, stride: int, anchors: F32x1, min_score: float, person: int, found: F32x2, count: int
+) -> int:
     """`count` and the people of one head, f32 [3*(5+C),H,W]; found is written from row `count` on, as `yolox_boxes`.
 
     anchors f32 [6]: width and height px of the three anchors.

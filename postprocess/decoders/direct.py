@@ -1,9 +1,10 @@
-"""Decoder `direct`: the network itself gives rows of (y, x, score). numpy alone; there is nothing to search.
+"""Decoder `direct`: the network itself gives rows of (y, x, score). There is nothing to search.
 
 Roles: `keypoints` f32 [R,1,K,3] (one person), or `people` f32 [R,P,K*3+5] (y, x, score per keypoint, then ymin, xmin,
 ymax, xmax, score of the person), all normalised to the network input.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton, keypoint_boxes
+from posert.poses import Poses, Skeleton
+from posert.postprocess.decoding import HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.geometry import box_of_keypoints
+from posert.postprocess.kernels.records import reader
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+
+_PROBLEMS = (
+    "it needs keypoints or people",
+    "keypoints must be [R,1,K,3] with the skeleton's K keypoints",
+    "people must be [R,P,K*3+5] with the skeleton's K keypoints",
+)
+_LARGEST = np.float32(np.finfo(np.float32).max)
+merge = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,49 +58,93 @@ def decode(
     Raises:
         PosertError: neither role is there, or its shape does not fit the skeleton.
     """
-    count = len(skeleton.names)
-    if "keypoints" in outputs:
-        rows = outputs["keypoints"].astype(np.float32, copy=False)
-        if rows.ndim != 4 or rows.shape[2:] != (count, 3):
-            raise _misfit("keypoints", rows, f"[R,1,{count},3]")
-        return [_people(row, _means(row), None, params, input_wh) for row in rows]
-    if "people" in outputs:
-        rows = outputs["people"].astype(np.float32, copy=False)
-        if rows.ndim != 3 or rows.shape[2] != count * 3 + 5:
-            raise _misfit("people", rows, f"[R,P,{count * 3 + 5}]")
-        split = count * 3
-        return [
-            _people(row[:, :split].reshape(-1, count, 3), row[:, -1], row[:, split : split + 4], params, input_wh)
-            for row in rows
-        ]
-    raise PosertError(f"the decoder direct needs keypoints or people, the model gives {', '.join(outputs)}")
+    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
 
 
-def _means(yxs: Float32Array) -> Float32Array:
-    """Mean keypoint scores f32 [P] of f32 [P,K,3], added in order, so that C gets the same bits."""
-    sums: Float32Array = np.cumsum(yxs[:, :, 2], axis=1)[:, -1]
-    return sums / np.float32(yxs.shape[1])
+_params = reader(Params)
 
 
-def _misfit(role: str, rows: NDArray[Any], expected: str) -> PosertError:
-    return PosertError(f"the output {role} has shape {list(rows.shape)}, expected {expected}", "export the model again")
+@kernel
+def direct_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+    """0, or a problem; needs: no workspace, and the rows of `keypoints` or `people`. See `DecoderKernels`."""
+    parts, single = size[KEYPOINTS], shapes[0, 0] > 0
+    if not single and shapes[1, 0] == 0:
+        return -1
+    if single and (shapes[0, 2] != parts or shapes[0, 3] != 3 or shapes[0, 4] != 0):
+        return -2
+    if not single and (shapes[1, 2] != 3 * parts + 5 or shapes[1, 3] != 0):
+        return -3
+    needs[0], needs[1] = 0, shapes[0, 1] if single else shapes[1, 1]
+    return 0
 
 
-def _people(
-    yxs: Float32Array,
-    scores: Float32Array,
-    boxes_yxyx: Float32Array | None,
-    params: Params,
-    input_wh: tuple[int, int],
-) -> Poses:
-    """The rows that are people: yxs f32 [P,K,3], scores f32 [P], boxes f32 [P,4] (ymin, xmin, ymax, xmax) or None."""
-    kept = np.nan_to_num(scores, nan=-1.0, posinf=1.0) >= params.min_score
-    keypoints = yxs[kept][:, :, [1, 0, 2]]
-    keypoints[:, :, :2] *= np.array(input_wh, np.float32)
-    keypoints[~np.isfinite(keypoints).all(axis=2)] = 0
-    keypoints[keypoints[:, :, 2] <= 0] = 0
-    if boxes_yxyx is None:
-        boxes = keypoint_boxes(keypoints)
-    else:
-        boxes = np.nan_to_num(boxes_yxyx[kept][:, [1, 0, 3, 2]]) * np.array([*input_wh, *input_wh], np.float32)
-    return Poses(keypoints, np.nan_to_num(scores[kept]), boxes.astype(np.float32, copy=False))
+@jit
+def _finite(value):
+    """The value, 0 for NaN, the largest float for infinity (numpy's nan_to_num)."""
+    if math.isnan(value):
+        return np.float32(0.0)
+    return min(max(value, -_LARGEST), _LARGEST)
+
+
+@jit
+def _take_keypoints(yxs, width, height, keypoints):
+    """keypoints f32 [K,3] (x px, y px, score) of a row that begins with y, x, score of each, 0..1."""
+    for k in range(keypoints.shape[0]):
+        x, y, score = yxs[3 * k + 1] * width, yxs[3 * k] * height, yxs[3 * k + 2]
+        found = math.isfinite(x) and math.isfinite(y) and math.isfinite(score) and score > 0
+        keypoints[k, 0] = x if found else np.float32(0.0)
+        keypoints[k, 1] = y if found else np.float32(0.0)
+        keypoints[k, 2] = score if found else np.float32(0.0)
+
+
+@jit
+def _mean_score(yxs, parts):
+    total = np.float32(0.0)
+    for k in range(parts):
+        total += yxs[3 * k + 2]
+    return total / np.float32(parts)
+
+
+@kernel
+def direct_people(
+    single: F32x1,
+    several: F32x1,
+    unused: F32x1,
+    unused_too: F32x1,
+    shapes: I64x2,
+    size: I64x1,
+    numbers: F64x1,
+    table: I64x1,
+    workspace: U8x1,
+    counts: I64x1,
+    keypoints: F32x3,
+    scores: F32x1,
+    boxes: F32x2,
+) -> int:
+    """The people of all rows of `keypoints` (single) or `people` (several). See `DecoderKernels`."""
+    parts, least, found = size[KEYPOINTS], np.float32(_params(numbers).min_score), 0
+    width, height = np.float32(size[WIDTH]), np.float32(size[HEIGHT])
+    alone = shapes[0, 0] > 0
+    rows, each = (shapes[0, 1], 3 * parts) if alone else (shapes[1, 1], 3 * parts + 5)
+    for batch in range(counts.shape[0]):
+        before = found
+        for i in range(rows):
+            begin = (batch * rows + i) * each
+            row = single[begin : begin + each] if alone else several[begin : begin + each]
+            score = _mean_score(row, parts) if alone else row[each - 1]
+            if not score >= least:
+                continue
+            _take_keypoints(row, width, height, keypoints[found])
+            if alone:
+                box_of_keypoints(keypoints[found], boxes[found])
+            else:
+                for side in range(4):  # y, x, y, x in the row
+                    unit = width if side % 2 == 0 else height
+                    boxes[found, side] = _finite(row[3 * parts + (side ^ 1)]) * unit
+            scores[found] = _finite(score)
+            found += 1
+        counts[batch] = found - before
+    return found
+
+
+KERNELS = DecoderKernels(("keypoints", "people"), _PROBLEMS, direct_workspace, direct_people)

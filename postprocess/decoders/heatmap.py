@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton, keypoint_boxes
-from posert.postprocess.kernels.registry import kernel
+from posert.poses import Float32Array, Poses, Skeleton
+from posert.postprocess.geometry import keypoint_boxes
+from posert.postprocess.kernels.registry import F32x2, kernel
 
 MIRRORS = True
 """This decoder can use `mirrored_...` roles."""
@@ -108,8 +109,8 @@ def _points(maps: Float32Array, split: int) -> Float32Array:
     return points.reshape(rows, count, 3)
 
 
-@kernel("int64(float32[:,::1], int64, int64, int64, int64, float32[:,::1])")
-def heatmap_peaks(maps, count, first, last, width, points):
+@kernel
+def heatmap_peaks(maps: F32x2, count: int, first: int, last: int, width: int, points: F32x2) -> int:
     """Number of maps decoded: keypoints first..last-1 of each row of `count` maps; points gets x, y (cells), score.
 
     The first highest cell; inside the map, a quarter of a cell towards the higher neighbour of each axis. A maximum
@@ -141,8 +142,8 @@ def heatmap_peaks(maps, count, first, last, width, points):
     return done
 
 
-@kernel("int64(float32[:,::1], int64, int64, int64, int64, float32[:,::1])")
-def heatmap_means(maps, count, first, last, width, points):
+@kernel
+def heatmap_means(maps: F32x2, count: int, first: int, last: int, width: int, points: F32x2) -> int:
     """Number of maps decoded, as `heatmap_peaks`: the centre of mass of the sigmoid, its maximum the score."""
     done = 0
     for row in range(maps.shape[0]):

@@ -1,26 +1,25 @@
-"""Kernels -> an object file for any target: Python by numba to LLVM's language, by LLVM to machine code.
+"""Kernels -> machine code for any target: Python by numba to LLVM's language, by LLVM to an object.
 
-Owns the route, which is the same for this machine and for C programs on others, so that both compute the same bits.
-Needs numba and llvmlite, no C compiler. Knows nothing of what the kernels do, nor where the object goes.
+Owns the route, which is the same for this machine and for others, so that all compute the same bits. Needs numba (the
+extra `jit`, or the build environment), no C compiler. Knows nothing of what the kernels do, nor where the object goes.
 """
 
-import importlib
-import inspect
-import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from types import FunctionType
 from typing import Any
 
-import posert
-from posert.postprocess.kernels.registry import EXPORTED
+import numpy as np
 
-# LLVM optimises for the target later; numba's own passes would already have vectorised for this machine.
-_NEUTRAL = {"NUMBA_OPT": "0", "NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0", "POSERT_COMPILING": "1"}
+from posert.postprocess.kernels import workspace
+from posert.postprocess.kernels.registry import Axes, Function, Kernel, is_helper
+
+# numba counts references to arrays. A kernel's arrays are all its caller's, so there is nothing to count; one that
+# allocated would still ask for NRT_Allocate, and be found out by that.
+_COUNTING = re.compile(r"^(define linkonce_odr void @NRT_(?:inc|dec)ref\(.*?\)[^\n{]*) \{\n.*?^\}", re.M | re.S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,97 +30,183 @@ class CompiledKernels:
     undefined: frozenset[str]
 
 
-def compile_modules(
-    modules: Sequence[str], triple: str, cpu: str, features: str = "", *, small: bool = False
-) -> CompiledKernels:
-    """The kernels of some modules, in a process of its own: numba reads its settings once, when it is imported.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What machine code is for.
 
-    Args:
-        modules: full names, such as `posert.postprocess.decoders.paf.peaks`.
-        triple: LLVM target, `aarch64-unknown-linux-gnu`. cpu: LLVM's name, `x86-64-v2`, `generic`.
-        features: LLVM's notation, `+avx2,-avx512f`.
-        small: to go into a library: kernels share helpers and loops are not unrolled, which is half of the code at the
-            same speed; the names are hidden in it.
+    Attributes:
+        triple: LLVM's, `aarch64-unknown-linux-gnu`. cpu: LLVM's name of the least processor, `x86-64-v2`, `generic`.
+        small: kernels share helpers and loops are not unrolled, which is half of the code at the same speed; the names
+            are hidden in the library that it goes into.
+    """
+
+    triple: str
+    cpu: str
+    small: bool = False
+
+
+TARGETS = {
+    "x86_64-linux": Target("x86_64-unknown-linux-gnu", "x86-64-v2", small=True),
+    "aarch64-linux": Target("aarch64-unknown-linux-gnu", "generic", small=True),
+    "x86_64-macos": Target("x86_64-apple-macosx11.0.0", "x86-64-v2", small=True),
+    "arm64-macos": Target("arm64-apple-macosx11.0.0", "apple-m1", small=True),
+    "x86_64-windows": Target("x86_64-pc-windows-msvc", "x86-64-v2", small=True),
+}
+"""For C programs; a wheel holds an object for each (`sources.object_of`)."""
+
+
+def compile_kernels(lowered: dict[str, str], target: Target) -> CompiledKernels:
+    """Kernels in LLVM's language (`lower`) as one object.
 
     Raises:
-        RuntimeError: the kernels do not compile, or LLVM does not know the target; carries the child's last words.
+        RuntimeError: LLVM does not know the target.
     """
-    search = os.pathsep.join([str(Path(posert.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, **_NEUTRAL, "PYTHONPATH": search.rstrip(os.pathsep)}
-    environment.pop("NUMBA_DISABLE_JIT", None)
-    code = "import sys; from posert.postprocess.kernels.build import _build; _build(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, ",".join(modules), triple, cpu, features, "small" if small else ""]
-    done = subprocess.run(command, capture_output=True, check=False, env=environment)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace")[-4000:]
-        raise RuntimeError(f"the kernels do not compile for {triple} ({cpu}):\n{said}")
-    names, _, machine_code = done.stdout.partition(b"\n")
-    return CompiledKernels(machine_code, frozenset(json.loads(names)))
-
-
-def types_of(signature: str) -> tuple[tuple[Any, ...], Any]:
-    """numba's argument types and result type of a signature."""
-    from numba.core.sigutils import normalize_signature
-
-    arguments, result = normalize_signature(signature)
-    return tuple(arguments), result
-
-
-def argument_names(fn: Callable[..., Any]) -> list[str]:
-    """Names of the arguments of a kernel, compiled or not."""
-    plain: Any = getattr(fn, "py_func", None) or getattr(fn, "fn", fn)
-    return list(inspect.signature(plain).parameters)
-
-
-def _wrapper(name: str, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any]]:
-    """A Python function over pointers, dimensions and scalars that calls the kernel, and its argument types."""
-    from numba import carray, types
-
-    parameters, passed, kinds = [], [], []
-    for argument, kind in zip(argument_names(fn), arguments, strict=True):
-        axes = [f"{argument}_{axis}" for axis in range(getattr(kind, "ndim", 0))]
-        parameters += [argument, *axes]
-        passed.append(f"carray({argument}, ({', '.join(axes)},))" if axes else argument)
-        kinds += [types.CPointer(kind.dtype) if axes else kind, *[types.int64] * len(axes)]
-    source = f"def {name}({', '.join(parameters)}):\n    return kernel({', '.join(passed)})\n"
-    space: dict[str, Any] = {"carray": carray, "kernel": fn}
-    exec(source, space)
-    return space[name], kinds
-
-
-def _ir(name: str) -> str:
-    """LLVM IR of one kernel, its wrapper under the name `name`."""
-    from numba import cfunc
-
-    fn, signature = EXPORTED[name]
-    arguments, result = types_of(signature)
-    wrapper, kinds = _wrapper(name, fn, arguments)
-    compiled = cfunc(result(*kinds), nopython=True, error_model="numpy")(wrapper)
-    return str(compiled.inspect_llvm()).replace(compiled.native_name, name)
-
-
-def _build(modules: str, triple: str, cpu: str, features: str, small: str) -> None:
-    """Runs in the child: prints the undefined names as a line of JSON, then the object. No file: a disk may be full."""
     import llvmlite.binding as llvm
 
-    wanted = modules.split(",")
-    for module in wanted:
-        importlib.import_module(module)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    target = llvm.Target.from_triple(triple)
-    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default")
-    names = sorted(name for name, (fn, _) in EXPORTED.items() if fn.__module__ in wanted)
-    groups = [names] if small else [[name] for name in names]
-    whole, *others = [
-        _optimised(llvm, machine, triple, {name: _ir(name) for name in group}, small != "") for group in groups
-    ]
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, opt=3, reloc="pic", codemodel="default"
+    )
+    groups = [lowered] if target.small else [{name: ir} for name, ir in lowered.items()]
+    whole, *others = [_optimised(llvm, machine, target, group) for group in groups]
     for other in others:
         whole.link_in(other)
     undefined = {fn.name for fn in whole.functions if fn.is_declaration and not fn.name.startswith("llvm.")}
     undefined |= {variable.name for variable in whole.global_variables if variable.is_declaration}
     undefined |= {call for fn in whole.functions for call in _library_calls(fn.name)}
-    sys.stdout.buffer.write(json.dumps(sorted(undefined)).encode() + b"\n" + machine.emit_object(whole))
+    return CompiledKernels(machine.emit_object(whole), frozenset(undefined))
+
+
+def lower(kernels: Iterable[Kernel]) -> dict[str, str]:
+    """C name -> LLVM's language of each kernel, not yet for any processor."""
+    from numba import cfunc, types
+
+    lowered = {}
+    with _neutral():
+        for kernel in kernels:
+            wrapper, kinds = _wrapper(kernel, types)
+            compiled = cfunc(types.int64(*kinds), nopython=True, error_model="numpy")(wrapper)
+            ir = str(compiled.inspect_llvm()).replace(compiled.native_name, kernel.name)
+            lowered[kernel.name] = _COUNTING.sub(r"\1 {\n  ret void\n}", ir)
+    return lowered
+
+
+def compiled_here(kernel: Kernel) -> Function:
+    """A kernel compiled in this process for this machine, where the package has no machine code for it."""
+    from numba import types
+
+    kinds = [
+        _array_type(types, kind) if kind.axes else getattr(types, kind.dtype) for kind in kernel.arguments.values()
+    ]
+    dispatcher = _dispatcher(kernel.fn)
+    dispatcher.compile(types.int64(*kinds))
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def _array_type(types: Any, kind: Axes) -> Any:
+    return types.Array(getattr(types, kind.dtype), kind.axes, "C")
+
+
+@contextmanager
+def _neutral() -> Iterator[None]:
+    """LLVM optimises for the target later; numba's own passes would already have vectorised for this machine."""
+    from numba.core import config
+
+    names = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
+    kept = {name: getattr(config, name) for name in names}
+    config.OPT = type(config.OPT)(0)
+    config.LOOP_VECTORIZE = config.SLP_VECTORIZE = 0
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(config, name, value)
+
+
+def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
+    """A Python function over pointers, dimensions and scalars that calls the kernel, and its argument types."""
+    from numba import carray
+
+    parameters, passed, kinds = [], [], []
+    for name, kind in kernel.arguments.items():
+        axes = [f"{name}_{axis}" for axis in range(kind.axes)]
+        parameters += [name, *axes]
+        passed.append(f"carray({name}, ({', '.join(axes)},))" if axes else name)
+        scalar = getattr(types, kind.dtype)
+        kinds += [types.CPointer(scalar) if axes else scalar, *[types.int64] * len(axes)]
+    source = f"def {kernel.name}({', '.join(parameters)}):\n    return kernel({', '.join(passed)})\n"
+    space: dict[str, Any] = {"carray": carray, "kernel": _dispatcher(kernel.fn)}
+    exec(source, space)
+    return space[kernel.name], kinds
+
+
+@cache
+def _dispatcher(fn: Function) -> Any:
+    """numba's face of a kernel or helper; the helpers that it calls become numba's too, in globals of its own."""
+    from numba import njit
+
+    own = _own_implementations().get(fn)
+    if own is not None:
+        return own
+    space = dict(fn.__globals__)
+    space |= {name: _dispatcher(space[name]) for name in fn.__code__.co_names if is_helper(space.get(name))}
+    twin = FunctionType(fn.__code__, space, fn.__name__, fn.__defaults__, fn.__closure__)
+    return njit(error_model="numpy")(twin)
+
+
+@cache
+def _own_implementations() -> dict[Function, Any]:
+    """The helpers of `workspace` that hand out memory: in machine code they check nothing and copy nothing."""
+    takes = {"take_u8": np.uint8, "take_i32": np.int32, "take_i64": np.int64, "take_f32": np.float32}
+    takes |= {"take_f64": np.float64}
+    own = {getattr(workspace, name): _taking(dtype) for name, dtype in takes.items()}
+    return own | {workspace.shaped: _shaping()}
+
+
+def _taking(dtype: Any) -> Any:
+    from numba import carray, njit
+
+    size, mask = np.dtype(dtype).itemsize, ~63
+    at_byte = _pointer(lambda array, like: like.dtype)
+
+    def take(workspace: Any, at: Any, shape: Any) -> Any:
+        count = 1
+        for side in shape:
+            count *= side
+        return carray(at_byte(workspace, np.int64(at), dtype), shape), at + ((count * size + 63) & mask)
+
+    return njit(error_model="numpy")(take)
+
+
+def _shaping() -> Any:
+    from numba import carray, njit
+
+    at_element = _pointer(lambda array, like: array.dtype)
+
+    def shaped(flat: Any, at: Any, shape: Any) -> Any:
+        return carray(at_element(flat, np.int64(at) * flat.itemsize, np.uint8), shape)
+
+    return njit(error_model="numpy")(shaped)
+
+
+def _pointer(type_of: Callable[[Any, Any], Any]) -> Any:
+    """numba's intrinsic (array, offset in bytes, a dtype) -> pointer of the type that `type_of` picks."""
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    def pointer(typing: Any, array: Any, offset: Any, like: Any) -> Any:
+        kind = type_of(array, like)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(array)(context, builder, arguments[0]).data
+            moved = builder.gep(builder.bitcast(data, cgutils.voidptr_t), [arguments[1]])
+            return builder.bitcast(moved, context.get_value_type(kind).as_pointer())
+
+        return types.CPointer(kind)(array, types.int64, like), generate
+
+    return intrinsic(pointer)
 
 
 def _library_calls(name: str) -> list[str]:
@@ -132,14 +217,14 @@ def _library_calls(name: str) -> list[str]:
     return [match[1] + ("f" if match[2] == "f32" else "")]
 
 
-def _optimised(llvm: Any, machine: Any, triple: str, texts: dict[str, str], small: bool) -> Any:
+def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -> Any:
     """One module of some kernels for the target, all else internal. Two passes remove numba's error paths entirely.
 
     Kernels that are optimised together share their helpers; alone, each has its own copies, which LLVM fits to it.
     """
     module = None
     for ir in texts.values():
-        parsed = _parsed(llvm, machine, triple, ir)
+        parsed = _parsed(llvm, machine, target.triple, ir)
         for fn in parsed.functions:
             if not fn.is_declaration and fn.name not in texts:
                 fn.linkage = "linkonce_odr"  # the same helper in two kernels becomes one
@@ -154,13 +239,13 @@ def _optimised(llvm: Any, machine: Any, triple: str, texts: dict[str, str], smal
     for variable in module.global_variables:
         if not variable.is_declaration or variable.name.startswith("_ZN08NumbaEnv"):
             variable.linkage = "internal"
-    tuning = llvm.create_pipeline_tuning_options(speed_level=2 if small else 3)
-    if small:
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2 if target.small else 3)
+    if target.small:
         tuning.loop_unrolling = tuning.loop_interleaving = False
     passes = llvm.create_pass_builder(machine, tuning)
     for _ in range(2):
         passes.getModulePassManager().run(module, passes)
-    for name in texts if small else ():
+    for name in texts if target.small else ():
         module.get_function(name).visibility = "hidden"
     return module
 

@@ -1,54 +1,71 @@
-"""The machine code of the kernels in this process: kept in a cache, loaded by llvmlite, called through ctypes.
+"""The machine code of the kernels in this process: which library the processor can run, and calls through ctypes.
 
-Owns the cache and the types of a call. Importing numba and waking its compiler takes a third of a second; a process
-whose kernels are in the cache does neither. The calls run without the interpreter lock.
+Owns the choice. The calls run without the interpreter lock. Compiles nothing itself: where the package has no machine
+code, the kernels are numba's if it is installed (the extra `jit`).
 """
 
 import ctypes
-import hashlib
 import logging
 import os
-import re
-import tempfile
-import threading
+import platform
 import weakref
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import version
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from posert.errors import PosertError
+from posert.postprocess.kernels.registry import Kernel
+from posert.postprocess.kernels.sources import FOLDER as FOLDER
+from posert.postprocess.kernels.sources import library_of, outdated
+
 _LOG = logging.getLogger("posert")
-_LOCK = threading.RLock()
-_C_TYPES = {"float64": ctypes.c_double, "int64": ctypes.c_int64, "none": None}
-_Parsed = tuple[tuple[str, int], ...]
+LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
+"""Of x86-64 processors, the best first. Other architectures have one library."""
+_NEEDED = {
+    "x86-64-v4": ("AVX512_SKX", "X86_V4"),
+    "x86-64-v3": ("AVX2 FMA3 F16C", "X86_V3"),
+    "x86-64-v2": ("", "X86_V2"),
+}
+_SCALARS = {"float64": (ctypes.c_double, float), "int64": (ctypes.c_int64, int)}
 _NOTHING: tuple[Callable[[], Any], tuple[int, ...], tuple[int, ...]] = (lambda: None), (), ()
 
 
-def function(module: str, name: str, signature: str) -> Callable[..., Any]:
-    """The kernel `name` of a module as a Python function; arrays in, a count out.
+def function(kernel: Kernel) -> Callable[..., int]:
+    """A kernel as a function: arrays in, a count out; TypeError for arrays of another type, dimensions or layout.
 
-    It raises TypeError when an array is not of the declared type, dimensions or layout.
+    Raises:
+        PosertError: neither machine code for this platform nor numba is here.
     """
-    with _LOCK:
-        address = _library(module)[name]
-    result, arguments = parse(signature)
+    library = _library()
+    if library is None:
+        from posert.postprocess.kernels.build import compiled_here
+
+        return compiled_here(kernel)
+    return calling(kernel, library[kernel.name])
+
+
+def calling(kernel: Kernel, entry: Any) -> Callable[..., int]:
+    """A kernel's symbol of some library, `entry`, called like the kernel itself."""
+    entry.restype = ctypes.c_int64
     kinds: list[Any] = []
-    for dtype, axes in arguments:
-        kinds += [ctypes.c_void_p, *[ctypes.c_int64] * axes] if axes else [_C_TYPES[dtype]]
-    entry = ctypes.CFUNCTYPE(_C_TYPES[result], *kinds)(address)
+    for kind in kernel.arguments.values():
+        kinds += [ctypes.c_void_p, *[ctypes.c_int64] * kind.axes] if kind.axes else [_SCALARS[kind.dtype][0]]
+    entry.argtypes = kinds
     steps = [
-        (np.dtype(dtype) if axes else None, axes, float if dtype == "float64" else int, [_NOTHING])
-        for dtype, axes in arguments
+        (np.dtype(kind.dtype), kind.axes, None, [_NOTHING]) if kind.axes else (None, 0, _SCALARS[kind.dtype][1], [])
+        for kind in kernel.arguments.values()
     ]
 
-    def call(*given: Any) -> Any:
+    def call(*given: Any) -> int:
         passed: list[Any] = []
         for value, (dtype, axes, scalar, last) in zip(given, steps, strict=True):
-            if dtype is None:
+            if scalar is not None:
                 passed.append(scalar(value))
                 continue
             seen, shape, words = last[0]  # most arrays are workspace that comes again and again
@@ -56,19 +73,24 @@ def function(module: str, name: str, signature: str) -> Callable[..., Any]:
                 fits = (value.dtype is dtype or value.dtype == dtype) and value.ndim == axes
                 address = _address(value) if fits else None
                 if address is None:
-                    raise TypeError(f"{name} takes {signature}, not {value.dtype}{list(value.shape)} {value.strides}")
+                    raise TypeError(_misfit(kernel, value))
                 words = (address, *value.shape)
                 last[0] = weakref.ref(value), value.shape, words
             passed += words
-        return entry(*passed)
+        return entry(*passed)  # type: ignore[no-any-return]
 
     return call
+
+
+def _misfit(kernel: Kernel, value: NDArray[Any]) -> str:
+    kinds = ", ".join(f"{name} {kind.dtype}[{kind.axes}]" for name, kind in kernel.arguments.items())
+    return f"{kernel.name} takes {kinds}, not {value.dtype}{list(value.shape)} {value.strides}"
 
 
 def _address(array: NDArray[Any]) -> int | None:
     """Where an array's data lies; None if not in one piece, in C order.
 
-    The usual `array.ctypes.data` takes three times as long, a kernel has 15 of them.
+    The usual `array.ctypes.data` takes three times as long, a kernel has a dozen of them.
     """
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
@@ -76,91 +98,60 @@ def _address(array: NDArray[Any]) -> int | None:
         return int(array.ctypes.data) if array.flags.c_contiguous else None
 
 
-def parse(signature: str) -> tuple[str, _Parsed]:
-    """Result type and (dtype, dimensions) of every argument; 0 dimensions for a scalar.
+@cache
+def _library() -> ctypes.CDLL | None:
+    """The library for this processor; None where numba has to compile.
 
-    >>> parse("int64(float32[:,::1], float64)")
-    ('int64', (('float32', 2), ('float64', 0)))
+    Raises:
+        PosertError: neither is here, or not the level that POSERT_KERNELS names.
     """
-    result, _, rest = signature.partition("(")
-    found = re.findall(r"(\w+)(\[[^\]]*\])?", rest)
-    return result, tuple((dtype, layout.count(",") + 1 if layout else 0) for dtype, layout in found)
-
-
-@cache
-def _library(module: str) -> Any:
-    """The kernels of a module by C name: their addresses."""
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    code, names = _object(llvm, module), _names(module)
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-    for name in names:
-        builder.export_symbol(name)
-    return builder.link(_linker(), module)
-
-
-@cache
-def _linker() -> Any:
-    import llvmlite.binding as llvm
-
-    # JITLink puts an object in one piece; the other linker spreads it, too far where much memory is mapped.
-    return llvm.create_lljit_compiler(use_jit_link=True)
-
-
-def _names(module: str) -> list[str]:
-    from posert.postprocess.kernels.registry import EXPORTED
-
-    return [name for name, (kernel, _) in EXPORTED.items() if getattr(kernel, "fn", kernel).__module__ == module]
-
-
-def _object(llvm: Any, module: str) -> bytes:
-    """The object file of a module: from the cache, else compiled now and kept there."""
-    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    key = hashlib.sha256(f"{_sources()} {version('llvmlite')} {cpu} {features}".encode()).hexdigest()[:20]
-    name = f"{module.rpartition('.')[2]}-{key}.o"
-    folder = cache_folder()
-    if folder is not None and (folder / name).exists():
-        return (folder / name).read_bytes()
-    from posert.postprocess.kernels.build import compile_modules
-
-    code = compile_modules([module], llvm.get_default_triple(), cpu, features).code
-    if folder is not None:
-        _keep(code, folder / name)
-    return code
-
-
-def _keep(code: bytes, path: Path) -> None:
-    """Writes to the cache under a temporary name first; a full disk is no reason to stop."""
-    temporary = path.with_suffix(f".{os.getpid()}")
-    try:
-        temporary.write_bytes(code)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        _LOG.warning("compiled kernels cannot be kept in %s (%s)", path.parent, error)
-
-
-@cache
-def _sources() -> str:
-    """Hash of every file that may hold kernels or helpers: a kernel may use those of other files."""
-    root = Path(__file__).parent.parent.parent
-    files = sorted([*root.glob("postprocess/**/*.py"), root / "runtime" / "sample.py"])
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-@cache
-def cache_folder() -> Path | None:
-    """Where compiled kernels are kept: NUMBA_CACHE_DIR, beside the sources, or the user's cache; None: nowhere."""
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posert"
-    for folder in [Path(given)] if given else [Path(__file__).parent / "__pycache__", user]:
+    path, why = library_path(), ""
+    wanted = os.environ.get("POSERT_KERNELS")
+    if path is None and wanted and not outdated():
+        there = ", ".join(sorted(file.stem.removeprefix("kernels-") for file in FOLDER.glob("kernels-*")))
+        raise PosertError(f"no kernels for POSERT_KERNELS={wanted}", f"compiled here: {there or 'none'}")
+    if path is not None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
+            return ctypes.CDLL(str(path))
         except OSError as error:
-            why = error
-    _LOG.warning("compiled kernels cannot be cached (%s); set NUMBA_CACHE_DIR to a writable folder", why)
+            why = f" ({error})"
+    if find_spec("numba") is None:
+        raise PosertError(
+            f"posert has no compiled kernels for {platform.system()} on {platform.machine()} here{why}",
+            "pip install 'posert[jit]' compiles them as they are needed; in a checkout: make kernels",
+        )
+    _LOG.warning("compiling kernels as they are needed, which takes a minute; in a checkout, make kernels does it once")
     return None
+
+
+def library_path() -> Path | None:
+    """The file that this process loads: of the levels in the package, the best that the processor has.
+
+    POSERT_KERNELS names another level (`x86-64-v2`). None: there is none, or, in a checkout, it is older than the
+    kernels.
+    """
+    if outdated():
+        return None
+    wanted = os.environ.get("POSERT_KERNELS")
+    paths = [library_of(level) for level in ([wanted] if wanted else levels())]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def levels() -> list[str]:
+    """What this processor can run, the best first."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return ["generic"]
+    features = _processor_features()
+    return [
+        level
+        for level, (names, whole) in ((level, _NEEDED[level]) for level in LEVELS)
+        if features.get(whole) or all(features.get(name) for name in names.split())
+    ]
+
+
+def _processor_features() -> dict[str, bool]:
+    """What numpy found out about the processor; nothing, if this numpy does not say."""
+    try:
+        return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
+    except (ImportError, AttributeError):
+        return {}

@@ -1,63 +1,93 @@
 """Marks kernels: plain Python functions that run as machine code, in Python and in C alike.
 
-Owns the two decorators. A kernel takes scalars (float64, int64) and C-contiguous arrays, the caller allocates outputs
-and workspace, and it returns a count or nothing: no lists, dicts, strings, exceptions, allocation. numba compiles a
-file's kernels once for a machine (`_compile`); every later process loads the result without numba (`_native`).
+Owns the two decorators, the types of their arguments, and `Kernel`. A kernel takes scalars (int, float) and arrays in C
+order, the caller allocates outputs and workspace, and it returns a count, or a negative number for a problem: no lists,
+dicts, strings, exceptions, allocation. Importing a kernel loads and compiles nothing.
 """
 
+import inspect
 import os
+import typing
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-COMPILING = "POSERT_COMPILING" in os.environ
-"""This process compiles: the decorators hand the functions to numba, which alone can make one out of many."""
+"""Kernels run as the Python functions that they are: slow, and their twins in the tests see every line."""
+Function = Callable[..., Any]
 
-EXPORTED: dict[str, tuple[Callable[..., Any], str]] = {}
-"""C name -> (plain Python function, numba dispatcher or `Kernel`, numba signature) of every `@kernel` imported."""
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """The type of an argument: a C-contiguous array of `dtype` with so many axes; 0 axes are a scalar."""
+
+    dtype: str
+    axes: int
+
+
+U8x1 = Annotated[Any, Axes("uint8", 1)]
+U8x2 = Annotated[Any, Axes("uint8", 2)]
+U8x3 = Annotated[Any, Axes("uint8", 3)]
+I32x1 = Annotated[Any, Axes("int32", 1)]
+I32x2 = Annotated[Any, Axes("int32", 2)]
+I32x3 = Annotated[Any, Axes("int32", 3)]
+I64x1 = Annotated[Any, Axes("int64", 1)]
+I64x2 = Annotated[Any, Axes("int64", 2)]
+F32x1 = Annotated[Any, Axes("float32", 1)]
+F32x2 = Annotated[Any, Axes("float32", 2)]
+F32x3 = Annotated[Any, Axes("float32", 3)]
+F64x1 = Annotated[Any, Axes("float64", 1)]
+F64x2 = Annotated[Any, Axes("float64", 2)]
+F64x3 = Annotated[Any, Axes("float64", 3)]
+_SCALARS = {int: Axes("int64", 0), float: Axes("float64", 0)}
+
+KERNELS: dict[str, "Kernel"] = {}
+"""C name -> kernel, of every module imported."""
+_HELPERS: set[Function] = set()
 
 
 class Kernel:
-    """A kernel of this process: its first call loads the machine code of its file, or compiles it.
+    """A kernel of this process; its first call finds its machine code.
 
     Attributes:
-        fn: the Python function. name: its C name. signature: see `kernel`.
+        fn: the Python function. name: its C name, `posert_k_<function name>`, without the underscore of a private one.
+        arguments: name -> type, in order. An array is a pointer and its dimensions in C.
     """
 
-    def __init__(self, fn: Callable[..., Any], name: str, signature: str) -> None:
-        self.fn, self.name, self.signature = fn, name, signature
-        self.__doc__ = fn.__doc__
-        self._call: Callable[..., Any] | None = None
+    def __init__(self, fn: Function) -> None:
+        self.fn, self.name, self.__doc__ = fn, "posert_k_" + fn.__name__.lstrip("_"), fn.__doc__
+        hints = typing.get_type_hints(fn, include_extras=True)
+        self.arguments = {name: _axes(hints[name]) for name in inspect.signature(fn).parameters}
+        self._call: Function | None = fn if INTERPRETED else None
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any) -> int:
+        """The count that the kernel returns; TypeError for an array of another type, dimensions or layout."""
         if self._call is None:
-            from posert.postprocess.kernels import load
+            from posert.postprocess.kernels.load import function
 
-            self._call = load.function(self.fn.__module__, self.name, self.signature)
-        return self._call(*arguments)
+            self._call = function(self)
+        result: int = self._call(*arguments)
+        return result
 
 
-def jit(fn: Callable[..., Any]) -> Any:
+def _axes(hint: Any) -> Axes:
+    found = _SCALARS.get(hint)
+    return found or next(note for note in hint.__metadata__ if isinstance(note, Axes))
+
+
+def jit(fn: Function) -> Function:
     """Mark a helper that only kernels call; it becomes part of them."""
-    if not COMPILING:
-        return fn
-    from numba import njit
-
-    return njit(error_model="numpy")(fn)
+    _HELPERS.add(fn)
+    return fn
 
 
-def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
-    """Mark a function as a kernel; its C name is `posert_k_<function name>`.
+def is_helper(fn: object) -> bool:
+    """Whether `jit` marked it."""
+    return inspect.isfunction(fn) and fn in _HELPERS
 
-    Args:
-        signature: numba's own notation, for example ``int64(float32[:,:,::1], float64)``. A call with other dtypes,
-            dimensions or layouts is a TypeError; a test asserts that the code needs nothing but libc and libm.
-    """
 
-    def decorate(fn: Callable[..., Any]) -> Any:
-        name = "posert_k_" + fn.__name__.lstrip("_")
-        compiled = jit(fn) if COMPILING or INTERPRETED else Kernel(fn, name, signature)
-        EXPORTED[name] = (compiled, signature)
-        return compiled
-
-    return decorate
+def kernel(fn: Function) -> Kernel:
+    """Mark a function as a kernel. Its annotations are its signature: int, float, and the array types above."""
+    marked = Kernel(fn)
+    KERNELS[marked.name] = marked
+    return marked

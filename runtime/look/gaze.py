@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from posert.poses import Frame, Poses
 from posert.postprocess.crop_region import next_window
-from posert.runtime.look.regions import Boxes, next_regions, regions, usable
-from posert.runtime.prepare import place
+from posert.postprocess.geometry import next_regions, usable
+from posert.runtime.look.regions import Boxes, regions
 from posert.runtime.spec import ModelSpec, Stage
+from posert.runtime.windows import place
 
 
 class Gaze:

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posert import __version__
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
+from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
-from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
 from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
 _INPUT_WH = (192, 256)
-# AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (parity 1.4).
+# AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (docs/parity.md 1.4).
 _MEAN = (0.406 * 255, 0.457 * 255, 0.480 * 255)
 _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-# parity 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
+# docs/parity.md 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
 _WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matches": 3.0, "alpha": 0.15}
 
 
@@ -134,8 +134,7 @@ def _spec(entry: Entry, network: _Network, image: InputSpec, output: str) -> Mod
         rule |= _WHOLE_BODY
     params = {"integral": network.integral} if network.integral else {}
     stage = Stage("pose", "boxes", image, {"maps": output}, "heatmap", params, "poses", rule)
-    where = entry.url or entry.source
-    return ModelSpec(FORMAT, "alphapose", entry.name, skeleton, (stage,), entry.licence, where, f"posert {__version__}")
+    return model_spec(entry, skeleton, stage)
 
 
 def reference(entry: Entry, path: Path) -> Reference | None:

@@ -4,7 +4,7 @@ Two rules: all limbs of all edges in one sorted list (`assemble_globally`), or e
 """
 
 from posert.postprocess.decoders.bodyparts.limbs import sort_candidates
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x3, F64x1, I32x1, I32x2, I64x1, I64x2, U8x1, U8x2, jit, kernel
 
 
 @jit
@@ -23,11 +23,20 @@ def _merge(people, scores, sizes, owners, r, s):
     return True
 
 
-@kernel(
-    "int64(int64[:,::1], float32[:,:,::1], float32[::1], float32[::1], int32[:,::1], int32[::1], int64, int32[:,::1], "
-    "int32[:,::1], float64[::1], int64[::1])"
-)
-def assemble_globally(edges, peaks, key, value, index, order, candidates, owners, people, scores, sizes):
+@kernel
+def assemble_globally(
+    edges: I64x2,
+    peaks: F32x3,
+    key: F32x1,
+    value: F32x1,
+    index: I32x2,
+    order: I32x1,
+    candidates: int,
+    owners: I32x2,
+    people: I32x2,
+    scores: F64x1,
+    sizes: I64x1,
+) -> int:
     """People out of the candidates of all edges, best key first.
 
     Args:
@@ -107,13 +116,22 @@ def _extend(people, scores, sizes, count, a, b, i, j, peaks, v):
     return count + 1
 
 
-@kernel(
-    "int64(int64[:,::1], uint8[::1], float32[:,:,::1], int64[::1], float32[::1], float32[::1], int32[:,::1], "
-    "int32[::1], int64[::1], uint8[:,::1], int32[:,::1], float64[::1], int64[::1])"
-)
+@kernel
 def assemble_pairwise(
-    edges, redundant, peaks, counts, key, value, index, order, starts, used, people, scores, sizes
-):  # fmt: skip
+    edges: I64x2,
+    redundant: U8x1,
+    peaks: F32x3,
+    counts: I64x1,
+    key: F32x1,
+    value: F32x1,
+    index: I32x2,
+    order: I32x1,
+    starts: I64x1,
+    used: U8x2,
+    people: I32x2,
+    scores: F64x1,
+    sizes: I64x1,
+) -> int:
     """People edge by edge; each peak has at most one limb per edge, the best first.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.postprocess.decoders.paf.peaks import _banded, _cubic_matrix, value_at
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x2, F32x3, I64x1, I64x2, U8x2, jit, kernel
 
 BLOCK = 8
 INTERIOR, RING = 0, 1
@@ -134,15 +134,27 @@ def _centroid(field, y, x, first_y, weight_y, first_x, weight_x, peak):
     peak[0], peak[1] = x + total_x / total, y + total_y / total
 
 
-@kernel(
-    "int64(float32[:,:,::1], int64, float64, float64, int64, float64, int64[::1], float32[:,::1], int64[:,::1], "
-    "int64[:,::1], int64[::1], float32[:,::1], int64[:,::1], uint8[:,::1], float32[:,::1], float32[:,::1], "
-    "float32[:,:,::1], int64[::1])"
-)
+@kernel
 def find_centroids(
-    maps, parts, threshold, floor, rule, offset, first_y, weight_y, cells_y, blocks_y, first_x, weight_x, blocks_x,
-    active, across, grid, peaks, counts,
-):  # fmt: skip
+    maps: F32x3,
+    parts: int,
+    threshold: float,
+    floor: float,
+    rule: int,
+    offset: float,
+    first_y: I64x1,
+    weight_y: F32x2,
+    cells_y: I64x2,
+    blocks_y: I64x2,
+    first_x: I64x1,
+    weight_x: F32x2,
+    blocks_x: I64x2,
+    active: U8x2,
+    across: F32x2,
+    grid: F32x2,
+    peaks: F32x3,
+    counts: I64x1,
+) -> int:
     """Peaks of the first `parts` maps, by part, then y, then x.
 
     Args:

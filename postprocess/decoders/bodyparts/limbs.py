@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from posert.postprocess.decoders.paf.peaks import value_at
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, I32x2, I64x1, I64x2, jit, kernel
 
 _TINY = np.float32(1e-6)
 _ONE = np.float32(1.0)
@@ -108,15 +108,29 @@ def sort_candidates(key, value, order):
         _sift_down(key, value, order, 0, end)
 
 
-@kernel(
-    "int64(float32[:,:,::1], int64[:,::1], int64[:,::1], float32[:,:,::1], int64[::1], float64, float64, float64, "
-    "float64, float64, int64[::1], float32[:,::1], int64[::1], float32[:,::1], float32[:,::1], "
-    "float32[:,:,::1], float32[::1], float32[::1], int32[:,::1], int64[::1])"
-)
+@kernel
 def score_candidates(
-    pafs, edges, channels, peaks, counts, bonus, inter, ratio, near, near_value, taps_y, taps_wy, taps_x, taps_wx,
-    across, grids, key, value, index, starts,
-):  # fmt: skip
+    pafs: F32x3,
+    edges: I64x2,
+    channels: I64x2,
+    peaks: F32x3,
+    counts: I64x1,
+    bonus: float,
+    inter: float,
+    ratio: float,
+    near: float,
+    near_value: float,
+    taps_y: I64x1,
+    taps_wy: F32x2,
+    taps_x: I64x1,
+    taps_wx: F32x2,
+    across: F32x2,
+    grids: F32x3,
+    key: F32x1,
+    value: F32x1,
+    index: I32x2,
+    starts: I64x1,
+) -> int:
     """Every pair of peaks that an edge could join, edge by edge.
 
     Args:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, I32x1, I32x2, I64x1, I64x2, U8x2, jit, kernel
 
 FIRST_MATCH, COMPLETE = 0, 1
 
@@ -96,15 +96,29 @@ def sort_descending(value, order, count):
         _sift_down(value, order, 0, end)
 
 
-@kernel(
-    "int64(float32[:,:,::1], int64[:,::1], int64[:,::1], float32[:,:,::1], int64[::1], int64, int64, float64, int64, "
-    "int64[::1], float32[:,::1], int64[::1], float32[:,::1], float64, float32[::1], int32[:,::1], int32[::1], "
-    "uint8[:,::1], float32[:,:,::1], int64[::1])"
-)
+@kernel
 def connect(
-    pafs, edges, channels, peaks, counts, samples, closed, inter_threshold, least, taps_y, taps_wy, taps_x, taps_wx,
-    gain, value, pair, order, used, links, link_counts,
-):  # fmt: skip
+    pafs: F32x3,
+    edges: I64x2,
+    channels: I64x2,
+    peaks: F32x3,
+    counts: I64x1,
+    samples: int,
+    closed: int,
+    inter_threshold: float,
+    least: int,
+    taps_y: I64x1,
+    taps_wy: F32x2,
+    taps_x: I64x1,
+    taps_wx: F32x2,
+    gain: float,
+    value: F32x1,
+    pair: I32x2,
+    order: I32x1,
+    used: U8x2,
+    links: F32x3,
+    link_counts: I64x1,
+) -> int:
     """The limbs of every edge, greedily, best first: each peak has at most one limb per edge.
 
     Args:
@@ -169,11 +183,20 @@ def _add(people, scores, sizes, r, part, peak, gain):
     scores[r] += gain
 
 
-@kernel(
-    "int64(int64[:,::1], int64, float32[:,:,::1], int64[::1], float32[:,:,::1], int64[::1], int64, int64, "
-    "int32[:,::1], float32[::1], int64[::1])"
-)
-def assemble(edges, seeding, peaks, counts, links, link_counts, rule, strict, people, scores, sizes):
+@kernel
+def assemble(
+    edges: I64x2,
+    seeding: int,
+    peaks: F32x3,
+    counts: I64x1,
+    links: F32x3,
+    link_counts: I64x1,
+    rule: int,
+    strict: int,
+    people: I32x2,
+    scores: F32x1,
+    sizes: I64x1,
+) -> int:
     """People out of limbs, edge by edge in order.
 
     Args:
@@ -228,14 +251,25 @@ def assemble(edges, seeding, peaks, counts, links, link_counts, rule, strict, pe
     return count
 
 
-@kernel(
-    "int64(int32[:,::1], float32[::1], int64[::1], int64, float32[:,:,::1], int64[::1], int64, float64, int64, "
-    "float64, float64, float64, float64, float64, float32[:,:,::1], float32[::1])"
-)
+@kernel
 def collect(
-    people, scores, sizes, rows, peaks, counts, min_parts, min_score, divisor, width, height, input_width,
-    input_height, offset, keypoints, person_scores,
-):  # fmt: skip
+    people: I32x2,
+    scores: F32x1,
+    sizes: I64x1,
+    rows: int,
+    peaks: F32x3,
+    counts: I64x1,
+    min_parts: int,
+    min_score: float,
+    divisor: int,
+    width: float,
+    height: float,
+    input_width: float,
+    input_height: float,
+    offset: float,
+    keypoints: F32x3,
+    person_scores: F32x1,
+) -> int:
     """The people who are whole enough, as keypoints in pixels of the network input.
 
     Args:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.postprocess.kernels.registry import jit, kernel
+from posert.postprocess.kernels.registry import F32x2, F32x3, I64x1, I64x2, jit, kernel
 
 Taps = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -290,16 +290,31 @@ def _refine(field, first_y, weight_y, first_x, weight_x, peak):
         peak[1] += _vertex(before, at, after)
 
 
-@kernel(
-    "int64(float32[:,:,::1], int64, float64, float64, int64, int64, int64[::1], float32[:,::1], int64[::1], "
-    "float32[:,::1], int64[::1], float32[:,::1], int64[::1], float32[:,::1], float64, int64[:,::1], int64[:,::1], "
-    "int64[:,::1], float32[:,::1], float32[:,::1], float32[:,:,::1], int64[::1])"
-)
+@kernel
 def find_peaks(
-    maps, parts, threshold, floor, radius, refine,
-    smooth_y, smooth_wy, smooth_x, smooth_wx, plain_y, plain_wy, plain_x, plain_wx, plain_gain,
-    hot, done, span, across, smooth, peaks, counts,
-):  # fmt: skip
+    maps: F32x3,
+    parts: int,
+    threshold: float,
+    floor: float,
+    radius: int,
+    refine: int,
+    smooth_y: I64x1,
+    smooth_wy: F32x2,
+    smooth_x: I64x1,
+    smooth_wx: F32x2,
+    plain_y: I64x1,
+    plain_wy: F32x2,
+    plain_x: I64x1,
+    plain_wx: F32x2,
+    plain_gain: float,
+    hot: I64x2,
+    done: I64x2,
+    span: I64x2,
+    across: F32x2,
+    smooth: F32x2,
+    peaks: F32x3,
+    counts: I64x1,
+) -> int:
     """Peaks of the first `parts` maps, by part, then y, then x.
 
     Args:

@@ -1,0 +1,213 @@
+"""The one way from network outputs to people: checks, workspace and the call of a decoder's two kernels.
+
+Owns what every decoder has (`Decoder`) and how its kernels are called from Python; C calls the same two
+(`export/embed/c/posert.c`). Knows no decoder.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.errors import PosertError
+from posert.poses import Float32Array, Poses, Skeleton
+from posert.postprocess.kernels.records import lists_of, numbers_of, table_of
+from posert.postprocess.kernels.registry import Kernel
+
+MAX_ROLES, MAX_AXES = 4, 5
+EDGES, FLIP, FIRST_LIST = 0, 1, 2
+"""Lists of a decoder's table: the skeleton's edges, its flip, then the list fields of `Params` in their order."""
+WIDTH, HEIGHT, KEYPOINTS = 0, 1, 2
+"""Places in a decoder's `size`: the network input's width and height, px, and the number of keypoints."""
+_KEPT = 4  # workspaces a thread keeps: a model has few stages, a folder of photos many sizes
+_ABSENT = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderKernels:
+    """The two kernels of a decoder, and what they speak of.
+
+    Both take the same first arguments. `shapes` i64 [4,5]: the shape of each role's array, 0 for axes it has not, all 0
+    for a role that the network has not. `size` i64 [3]: see WIDTH. `numbers` f64 [n]: the scalars of `Params`
+    (`records.reader`). `table` i64 [n]: lists (`workspace.listed`), see EDGES.
+
+    Attributes:
+        roles: at most 4 names of outputs, in the order of the kernels' arrays.
+        problems: what the negative numbers of both kernels say: -1 is the first.
+        workspace: (shapes, size, numbers, table, needs) -> 0 or a problem. It checks all that follows from these, and
+            writes needs i64 [2]: bytes of the workspace, and the most people of one row.
+        people: (4 arrays f32, flat; shapes, size, numbers, table; workspace u8, zeros when new, for these sizes and
+            parameters alone; counts i64 [R], keypoints f32 [N,K,3], scores f32 [N], boxes f32 [N,4]) -> the number of
+            people of all R rows, or a problem. counts gets that of each row. Pixels are the network input's.
+        row_threads: a row is long enough in work to be given to a thread of its own.
+    """
+
+    roles: tuple[str, ...]
+    problems: tuple[str, ...]
+    workspace: Kernel
+    people: Kernel
+    row_threads: bool = False
+
+
+class Decoder(Protocol):
+    """What a file or folder of `decoders/` has.
+
+    Attributes:
+        Params: a frozen dataclass with defaults for everything, which checks itself; its scalars and lists of integers
+            are what the kernels see.
+        KERNELS: see `DecoderKernels`.
+        merge: outputs of several input sizes -> one; None if the decoder cannot average.
+    """
+
+    @property
+    def Params(self) -> Callable[..., Any]: ...
+
+    @property
+    def KERNELS(self) -> DecoderKernels: ...
+
+    @property
+    def merge(self) -> Callable[..., dict[str, Float32Array]] | None: ...
+
+    def decode(
+        self, outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Any, input_wh: tuple[int, int]
+    ) -> list[Poses]:
+        """One `Poses` per row of the batch, in pixels of the network input (`input_wh`: width, height px)."""
+
+
+def decode_rows(
+    kernels: DecoderKernels,
+    outputs: Mapping[str, NDArray[Any]],
+    skeleton: Skeleton,
+    params: Any,
+    input_wh: tuple[int, int],
+) -> list[Poses]:
+    """One `Poses` per row of the batch: what a decoder's `decode` does.
+
+    Args:
+        outputs: role -> array [R,...] of the network; made f32 and contiguous. params: the decoder's `Params`.
+
+    Raises:
+        PosertError: the outputs do not fit the skeleton, the parameters or the input.
+    """
+    arrays = [outputs.get(role) for role in kernels.roles]
+    tensors = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
+    rows = max((len(tensor) for tensor in tensors if tensor is not None), default=0)
+    if rows < 2 or not kernels.row_threads:
+        return _decode(kernels, tensors, skeleton, params, input_wh)
+
+    def decode_row(row: int) -> list[Poses]:
+        own = [None if tensor is None else tensor[row : row + 1] for tensor in tensors]
+        return _decode(kernels, own, skeleton, params, input_wh)
+
+    return [poses for found in _threads(os.getpid()).map(decode_row, range(rows)) for poses in found]
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Threads for the rows of batches, as many as this process may use processors: they keep their workspaces.
+
+    A process that was forked has none of them, so each has its own.
+    """
+    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return ThreadPoolExecutor(len(processors), "posert-rows")
+
+
+def _decode(
+    kernels: DecoderKernels,
+    tensors: list[Float32Array | None],
+    skeleton: Skeleton,
+    params: Any,
+    input_wh: tuple[int, int],
+) -> list[Poses]:
+    shapes = tuple(() if tensor is None else tensor.shape for tensor in tensors)
+    bench = _bench(kernels, shapes, skeleton, params, input_wh)
+    flat = [_ABSENT if tensor is None else tensor.reshape(-1) for tensor in tensors]
+    flat += [_ABSENT] * (MAX_ROLES - len(flat))
+    found = kernels.people(*flat, *bench.given, bench.workspace, bench.counts, *bench.people)
+    if found < 0:
+        raise _problem(kernels, found, shapes)
+    ends = np.cumsum(bench.counts).tolist()
+    keypoints, scores, boxes = bench.people
+    rows = [slice(end - count, end) for count, end in zip(bench.counts.tolist(), ends, strict=True)]
+    return [Poses(keypoints[row].copy(), scores[row].copy(), boxes[row].copy()) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Everything that a decoder's kernels are given and write to, for one size of the outputs; one thread's own."""
+
+    given: tuple[NDArray[Any], ...]
+    workspace: NDArray[np.uint8]
+    counts: NDArray[np.int64]
+    people: tuple[Float32Array, Float32Array, Float32Array]
+
+
+_KEEPING = threading.local()
+
+
+def _bench(
+    kernels: DecoderKernels,
+    shapes: tuple[tuple[int, ...], ...],
+    skeleton: Skeleton,
+    params: Any,
+    input_wh: tuple[int, int],
+) -> _Bench:
+    """This thread's bench for these sizes and parameters: a kept one, or a new one."""
+    kept: OrderedDict[Any, _Bench] = _KEEPING.__dict__.setdefault("benches", OrderedDict())
+    key = kernels.people.name, shapes, skeleton, params, tuple(input_wh)
+    bench = kept.get(key)
+    if bench is None:
+        bench = kept[key] = _new_bench(kernels, shapes, skeleton, params, input_wh)
+        if len(kept) > _KEPT:
+            kept.popitem(last=False)
+    else:
+        kept.move_to_end(key)
+    return bench
+
+
+def _new_bench(
+    kernels: DecoderKernels,
+    shapes: tuple[tuple[int, ...], ...],
+    skeleton: Skeleton,
+    params: Any,
+    input_wh: tuple[int, int],
+) -> _Bench:
+    keypoints, rows = len(skeleton.names), max((shape[0] for shape in shapes if shape), default=0)
+    if max((len(shape) for shape in shapes), default=0) > MAX_AXES:
+        raise PosertError(f"the network's outputs have shapes {list(map(list, shapes))}, at most 5 axes are decoded")
+    sides = np.zeros((MAX_ROLES, MAX_AXES), np.int64)
+    for place, shape in zip(sides, shapes, strict=False):
+        place[: len(shape)] = shape
+    given = sides, np.array([*input_wh, keypoints], np.int64), *packed(skeleton, params)
+    needs = np.zeros(2, np.int64)
+    found = kernels.workspace(*given, needs)
+    if found < 0:
+        raise _problem(kernels, found, shapes)
+    size, most = needs.tolist()
+    people = (
+        np.zeros((rows * most, keypoints, 3), np.float32),
+        np.zeros(rows * most, np.float32),
+        np.zeros((rows * most, 4), np.float32),
+    )
+    return _Bench(given, np.zeros(size, np.uint8), np.zeros(rows, np.int64), people)
+
+
+@lru_cache(maxsize=64)
+def packed(skeleton: Skeleton, params: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The numbers and the table that a decoder's kernels take."""
+    return numbers_of(params), table_of([skeleton.edges, skeleton.flip, *lists_of(params)])
+
+
+def _problem(kernels: DecoderKernels, found: int, shapes: tuple[tuple[int, ...], ...]) -> PosertError:
+    given = ", ".join(f"{role} {list(shape)}" for role, shape in zip(kernels.roles, shapes, strict=True) if shape)
+    name = kernels.people.fn.__name__.removesuffix("_people")
+    return PosertError(
+        f"the decoder {name} cannot use {given}: {kernels.problems[-found - 1]}", "export the model again"
+    )

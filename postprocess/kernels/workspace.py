@@ -1,0 +1,74 @@
+"""Arrays out of one workspace, and records out of numbers: what makes a kernel's many arguments few.
+
+A workspace is u8 [bytes], all zeros when it is new, and stays its caller's between calls with the same sizes and
+parameters: what follows from those is written once. Taking from an empty workspace gives arrays nobody may touch, and
+the place after the last one, which is the number of bytes needed: one layout function serves both.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from posert.postprocess.kernels.registry import jit
+
+_ALIGNED = 64  # bytes: a cache line, and the widest vector
+
+
+def _take(workspace: Any, at: int, shape: tuple[int, ...], dtype: type) -> tuple[Any, int]:
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    end = at + (size + _ALIGNED - 1) // _ALIGNED * _ALIGNED
+    if len(workspace) == 0:
+        return np.empty(shape, dtype), end
+    return workspace[at : at + size].view(dtype).reshape(shape), end
+
+
+@jit
+def take_u8(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
+    """The next array, u8 of this shape (a tuple), at byte `at` of the workspace; and the place after it."""
+    return _take(workspace, at, shape, np.uint8)
+
+
+@jit
+def take_i32(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
+    """As `take_u8`, i32."""
+    return _take(workspace, at, shape, np.int32)
+
+
+@jit
+def take_i64(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
+    """As `take_u8`, i64."""
+    return _take(workspace, at, shape, np.int64)
+
+
+@jit
+def take_f32(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
+    """As `take_u8`, f32."""
+    return _take(workspace, at, shape, np.float32)
+
+
+@jit
+def take_f64(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
+    """As `take_u8`, f64."""
+    return _take(workspace, at, shape, np.float64)
+
+
+@jit
+def shaped(flat: Any, at: int, shape: tuple[int, ...]) -> Any:
+    """The array of this shape (a tuple) that begins at element `at` of a flat one; no copy, nothing checked."""
+    return flat[at : at + int(np.prod(shape, dtype=np.int64))].reshape(shape)
+
+
+@jit
+def listed(table: Any, index: int) -> Any:
+    """List number `index` of a table i64 [n] (`records.table_of`): i64 [count]."""
+    at = 0
+    for _ in range(index):
+        at += 1 + table[at]
+    return table[at + 1 : at + 1 + table[at]]
+
+
+@jit
+def listed_pairs(table: Any, index: int) -> Any:
+    """As `listed`, i64 [count / 2,2]."""
+    flat = listed(table, index)
+    return shaped(flat, 0, (len(flat) // 2, 2))
