@@ -69,11 +69,11 @@ def _params(module: ModuleType, what: str, values: dict[str, Any]) -> Any:
     if unknown:
         raise PosertError(
             f"{what} has no parameters {', '.join(unknown)}; it knows {', '.join(sorted(known))}",
-            "check the names after --set; else update posert, or export the model again with this version",
+            "check the names after `params`; else update posert, or export the model again with this version",
         )
     try:
         return module.Params(**values)
     except (TypeError, ValueError) as error:
         raise PosertError(
-            f"{what} cannot use its parameters: {error}", "correct --set, or export the model again"
+            f"{what} cannot use its parameters: {error}", "correct `params`, or export the model again"
         ) from error

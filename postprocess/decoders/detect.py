@@ -98,7 +98,7 @@ def _check_head(head: Float32Array, stride: int, params: Params, input_wh: tuple
 def _wrong_classes(found: int, params: Params) -> PosertError:
     return PosertError(
         f"the detector knows {found} classes, expected {params.classes} with people as number {params.person}",
-        "give a detector trained on COCO's 80 classes, or boxes of your own with --boxes FILE",
+        "give a detector trained on COCO's 80 classes, or boxes of your own with `boxes`",
     )
 
 

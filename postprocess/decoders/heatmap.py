@@ -82,7 +82,7 @@ def unmirror(maps: Float32Array, skeleton: Skeleton) -> Float32Array:
     """
     if len(skeleton.flip) != maps.shape[1]:
         raise PosertError(
-            "the model does not say which keypoints swap sides in a mirrored picture", "leave --flip away"
+            "the model does not say which keypoints swap sides in a mirrored picture", "leave `flip` away"
         )
     swapped = maps[:, list(skeleton.flip), :, ::-1]
     return np.concatenate([swapped[..., :1], swapped[..., :-1]], axis=3)
