@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from posert.errors import PosertError
-from posert.measure.evaluate import COCO_17
 from posert.poses import Poses, Skeleton, no_poses
 from posert.postprocess.crop_region import next_window
 from posert.postprocess.decoders.direct import Params, decode
 from posert.postprocess.geometry import keypoint_boxes, to_frame, usable
 from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
+from posert.skeletons import COCO_17
 
-SKELETON = Skeleton(COCO_17, ())
+SKELETON = Skeleton(COCO_17.names, ())
 
 
 def single(seed: int = 0) -> np.ndarray:

@@ -188,7 +188,7 @@ def test_labels_turn_with_the_picture(photos: crops.Photos, mirrored: bool) -> N
     view = crops.View(np.diag([flip, 1.0]), np.array([351.0 if mirrored else 0.0, 0.0]), mirrored)
     target = crops.crop(photos, index, view, cache.SIDE, crops.Mix())[1]
     for k in range(layout.KEYPOINTS):
-        x, y, known = person[layout.FLIP[k] if mirrored else k]
+        x, y, known = person[layout.SKELETON.flip[k] if mirrored else k]
         column = int(np.rint(((351 - x if mirrored else x) - layout.CELL_CENTRE_PX) / layout.STRIDE))
         row = int(np.rint((y - layout.CELL_CENTRE_PX) / layout.STRIDE))
         if known and 0 <= row < target.shape[0] and 0 <= column < target.shape[1]:

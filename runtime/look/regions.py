@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses
-from posert.runtime.media.read import IMAGES, Frame
+from posert.poses import Frame, Poses
+from posert.runtime.media.suffixes import is_image
 
 Boxes = Callable[[Frame], NDArray[np.float32]]
 
@@ -76,5 +76,5 @@ def _key(image: str) -> str:
 
 def _lookup(by_image: dict[str, list[list[float]]], frame: Frame) -> NDArray[np.float32]:
     path = Path(frame.source)
-    key = _key(path.name) if path.suffix.lower() in IMAGES else str(frame.index)
+    key = _key(path.name) if is_image(path) else str(frame.index)
     return np.array(by_image.get(key, []), np.float32).reshape(-1, 5)
