@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the kernels in heatmap.py, detect.py, box_nms.py and suppression/poses.py, written from the rules and nothing else."""
+"""Slow, obvious twins of heatmap.py, detect.py, box_nms.py and suppression/poses.py, written from the rules alone."""
 
 import numpy as np
 

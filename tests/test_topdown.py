@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton, join, no_poses
-from posert.postprocess import decoder_names, suppression, suppression_params
+from posert.postprocess import decoder_names, suppression_params, suppression_rule
 from posert.postprocess.box_nms import box_nms
 from posert.postprocess.decoders import detect, heatmap
 from posert.postprocess.geometry import to_frame
 from posert.postprocess.suppression import poses as rule
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
+from posert.runtime.windows import place
 
 FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 BODY = Skeleton(tuple(map(str, range(17))), (), (), FLIP)
@@ -208,10 +209,10 @@ def test_params_are_checked() -> None:
 
 def test_rules_are_no_decoders_and_decoders_no_rules() -> None:
     assert "suppress_poses" not in decoder_names()
-    assert suppression("poses") is rule
+    assert suppression_rule("poses") is rule
     for name in ("heatmap", "../poses", "os", ""):
         with pytest.raises(PosertError, match="suppression rule"):
-            suppression(name)
+            suppression_rule(name)
 
 
 @settings(max_examples=60, deadline=None)

@@ -106,7 +106,8 @@ def _rows_or_heads(shapes, channels, size):
     for scale in range(3):
         cells += (size[WIDTH] // (8 << scale)) * (size[HEIGHT] // (8 << scale))
     if shapes[0, 0] > 0 or shapes[0, 2] > 0:
-        if shapes[0, 1] != cells or shapes[0, 3] != 0 or max(shapes[1, 0], shapes[2, 0], shapes[3, 0]) > shapes[0, 0]:
+        three_axes = shapes[0, 2] > 0 and shapes[0, 3] == 0
+        if shapes[0, 1] != cells or not three_axes or max(shapes[1, 0], shapes[2, 0], shapes[3, 0]) > shapes[0, 0]:
             return -3
         return cells if shapes[0, 2] == channels else -2
     for scale in range(3):
