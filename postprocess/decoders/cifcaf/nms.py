@@ -3,8 +3,8 @@
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.grow import free, is_occupied, mark
-from posert.postprocess.decoders.paf.limbs import sort_descending
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, F64x3, I32x1, U8x3, jit, kernel
+from posert.postprocess.kernels.sort import sort_descending
 
 _SUPPRESSED = 1e-5  # factor on the score of a joint whose place is taken
 _HEADS, _HEAD_WEIGHT = 3, 3.0  # the three most certain joints count three times in a person's score
