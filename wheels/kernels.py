@@ -1,27 +1,36 @@
 """Compiles and links the kernels of this checkout: `python wheels/kernels.py`. Part of `pip install` from source.
 
-Owns which machine code lies where in the package, and the linker: the system's `cc`, else `ziglang`, which also links
-for other platforms. Runs in the build environment, with numba; nothing of it is in the wheel.
+Owns which machine code lies where in the package, the linker (the system's `cc`, else `ziglang`, which also links for
+other platforms), and `build/kernels/`, where what was compiled stays: nothing is compiled twice for the same sources.
+Runs in the build environment, with numba; nothing of it is in the wheel.
 """
 
 import argparse
+import ast
+import hashlib
 import importlib
 import importlib.util
+import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / "build" / "kernels"
 
 
-def import_posert() -> Any:
-    """The package of this checkout, whatever is installed."""
+def import_posert() -> None:
+    """The package of this checkout, whatever is installed; of `runtime` not its face, which imports OpenCV."""
     spec = importlib.util.spec_from_file_location(
         "posert", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )
@@ -30,13 +39,15 @@ def import_posert() -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules["posert"] = module
     spec.loader.exec_module(module)
-    return module
+    runtime = ModuleType("posert.runtime")
+    runtime.__path__ = [str(ROOT / "runtime")]
+    sys.modules["posert.runtime"] = runtime
 
 
 if "posert" not in sys.modules:
     import_posert()
 
-from posert.postprocess.kernels import build, load  # noqa: E402
+from posert.postprocess.kernels import build, load, sources  # noqa: E402
 from posert.postprocess.kernels.registry import KERNELS  # noqa: E402
 
 
@@ -67,48 +78,152 @@ def this_platform() -> str:
     return f"{machine}-{system}"
 
 
-def lowered() -> dict[str, str]:
-    """Every kernel of the checkout in LLVM's language, made by a process for each core."""
-    for module in load.kernel_modules():
-        importlib.import_module(module)
-    names = sorted(KERNELS)
-    with ProcessPoolExecutor() as pool:
-        parts = pool.map(_lower, [names[i::2] for i in range(2)])
-    return {name: ir for part in parts for name, ir in part.items()}
+def compiled(targets: Iterable[build.Target]) -> dict[build.Target, list[Path]]:
+    """Object files for each target: one of each module, or one in all for a small target.
+
+    Those in the cache are taken from there, the others compiled, a process for each core. The key of a module is its
+    own text, that of the kernel sources it imports, and what compiles them.
+    """
+    keys = module_keys()
+    texts = [CACHE / f"{key}.json" for key in keys.values()]
+    wanted = {target: _objects(texts, target) for target in targets}
+    missing = [(*job, target) for target, jobs in wanted.items() for job in jobs if not job[1].is_file()]
+    if missing:
+        needed = {text for parts, _, _ in missing for text in parts if not text.is_file()}
+        say(f"compiling, once: {len(needed)} modules, {len(missing)} objects")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor() as pool:
+            _run(pool, _lower, [job for job in zip(keys, texts, strict=True) if job[1] in needed])
+            _run(pool, _compile, sorted(missing, key=lambda job: -len(job[0])))
+    return {target: [path for _, path in jobs] for target, jobs in wanted.items()}
 
 
-def _lower(names: list[str]) -> dict[str, str]:
-    for module in load.kernel_modules():
-        importlib.import_module(module)
-    return build.lower(KERNELS[name] for name in names)
+def module_keys() -> dict[str, str]:
+    """The modules that have kernels -> a hash of all that their machine code depends on; the longest text first."""
+    paths = sources.kernel_modules()
+    for name in paths:
+        importlib.import_module(name)
+    having = {kernel.fn.__module__ for kernel in KERNELS.values()}
+    common = _imported(Path(build.__file__))
+    tools = f"{version('numba')} {version('llvmlite')} "
+    ordered = sorted(having, key=lambda name: -paths[name].stat().st_size)
+    keys = {name: sources.hash_of(sorted(common | _imported(paths[name]))) for name in ordered}
+    return {name: f"{name}-{_hash(tools + key)}" for name, key in keys.items()}
 
 
-def link(objects: list[Path], library: Path, zig_target: str) -> None:
-    """A shared library of objects, by `cc` for this machine or by zig."""
-    own = library.suffix == load._SUFFIXES.get(sys.platform, ".so") and shutil.which("cc")
-    command = ["cc"] if own else [sys.executable, "-m", "ziglang", "cc", "-target", zig_target]
-    subprocess.run([*command, "-shared", "-o", str(library), *map(str, objects), "-lm"], check=True)
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _imported(path: Path, known: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """A file and the kernel sources that it imports, and those that they do."""
+    known |= {path}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "posert":
+            folder = sources.ROOT.joinpath(*node.module.split(".")[1:])
+            files = [folder.with_suffix(".py"), folder / "__init__.py", *(folder / f"{n.name}.py" for n in node.names)]
+            for file in set(files) & set(sources.kernel_sources()) - known:
+                known |= _imported(file, known)
+    return known
+
+
+def _objects(texts: list[Path], target: build.Target) -> list[tuple[list[Path], Path]]:
+    """What is compiled together for a target, and the object that comes of it."""
+    name = f"{target.triple}-{target.cpu}.o"
+    if not target.small:
+        return [([text], CACHE / f"{text.stem}-{name}") for text in texts]
+    return [(sorted(texts), CACHE / f"all-{_hash(' '.join(text.stem for text in sorted(texts)))}-{name}")]
+
+
+def _run(pool: ProcessPoolExecutor, step: Callable[..., str], jobs: Iterable[tuple[Any, ...]]) -> None:
+    """Every job in the pool; says what is done as it is done."""
+    waiting = [pool.submit(_timed, step, job) for job in jobs]
+    for number, done in enumerate(as_completed(waiting), 1):
+        say(f"[{number}/{len(waiting)}] {done.result()}")
+
+
+def _timed(step: Callable[..., str], job: tuple[Any, ...]) -> str:
+    start = time.perf_counter()
+    said = step(*job)
+    return f"{said}, {time.perf_counter() - start:.1f} s"
+
+
+def say(line: str) -> None:
+    """One line about what is being done, at once."""
+    print("kernels:", line, flush=True)
+
+
+def _lower(module: str, text: Path) -> str:
+    importlib.import_module(module)
+    ir = build.lower(kernel for kernel in KERNELS.values() if kernel.fn.__module__ == module)
+    _write(text, json.dumps(ir).encode())
+    return f"{module} to LLVM"
+
+
+def _compile(texts: list[Path], path: Path, target: build.Target) -> str:
+    ir = {name: each for text in texts for name, each in json.loads(text.read_text()).items()}
+    _write(path, build.compile_kernels(ir, target).code)
+    what = texts[0].stem.rpartition("-")[0] if len(texts) == 1 else "everything, small,"
+    return f"{what} for {target.triple}, {target.cpu}"
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A file that is whole or not there, whoever else is compiling."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def link(objects: list[Path], library: Path, target: Platform) -> None:
+    """A shared library of objects, by the first of the linkers that can."""
+    part = library.with_name(f"{os.getpid()}-{library.name}")
+    files = ["-shared", "-o", str(part), *map(str, objects)]
+    for linker in _linkers(target):
+        if subprocess.run([*linker, *files, *["-lm"] * (linker[-1] != "ld.lld")], check=False).returncode == 0:
+            part.replace(library)
+            return
+    raise RuntimeError(f"no linker made {library.name} (cc, or `python -m ziglang`)")
+
+
+def _linkers(target: Platform) -> list[list[str]]:
+    """For this machine `cc`, else zig. Its `cc` first compiles a C library, for which a Python process has no use."""
+    zig = [sys.executable, "-m", "ziglang"]
+    cross = [*zig, "cc", "-target", target.zig]
+    if target != PLATFORMS.get(this_platform()):
+        return [cross]
+    if shutil.which("cc"):
+        return [["cc"]]
+    return [[*zig, "ld.lld"], cross] if sys.platform == "linux" else [cross]
+
+
+def make(levels: Iterable[str]) -> None:
+    """The libraries for levels of this machine in the package, unless they are there already."""
+    target = PLATFORMS[this_platform()]
+    if not sources.outdated() and all(sources.library_of(level).is_file() for level in levels):
+        return
+    wanted = {build.Target(target.triple, level): sources.library_of(level) for level in levels}
+    objects = compiled(wanted)
+    sources.FOLDER.mkdir(exist_ok=True)
+    for key, library in wanted.items():
+        link(objects[key], library, target)
+    for old in set(sources.FOLDER.iterdir()) - set(wanted.values()) if sources.outdated() else ():
+        old.unlink()
+    sources.STAMP.write_text(sources.sources_hash())
+    say(f"linked {', '.join(library.name for library in wanted.values())}")
+
+
+def make_objects(targets: Iterable[str]) -> dict[str, Path]:
+    """All kernels as one object for each target of `posert bundle`."""
+    wanted = {name: build.TARGETS[name] for name in targets}
+    made = compiled(wanted.values())
+    return {name: made[target][0] for name, target in wanted.items()}
 
 
 def main() -> None:
     """Compiles for this machine, unless what lies there is up to date."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--level", action="append")
-    wanted = parser.parse_args().level
-    target = PLATFORMS[this_platform()]
-    levels = wanted or load._levels()[:1]
-    load.FOLDER.mkdir(exist_ok=True)
-    paths = {level: load.FOLDER / f"kernels-{level}{target.suffix}" for level in levels}
-    if not load._outdated() and all(path.exists() for path in paths.values()):
-        return
-    irs = lowered()
-    for level, path in paths.items():
-        compiled = build.compile_kernels(irs, build.Target(target.triple, level))
-        with tempfile.TemporaryDirectory() as folder:
-            objects = Path(folder, "kernels.o")
-            objects.write_bytes(compiled.code)
-            link([objects], path, target.zig)
-    (load.FOLDER / "sources").write_text(load.sources_hash())
+    parser = argparse.ArgumentParser(description="compile the kernels of this checkout for this machine")
+    parser.add_argument("--level", action="append", help="of the processor; without: the best one that it has")
+    make(parser.parse_args().level or load.levels()[:1])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """The machine code of the kernels in this process: which library the processor can run, and calls through ctypes.
 
-Owns the folder `compiled/` and the choice. The calls run without the interpreter lock. Compiles nothing itself: where
-the package has no machine code, the kernels are numba's if it is installed (the extra `jit`).
+Owns the choice. The calls run without the interpreter lock. Compiles nothing itself: where the package has no machine
+code, the kernels are numba's if it is installed (the extra `jit`).
 """
 
 import ctypes
-import hashlib
 import logging
 import os
 import platform
-import sys
 import weakref
 from collections.abc import Callable
 from functools import cache
@@ -23,10 +21,10 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.postprocess.kernels.registry import Kernel
+from posert.postprocess.kernels.sources import FOLDER as FOLDER
+from posert.postprocess.kernels.sources import library_of, outdated
 
 _LOG = logging.getLogger("posert")
-ROOT = Path(__file__).parents[2]
-FOLDER = Path(__file__).with_name("compiled")
 LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
 """Of x86-64 processors, the best first. Other architectures have one library."""
 _NEEDED = {
@@ -34,7 +32,6 @@ _NEEDED = {
     "x86-64-v3": ("AVX2 FMA3 F16C", "X86_V3"),
     "x86-64-v2": ("", "X86_V2"),
 }
-_SUFFIXES = {"darwin": ".dylib", "win32": ".dll"}
 _SCALARS = {"float64": (ctypes.c_double, float), "int64": (ctypes.c_int64, int)}
 _NOTHING: tuple[Callable[[], Any], tuple[int, ...], tuple[int, ...]] = (lambda: None), (), ()
 
@@ -106,9 +103,13 @@ def _library() -> ctypes.CDLL | None:
     """The library for this processor; None where numba has to compile.
 
     Raises:
-        PosertError: neither is here.
+        PosertError: neither is here, or not the level that POSERT_KERNELS names.
     """
     path, why = library_path(), ""
+    wanted = os.environ.get("POSERT_KERNELS")
+    if path is None and wanted and not outdated():
+        there = ", ".join(sorted(file.stem.removeprefix("kernels-") for file in FOLDER.glob("kernels-*")))
+        raise PosertError(f"no kernels for POSERT_KERNELS={wanted}", f"compiled here: {there or 'none'}")
     if path is not None:
         try:
             return ctypes.CDLL(str(path))
@@ -129,15 +130,15 @@ def library_path() -> Path | None:
     POSERT_KERNELS names another level (`x86-64-v2`). None: there is none, or, in a checkout, it is older than the
     kernels.
     """
-    if _outdated():
+    if outdated():
         return None
     wanted = os.environ.get("POSERT_KERNELS")
-    levels = [wanted] if wanted else _levels()
-    paths = (FOLDER / f"kernels-{level}{_SUFFIXES.get(sys.platform, '.so')}" for level in levels)
+    paths = [library_of(level) for level in ([wanted] if wanted else levels())]
     return next((path for path in paths if path.is_file()), None)
 
 
-def _levels() -> list[str]:
+def levels() -> list[str]:
+    """What this processor can run, the best first."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ["generic"]
     features = _processor_features()
@@ -154,27 +155,3 @@ def _processor_features() -> dict[str, bool]:
         return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
     except (ImportError, AttributeError):
         return {}
-
-
-def _outdated() -> bool:
-    """Whether this is a checkout whose kernels have changed since they were compiled."""
-    stamp = FOLDER / "sources"
-    return (ROOT / "pyproject.toml").is_file() and not (stamp.is_file() and stamp.read_text() == sources_hash())
-
-
-@cache
-def sources_hash() -> str:
-    """Hash of every file that may hold kernels or helpers, and of what compiles them."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in kernel_sources())).hexdigest()
-
-
-def kernel_sources() -> list[Path]:
-    """The files that may hold kernels or their helpers: those that import the registry."""
-    paths = sorted([*(ROOT / "postprocess").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
-    return [path for path in paths if b"posert.postprocess.kernels.registry" in path.read_bytes()]
-
-
-def kernel_modules() -> list[str]:
-    """Names of the modules that hold kernels; importing them fills the registry."""
-    names = [".".join(("posert", *path.relative_to(ROOT).with_suffix("").parts)) for path in kernel_sources()]
-    return [name.removesuffix(".__init__") for name in names if not name.startswith("posert.postprocess.kernels.")]
