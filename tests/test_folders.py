@@ -3,28 +3,28 @@
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
 import media
 import pytest
-import test_cli
 import tiny
+from command import ROOT, Run, rows, tree
 
-from posert import __version__
+from posert import PosertError, __version__
+from posert.flags import parse_params
 from posert.runtime.jobs import manifest, trial
-from posert.runtime.jobs.job import Job, Settings, plan
+from posert.runtime.jobs.job import Job, Outcome, Report, plan
 from posert.runtime.jobs.pool import in_processes
-from posert.runtime.jobs.recipe import Recipe
-
-Run = test_cli.Run
-run, model = test_cli.run, test_cli.model  # fixtures
+from posert.runtime.jobs.recipe import Recipe, Selection, Settings
+from posert.runtime.options import ModelOptions
 
 
 @pytest.fixture
@@ -39,23 +39,8 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def rows(out: Path, name: str = "manifest.jsonl") -> list[dict]:
-    return [json.loads(line) for line in (out / name).read_text().splitlines()]
-
-
 def times(out: Path) -> dict[str, int]:
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.rglob("*.mp4.jsonl")}
-
-
-def tree(out: Path) -> dict[str, bytes]:
-    """Every file's bytes; of manifests all but the seconds."""
-    files = {}
-    for path in (path for path in out.rglob("*") if path.is_file()):
-        if path.name.startswith("manifest"):
-            files[path.name] = json.dumps([row | {"seconds": 0} for row in rows(out, path.name)]).encode()
-        else:
-            files[str(path.relative_to(out))] = path.read_bytes()
-    return files
 
 
 def test_the_manifest_tells_all(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
@@ -174,7 +159,7 @@ def test_ctrl_c_loses_only_what_is_in_flight(model: Path, folder: Path, tmp_path
     for number in range(6):
         media.video(folder / f"{number}.mp4", count=400)
     command = [sys.executable, "-m", "posert.cli", "infer", str(model), str(folder), "-o"]
-    environment = {**os.environ, "PYTHONPATH": str(test_cli.ROOT / ".typing")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
     whole, out = tmp_path / "whole", tmp_path / "out"
     more = ["--workers", "2", "--resume"]
     assert subprocess.run([*command, str(whole), *more], env=environment, check=False).returncode == 0
@@ -206,7 +191,7 @@ def test_a_dying_worker_fails_its_job_alone(model: Path, folder: Path, tmp_path:
         for child in multiprocessing.active_children():
             child.kill()
 
-    results = in_processes(Recipe(str(model), Settings()), [Job(str(endless), tmp_path / "x.jsonl", None), *jobs], 1)
+    results = in_processes(Recipe(str(model)), [Job(str(endless), tmp_path / "x.jsonl", None), *jobs], 1)
     threading.Timer(8, kill_children).start()
     outcomes = list(results)
     assert outcomes[0].error is not None
@@ -225,13 +210,13 @@ def test_workers_are_used_if_they_pay(
     monkeypatch.setattr(trial, "_rate_apart", lambda *_: apart)
     monkeypatch.setattr(trial, "frame_count", lambda _: 10**6)
     jobs = plan([str(folder)], folder / "out", None, "jsonl")
-    assert trial.choose_workers(Recipe(str(model), Settings(), "cpu", threads=2), jobs) == chosen
+    assert trial.choose_workers(Recipe(str(model), options=ModelOptions(device="cpu", threads=2)), jobs) == chosen
 
 
 def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Path, tmp_path: Path) -> None:
     source = str(media.video(folder / "long.mp4", count=400))
     jobs = [Job(source, tmp_path / name / "out.jsonl", None) for name in ("0", "1")]
-    recipe = Recipe(str(model), Settings(), "cpu")
+    recipe = Recipe(str(model), options=ModelOptions(device="cpu"))
     assert trial._rate_apart(recipe, jobs) > 0
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith(".")]
     assert trial._rate_apart(replace(recipe, model=str(folder / "none.onnx")), jobs) == 0
@@ -257,3 +242,36 @@ def test_what_a_killed_run_left_is_removed(run: Run, model: Path, folder: Path, 
     everything = {".b.mp4.123.jsonl", ".b.mp4.123.npz", ".b.mp4.123.npz.rows", ".b_json.123", ".mine.123.txt"}
     assert left == everything - ours[form]
     assert before.items() <= tree(out).items()
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(Job("a.mp4", Path("out/a.jsonl"), None), Report(3, 2, 0.5)),
+        Outcome(Job("a.mp4", None, Path("a.png")), error=PosertError("what", "hint"), unusable=True),
+    ],
+)
+def test_an_outcome_crosses_processes(outcome: Outcome) -> None:
+    again = pickle.loads(pickle.dumps(outcome))
+    assert (again.job, again.report, again.unusable) == (outcome.job, outcome.report, outcome.unusable)
+    if outcome.error is not None:
+        assert (type(again.error), again.error.what, again.error.hint) == (PosertError, "what", "hint")
+
+
+def test_a_model_that_no_worker_can_open_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "damaged.onnx").write_bytes(b"no network")
+    jobs = plan([str(folder)], tmp_path / "out", None, "jsonl")
+    with pytest.raises(PosertError, match="cannot be opened as an ONNX model") as found:
+        list(in_processes(Recipe(str(tmp_path / "damaged.onnx")), jobs, 2))
+    assert found.value.hint
+
+
+def test_what_a_manifest_says_of_the_settings() -> None:
+    """Whoever resumes compares these: a value that results depend on, in the words of the command line."""
+    options = ModelOptions(device="cuda", threads=3, detector=Path("d.onnx"), params=parse_params(["a=1", "b=x"]))
+    record = Recipe("nano", Settings(selection=Selection(size_wh=(4, 3))), options).record()
+    assert json.loads(json.dumps(record)) == record
+    assert (record["params"], record["detector"], record["selection"]["size_wh"]) == (["a=1", "b=x"], "d.onnx", [4, 3])
+    assert not {"device", "threads", "workers"} & record.keys()
+    left_out = {"device", "threads", "workers"}
+    assert record.keys() == {field.name for kind in (Settings, ModelOptions) for field in fields(kind)} - left_out

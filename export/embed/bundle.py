@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from posert import open_model
 from posert.errors import PosertError
 from posert.export.embed.constants_header import constants
 from posert.export.embed.kernels_header import header, load_kernels
@@ -19,7 +20,6 @@ from posert.postprocess.decoders import bodyparts, cifcaf
 from posert.postprocess.decoders.paf import peaks
 from posert.postprocess.kernels.build import compile_modules
 from posert.postprocess.kernels.registry import EXPORTED
-from posert.runtime import open_model
 from posert.runtime.session import Model, find_model
 from posert.runtime.spec import Stage
 
@@ -72,7 +72,7 @@ def bundle(path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu:
     try:
         code = _compiled(tuple(_kernel_modules(twins)), triple, cpu or usual)
     except RuntimeError as error:
-        raise PosertError(str(error).split("\n")[0], "leave --cpu away, or give a name that LLVM knows") from error
+        raise PosertError(str(error).split("\n")[0], "leave `cpu` away, or give a name that LLVM knows") from error
     folder.mkdir(parents=True, exist_ok=True)
     companions = [file.parent / str(stage.file) for stage in spec.stages if stage.file is not None]
     names = sorted({source.name for source in SOURCES.glob("*.h")} | {"main.c", "Makefile", "CMakeLists.txt", *_SHARED})
