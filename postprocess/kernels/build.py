@@ -83,7 +83,7 @@ def lower(kernels: Iterable[Kernel]) -> dict[str, str]:
     from numba import cfunc, types
 
     lowered = {}
-    with _neutral():
+    with _text_only():
         for kernel in kernels:
             wrapper, kinds = _wrapper(kernel, types)
             compiled = cfunc(types.int64(*kinds), nopython=True, error_model="numpy")(wrapper)
@@ -99,7 +99,7 @@ def compiled_here(kernel: Kernel) -> Function:
     kinds = [
         _array_type(types, kind) if kind.axes else getattr(types, kind.dtype) for kind in kernel.arguments.values()
     ]
-    dispatcher = _dispatcher(kernel.fn)
+    dispatcher = _dispatcher(kernel.fn, here=True)
     dispatcher.compile(types.int64(*kinds))
     return dispatcher  # type: ignore[no-any-return]
 
@@ -109,19 +109,27 @@ def _array_type(types: Any, kind: Axes) -> Any:
 
 
 @contextmanager
-def _neutral() -> Iterator[None]:
-    """LLVM optimises for the target later; numba's own passes would already have vectorised for this machine."""
-    from numba.core import config
+def _text_only() -> Iterator[None]:
+    """numba stops at LLVM's language: what it would do next, for this machine and for Python, takes half of the time.
 
-    names = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
-    kept = {name: getattr(config, name) for name in names}
-    config.OPT = type(config.OPT)(0)
-    config.LOOP_VECTORIZE = config.SLP_VECTORIZE = 0
+    LLVM optimises for the target later; numba's own passes would already have vectorised for this machine.
+    """
+    from numba.core import codegen, config
+
+    library = codegen.JITCodeLibrary
+    changes: list[tuple[Any, str, Any]] = [(config, "OPT", type(config.OPT)(0))]
+    changes += [(config, "LOOP_VECTORIZE", 0), (config, "SLP_VECTORIZE", 0)]
+    changes += [(library, "_finalize_specific", lambda self: None)]
+    changes += [(library, "get_pointer_to_function", lambda self, name: self._ensure_finalized() or 0)]
+    changes += [(codegen.JITCPUCodegen, name, lambda *_: None) for name in ("_add_module", "set_env")]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
     try:
+        for change in changes:
+            setattr(*change)
         yield
     finally:
-        for name, value in kept.items():
-            setattr(config, name, value)
+        for change in kept:
+            setattr(*change)
 
 
 def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
@@ -136,13 +144,13 @@ def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
         scalar = getattr(types, kind.dtype)
         kinds += [types.CPointer(scalar) if axes else scalar, *[types.int64] * len(axes)]
     source = f"def {kernel.name}({', '.join(parameters)}):\n    return kernel({', '.join(passed)})\n"
-    space: dict[str, Any] = {"carray": carray, "kernel": _dispatcher(kernel.fn)}
+    space: dict[str, Any] = {"carray": carray, "kernel": _dispatcher(kernel.fn, here=False)}
     exec(source, space)
     return space[kernel.name], kinds
 
 
 @cache
-def _dispatcher(fn: Function) -> Any:
+def _dispatcher(fn: Function, *, here: bool) -> Any:
     """numba's face of a kernel or helper; the helpers that it calls become numba's too, in globals of its own."""
     from numba import njit
 
@@ -150,9 +158,10 @@ def _dispatcher(fn: Function) -> Any:
     if own is not None:
         return own
     space = dict(fn.__globals__)
-    space |= {name: _dispatcher(space[name]) for name in fn.__code__.co_names if is_helper(space.get(name))}
+    helpers = [name for name in fn.__code__.co_names if is_helper(space.get(name))]
+    space |= {name: _dispatcher(space[name], here=here) for name in helpers}
     twin = FunctionType(fn.__code__, space, fn.__name__, fn.__defaults__, fn.__closure__)
-    return njit(error_model="numpy")(twin)
+    return njit(error_model="numpy", no_cpython_wrapper=not here or is_helper(fn), no_cfunc_wrapper=True)(twin)
 
 
 @cache
@@ -176,7 +185,7 @@ def _taking(dtype: Any) -> Any:
             count *= side
         return carray(at_byte(workspace, np.int64(at), dtype), shape), at + ((count * size + 63) & mask)
 
-    return njit(error_model="numpy")(take)
+    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(take)
 
 
 def _shaping() -> Any:
@@ -187,7 +196,7 @@ def _shaping() -> Any:
     def shaped(flat: Any, at: Any, shape: Any) -> Any:
         return carray(at_element(flat, np.int64(at) * flat.itemsize, np.uint8), shape)
 
-    return njit(error_model="numpy")(shaped)
+    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(shaped)
 
 
 def _pointer(type_of: Callable[[Any, Any], Any]) -> Any:
