@@ -119,4 +119,5 @@ class StageRunner:
 
 def mirrors(stage: Stage) -> bool:
     """Whether the stage's decoder can average over the mirrored picture."""
-    return getattr(decoder(stage.decoder), "MIRRORS", False)
+    kernels = getattr(decoder(stage.decoder), "KERNELS", None)  # not every decoder is one entry kernel yet
+    return kernels is not None and any(role.startswith("mirrored_") for role in kernels.roles)
