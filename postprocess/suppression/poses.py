@@ -1,4 +1,4 @@
-"""Suppression rule `poses`: people found twice become one (AlphaPose's parametric pose suppression, docs/parity.md 1.8, 1.9).
+"""Suppression rule `poses`: people found twice become one (AlphaPose's pose NMS, docs/parity.md 1.8 and 1.9).
 
 It sees poses and the regions they were looked for in, both in pixels of the frame. Of equal scores the first counts as
 the highest.
