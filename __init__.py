@@ -4,22 +4,53 @@ The public names load on first use, so that `import posert` costs nothing.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posert.errors import PosertError
+    from posert.poses import Features, Frame, Poses, Result, Skeleton
+    from posert.runtime.loop import TopDown, estimate, estimate_image
+    from posert.runtime.media.read import frames
+    from posert.runtime.options import ModelOptions
+    from posert.runtime.session import Model, open_model
+    from posert.runtime.spec import ModelSpec
 
 __version__ = "0.1.0"
+__all__ = [
+    "Features",
+    "Frame",
+    "Model",
+    "ModelOptions",
+    "ModelSpec",
+    "PosertError",
+    "Poses",
+    "Result",
+    "Skeleton",
+    "TopDown",
+    "__version__",
+    "estimate",
+    "estimate_image",
+    "frames",
+    "open_model",
+]  # fmt: skip
 
 _PUBLIC = {
-    "open_model": "posert.runtime",
-    "frames": "posert.runtime",
-    "estimate": "posert.runtime",
-    "Poses": "posert.poses",
-    "Skeleton": "posert.poses",
-    "PosertError": "posert.errors",
+    "errors": ("PosertError",),
+    "poses": ("Features", "Frame", "Poses", "Result", "Skeleton"),
+    "runtime.loop": ("TopDown", "estimate", "estimate_image"),
+    "runtime.media.read": ("frames",),
+    "runtime.options": ("ModelOptions",),
+    "runtime.session": ("Model", "open_model"),
+    "runtime.spec": ("ModelSpec",),
 }
-__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+    for module, names in _PUBLIC.items():
+        if name in names:
+            return getattr(import_module(f"posert.{module}"), name)
     raise AttributeError(f"module 'posert' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

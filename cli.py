@@ -19,6 +19,7 @@ import typer
 
 from posert.errors import PosertError
 from posert.export import commands
+from posert.flags import parse_params, parse_shard, parse_size, with_flags
 
 if TYPE_CHECKING:
     from posert.runtime.jobs.job import Job, Outcome
@@ -93,26 +94,31 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
-    from posert.runtime.jobs.job import Selection, Settings, parse_shard, parse_size, plan
+    from posert.runtime.jobs.job import plan
     from posert.runtime.jobs.manifest import Manifest, kept
     from posert.runtime.jobs.pool import run_anywhere
-    from posert.runtime.jobs.recipe import Recipe
+    from posert.runtime.jobs.recipe import Recipe, Selection, Settings
     from posert.runtime.loop import TopDown
+    from posert.runtime.options import ModelOptions
 
-    selection = Selection(start, stop, stride, parse_size(size), fps)
-    settings = Settings(
-        form, selection, batch, track, smooth, features, include_empty, long_edge, scale_number, scale_gap,
-        detector, None if boxes is None else str(boxes), TopDown(detect_every, pose_batch, flip), keypoint_scale,
-        tuple(params or ()),
+    options = ModelOptions(
+        device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
+        detector=detector, params=parse_params(params),
     )  # fmt: skip
+    settings = Settings(
+        form=form, batch=batch, track=track, smooth=smooth, features=features, include_empty=include_empty,
+        selection=Selection(start_s=start, stop_s=stop, stride=stride, size_wh=parse_size(size), fps=fps),
+        boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale,
+        top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip),
+    )  # fmt: skip
+    recipe = Recipe(model, settings, options)
     jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
     folder = output is not None and all(job.output != output for job in jobs)
     if part is not None:
         jobs = jobs[part[0] - 1 :: part[1]]
     if not folder and (resume or on):
         raise PosertError("--resume and --on need a folder for the results", "name one with -o")
-    recipe = Recipe(model, settings, device, threads)
-    manifest = Manifest(output, model, settings, shard=part) if output is not None and folder else None
+    manifest = Manifest(output, recipe, shard=part) if output is not None and folder else None
     todo = jobs if manifest is None else manifest.begin(jobs, resume=resume)
 
     def progress(title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
@@ -226,20 +232,15 @@ def evaluate(
 ) -> None:
     """Measure OKS average precision on COCO keypoints."""
     from posert.measure.evaluate import evaluate as measure
-    from posert.runtime.jobs.job import parse_params
+    from posert.runtime.options import ModelOptions
     from posert.runtime.session import open_model
 
+    options = ModelOptions(
+        device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
+        detector=detector, params=parse_params(params),
+    )  # fmt: skip
     with (
-        open_model(
-            file,
-            device=device,
-            threads=threads,
-            long_edge=long_edge,
-            scale_number=scale_number,
-            scale_gap=scale_gap,
-            detector=detector,
-            params=parse_params(params or ()),
-        ) as model,
+        open_model(file, options) as model,
         _progress(file, 0, quiet=False) as on_image,
     ):
         score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
@@ -274,9 +275,9 @@ def _say(text: str) -> None:
 
 
 def _print_error(error: PosertError) -> None:
-    _say(f"error: {error.what}")
+    _say(f"error: {with_flags(error.what)}")
     if error.hint:
-        _say(f"hint: {error.hint}")
+        _say(f"hint: {with_flags(error.hint)}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Skeletons and poses: the only shapes that leave a decoder. Knows keypoints and pixels, nothing of files or networks.
+"""The records of the house: skeletons, poses, frames, features, results. numpy only; nothing of files or networks.
 
 Axis letters, the same in the whole project: B batch, N people, K keypoints, L limbs (skeleton edges), C channels,
 H height, W width, R regions (rows of one batch).
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from posert.errors import PosertError
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
@@ -51,6 +53,90 @@ class Poses:
         return len(self.scores)
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture. Its pixels are shared, not copied: whoever fills the array again changes the frame.
+
+    Attributes:
+        bgr: u8 [H,W,3], blue, green, red; made C-contiguous if it is not.
+        index: 0-based position in its source, counted before `stride`.
+        time_s: seconds since the start of the source.
+        source: path, address, `webcam:0`, `-`, or a name of your own.
+
+    Raises:
+        PosertError: other pixels than u8 [H,W,3], H and W at least 1.
+    """
+
+    bgr: NDArray[np.uint8]
+    index: int = 0
+    time_s: float = 0.0
+    source: str = "array"
+
+    def __post_init__(self) -> None:
+        given = self.bgr
+        if not isinstance(given, np.ndarray):
+            raise PosertError(f"a frame is an array u8 [H,W,3], got {type(given).__name__}", _FRAMES)
+        if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or not given.size:
+            raise PosertError(f"a frame is u8 [H,W,3] (BGR), got {given.dtype} {list(given.shape)}", _FRAMES)
+        object.__setattr__(self, "bgr", np.ascontiguousarray(given))
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """u8 [H,W,3], a view of `bgr` in reversed channel order."""
+        return self.bgr[:, :, ::-1]
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height, px."""
+        return self.bgr.shape[1], self.bgr.shape[0]
+
+
+_FRAMES = "convert it, for example with cv2.cvtColor; a file's or camera's frames come from `frames`"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features of the N people of one frame; NaN wherever a keypoint that a value needs was not found.
+
+    Attributes:
+        normalised: f32 [N,K,2], (x, y) from the middle of the hips, in torso lengths (hip middle to shoulder middle).
+        velocities: f32 [N,K,2], (x, y) movement since the person's previous frame, torso lengths per second; NaN for a
+            person who was not there within the last second.
+        angles: f32 [N,A], the angle at each joint between its two neighbours, radians 0..pi (pi = stretched).
+        visible: bool [N,K], the keypoint was found and lies in the frame.
+        joints: A names of `angles`.
+    """
+
+    normalised: Float32Array
+    velocities: Float32Array
+    angles: Float32Array
+    visible: NDArray[np.bool_]
+    joints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The people of one frame.
+
+    Attributes:
+        frame_index: the frame's place in its source.
+        time_s: seconds since the start of the source.
+        size_wh: the frame's width and height, px.
+        source: where the frame came from.
+        poses: in pixels of the frame; nobody is a value too.
+        timings_ms: milliseconds by step, `prepare`, `run` and `decode`, each summed over the stages.
+        features: derived from the poses; None unless asked for.
+    """
+
+    frame_index: int
+    time_s: float
+    size_wh: tuple[int, int]
+    source: str
+    poses: Poses
+    timings_ms: dict[str, float]
+    features: Features | None = None
+
+
 def no_poses(keypoint_count: int) -> Poses:
     """Nobody: N = 0, K = `keypoint_count`.
 
@@ -58,39 +144,6 @@ def no_poses(keypoint_count: int) -> Poses:
     0
     """
     return Poses(np.zeros((0, keypoint_count, 3), np.float32), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
-
-
-def keypoint_boxes(keypoints: Float32Array) -> Float32Array:
-    """Boxes f32 [N,4] (xyxy px) around the found keypoints (score > 0) of f32 [N,K,3]; 0,0,0,0 where none is found.
-
-    >>> keypoint_boxes(np.array([[[3, 4, 1], [5, 9, 1], [0, 0, 0]]], np.float32)).tolist()
-    [[3.0, 4.0, 5.0, 9.0]]
-    """
-    found = keypoints[:, :, 2:3] > 0
-    low = np.where(found, keypoints[:, :, :2], np.inf).min(axis=1, initial=np.inf)
-    high = np.where(found, keypoints[:, :, :2], -np.inf).max(axis=1, initial=-np.inf)
-    boxes = np.concatenate([low, high], axis=1)
-    return np.where(np.isfinite(boxes), boxes, 0).astype(np.float32)
-
-
-def to_frame(poses: Poses, window_xyxy: Sequence[float] | NDArray[np.floating], input_wh: tuple[int, int]) -> Poses:
-    """Poses in frame pixels from poses in network-input pixels.
-
-    Args:
-        poses: coordinates in pixels of the network input.
-        window_xyxy: the frame rectangle that fills the input (f64 [4], px); it may reach beyond the frame.
-        input_wh: width and height of the network input, px.
-
-    Found keypoints (score != 0) move linearly, input 0 to the window's left/top edge and input W/H to its right/bottom.
-    """
-    x0, y0, x1, y1 = (float(value) for value in window_xyxy)
-    scale = np.array([(x1 - x0) / input_wh[0], (y1 - y0) / input_wh[1]])
-    shift = np.array([x0, y0])
-    keypoints = poses.keypoints.copy()
-    moved = keypoints[:, :, :2] * scale + shift
-    keypoints[:, :, :2] = np.where(keypoints[:, :, 2:] != 0, moved, 0)
-    boxes = (poses.boxes_xyxy.reshape(-1, 2, 2) * scale + shift).reshape(-1, 4).astype(np.float32)
-    return Poses(keypoints, poses.scores, boxes, poses.ids)
 
 
 def join(rows: Sequence[Poses], keypoint_count: int) -> Poses:

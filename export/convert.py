@@ -1,11 +1,9 @@
-"""One conversion from name to file: fetch, verify, build, stamp, reopen, compare. Knows systems only by file name."""
+"""One conversion from name to file: fetch, verify, build, stamp, reopen, compare. Knows of systems their contract."""
 
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,19 +11,12 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.export import weights
+from posert.export.systems import System, find_system
 from posert.export.weights import Entry, Progress
 from posert.runtime.media.read import frames
 
 if TYPE_CHECKING:
     from posert.export.onnx_file import Exported
-
-
-def systems() -> list[str]:
-    """The systems of this folder, by the name of their file or folder."""
-    found = [
-        p for p in Path(__file__).with_name("systems").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()
-    ]
-    return sorted(p.stem for p in found if not p.stem.startswith("_"))
 
 
 def convert(
@@ -57,8 +48,8 @@ def convert(
     """
     entry = weights.find(name)
     own = entry.route == "embedded" and from_file is not None  # a checkpoint of one's own training: nobody pins it
-    system = _system(entry, own)
-    if unknown := sorted(set(options) - system.OPTIONS):
+    system, chosen = _system(entry, own), frozenset(options)
+    if unknown := sorted(chosen - system.OPTIONS):
         raise PosertError(
             f"{name} has no option {', '.join(unknown)}", f"it has: {', '.join(system.OPTIONS) or 'none'}"
         )
@@ -67,12 +58,10 @@ def convert(
     source = weights.pull(
         entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
     )
-    report(f"{source.name}: verified" if entry.pinned else f"{source.name}: unpinned, taken as it is")
-    if entry.non_commercial:
-        report(f"licence: {entry.licence}; these weights may not be used commercially")
+    _say_terms(entry, source, report)
     from posert.export import onnx_file
 
-    exported, detector = system.build(entry, source, frozenset(options)), detector or entry.detector
+    exported, detector = system.build(entry, source, chosen), detector or entry.detector
     if exported.spec.stages[0].region == "boxes" and detector != "none":
         found = convert(
             detector, target.parent, photo=photo, accept_unpinned=accept_unpinned, offline=offline, progress=progress,
@@ -84,10 +73,16 @@ def convert(
     if reference := system.reference(entry, source):
         from posert.export.check import compare
 
-        with_what = getattr(system, "STAND_INS", {}).get(entry.route, "the original")
+        with_what = system.STAND_INS.get(entry.route, "the original")
         report(f"compared with {with_what} on {photo or 'a drawn picture'}:")
         report(str(compare(target, reference, picture)))
     return target
+
+
+def _say_terms(entry: Entry, source: Path, report: Callable[[str], None]) -> None:
+    report(f"{source.name}: verified" if entry.pinned else f"{source.name}: unpinned, taken as it is")
+    if entry.non_commercial:
+        report(f"licence: {entry.licence}; these weights may not be used commercially")
 
 
 def pair(exported: "Exported", detector: Path) -> "Exported":
@@ -134,20 +129,13 @@ def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None
     return target
 
 
-def _system(entry: Entry, own: bool = False) -> ModuleType:
+def _system(entry: Entry, own: bool = False) -> System:
     if entry.route == "embedded" and not own:
         raise PosertError(
             f"{entry.name} comes with posert",
-            f"posert infer {entry.name} SOURCE; --from CHECKPOINT exports one of your own training",
+            f"posert infer {entry.name} SOURCE; a checkpoint of your own training is exported with `from_file`",
         )
-    if entry.system not in systems():
-        raise PosertError(
-            f"this version of posert cannot convert {entry.name} yet", "posert models list shows which it can"
-        )
-    try:
-        return import_module(f"posert.export.systems.{entry.system}")
-    except ModuleNotFoundError as error:
-        raise PosertError(f"conversions need more packages: {error}", "pip install 'posert[export]'") from None
+    return find_system(entry.system)
 
 
 def _picture(photo: Path | None) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from posert.errors import PosertError
+from posert.runtime.session import open_model
 from posert.runtime.spec import METADATA_KEY, ModelSpec, from_json, to_json
 
 
@@ -34,13 +35,19 @@ def stamp(graph: Any, spec: ModelSpec) -> Any:
 
 
 def save(exported: Exported, path: Path) -> None:
-    """Writes the stamped graph under a temporary name, reopens it, compares the metadata, renames.
+    """Writes the stamped graph under a temporary name, opens it as `infer` will, compares the metadata, renames.
 
     Raises:
-        PosertError: the folder cannot be written, or the graph is not valid ONNX.
+        PosertError: the folder cannot be written, the graph is not valid ONNX, or posert could not open the file: it
+            names tensors that are not there, or an unknown decoder, suppression rule or parameter.
     """
     with _checked(stamp(exported.graph, exported.spec), path) as temporary:
-        assert read_metadata(temporary) == exported.spec, "the metadata does not survive saving"
+        try:
+            with open_model(temporary, device="cpu", threads=1) as model:
+                assert model.spec == exported.spec, "the metadata does not survive saving"
+        except PosertError as error:
+            what = error.what.replace(str(temporary), str(path))
+            raise PosertError(f"{path} is not written, nobody could open it: {what}", error.hint) from None
 
 
 def save_fused(graph: Any, path: Path, notes: Mapping[str, str]) -> None:

@@ -131,7 +131,7 @@ def pull(
     """
     path = from_file or cache_folder() / entry.file
     if from_file is not None and not from_file.is_file():
-        raise PosertError(f"there is no file {from_file}", "check the path after --from")
+        raise PosertError(f"there is no file {from_file}", "check the path `from_file`")
     if from_file is None and not path.is_file():
         _fetch(entry, path, offline or os.environ.get("POSERT_OFFLINE") == "1", progress, accept_unpinned)
         return path
@@ -146,14 +146,12 @@ def _verify(entry: Entry, path: Path, accept_unpinned: bool) -> None:
             raise PosertError(
                 f"{entry.name} has no published hash, so {path.name} cannot be checked (sha256 {digest}); "
                 "a weight file can run code when it is loaded",
-                "if you trust where it came from, add --accept-unpinned",
+                "if you trust where it came from, add `accept_unpinned`",
             )
         _LOG.warning("taking the unpinned %s, sha256 %s", path, digest)
         return
     if problem := _misfits(entry, path):
-        own = (
-            f"; one of your own training: posert export {entry.system} --from FILE" if entry.system in entries() else ""
-        )
+        own = f"; one of your own: posert export {entry.system} with `from_file`" if entry.system in entries() else ""
         raise PosertError(f"{path} is not the official {entry.name}: {problem}", f"fetch the official file again{own}")
 
 
@@ -236,7 +234,7 @@ def _address(entry: Entry, mirror: str) -> str:
         return mirror.rstrip("/") + "/" + urllib.parse.quote(entry.file)
     if not entry.url:
         raise PosertError(
-            f"{entry.name} has no address to fetch from ({entry.source})", "get it there and use --from FILE"
+            f"{entry.name} has no address to fetch from ({entry.source})", "get it there and use `from_file`"
         )
     if entry.url.startswith("http:"):
         _LOG.warning("%s is fetched without encryption: %s", entry.name, entry.url)
@@ -262,7 +260,7 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
                 return
             if error.code < 500:
                 raise PosertError(
-                    f"{url} answers {error.code} {error.reason}", "get the file elsewhere and use --from FILE"
+                    f"{url} answers {error.code} {error.reason}", "get the file elsewhere and use `from_file`"
                 ) from None
             reason = f"the server answers {error.code} {error.reason}"
         except (urllib.error.URLError, ConnectionError, TimeoutError, EOFError) as error:
@@ -270,7 +268,7 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
         _LOG.info("try %d of %d for %s: %s", attempt + 1, _TRIES, url, reason)
     raise PosertError(
         f"{url} cannot be fetched: {reason}",
-        "run the same command again to continue; or fetch it yourself and use --from FILE; or set POSERT_MIRROR",
+        "run the same command again to continue; or fetch it yourself and use `from_file`; or set POSERT_MIRROR",
     )
 
 

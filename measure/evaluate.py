@@ -1,4 +1,4 @@
-"""OKS average precision on a COCO keypoint file. Owns the mapping to COCO's 17 keypoints; needs the `eval` extra."""
+"""OKS average precision on a COCO keypoint file. Owns the scoring, not the people; needs the `eval` extra."""
 
 import contextlib
 import io
@@ -12,16 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses, Skeleton
+from posert.runtime.files.formats import coco_results
 from posert.runtime.loop import TopDown, estimate_frames
 from posert.runtime.media.read import frames
 from posert.runtime.session import Model
-
-COCO_17 = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
+from posert.skeletons import coco_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +75,6 @@ def evaluate(
     _quietly(lambda: (scored.evaluate(), scored.accumulate(), scored.summarize()))
     ap, ap50, _, medium, large, ar = (float(value) for value in scored.stats[:6])
     return Score(ap, ap50, medium, large, ar, len(by_path), len(results))
-
-
-def coco_order(skeleton: Skeleton) -> list[int]:
-    """For each of COCO's 17 keypoints its index in `skeleton`, by name; raises PosertError naming those it lacks."""
-    missing = [name for name in COCO_17 if name not in skeleton.names]
-    if missing:
-        raise PosertError(
-            f"the model's skeleton has no {', '.join(missing)}", "COCO results and eval need a COCO-like skeleton"
-        )
-    return [skeleton.names.index(name) for name in COCO_17]
-
-
-def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str, Any]]:
-    """The people of one picture as COCO results: 17 x (x px, y px, score), and the person's score."""
-    return [
-        {
-            "image_id": image_id,
-            "category_id": 1,
-            "keypoints": poses.keypoints[person][order].astype(float).round(2).ravel().tolist(),
-            "score": float(poses.scores[person]),
-        }
-        for person in range(len(poses))
-    ]
 
 
 def _boxes_of(truth: Any) -> Callable[[int], NDArray[np.float32]]:

@@ -35,7 +35,7 @@ def decoder(name: str) -> ModuleType:
 
 
 @cache
-def suppression(name: str) -> ModuleType:
+def suppression_rule(name: str) -> ModuleType:
     """The module of the suppression rule `name`, as `decoder`."""
     return _module("suppression", "suppression rule", name)
 
@@ -60,7 +60,7 @@ def decoder_params(name: str, values: dict[str, Any]) -> Any:
 
 def suppression_params(name: str, values: dict[str, Any]) -> Any:
     """The `Params` of the suppression rule `name`, as `decoder_params`."""
-    return _params(suppression(name), f"suppression rule {name!r}", values)
+    return _params(suppression_rule(name), f"suppression rule {name!r}", values)
 
 
 def _params(module: ModuleType, what: str, values: dict[str, Any]) -> Any:

@@ -15,13 +15,16 @@ BODY_MARGIN = 1.2
 
 
 @kernel
-def follow_window(keypoints: F32x2, torso: I64x1, width: float, height: float, window: F64x1) -> int:
-    """Writes the next window (f64 [4], left, top, right, bottom px); returns 0 if the body is not seen well enough.
+def crop_window(keypoints: F32x2, torso: I64x1, width: float, height: float, window: F64x1) -> int:
+    """1, and the next window (f64 [4], left, top, right, bottom px); 0 if the body is not seen well enough.
 
     Args:
         keypoints: f32 [K,3] x px, y px, score. torso: i64 [4], left and right hip, left and right shoulder.
         width, height: of the frame, px.
     """
+    for k in torso:
+        if not 0 <= k < keypoints.shape[0]:
+            return 0
     left_hip, right_hip, left_shoulder, right_shoulder = torso[0], torso[1], torso[2], torso[3]
     hips = keypoints[left_hip, 2] > MIN_SCORE or keypoints[right_hip, 2] > MIN_SCORE
     shoulders = keypoints[left_shoulder, 2] > MIN_SCORE or keypoints[right_shoulder, 2] > MIN_SCORE
@@ -59,5 +62,5 @@ def next_window(poses: Poses, frame_wh: tuple[int, int], skeleton: Skeleton) -> 
     torso = np.array([skeleton.names.index(name) for name in names])
     window = np.empty(4)
     keypoints = np.ascontiguousarray(poses.keypoints[0], np.float32)
-    seen = follow_window(keypoints, torso, float(frame_wh[0]), float(frame_wh[1]), window)
+    seen = crop_window(keypoints, torso, float(frame_wh[0]), float(frame_wh[1]), window)
     return window if seen else None

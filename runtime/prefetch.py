@@ -5,14 +5,38 @@ Owns the bounded queue and how a failure crosses it. Knows frames, nothing of mo
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from posert.runtime.media.read import Frame
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.poses import Frame
 
 T = TypeVar("T")
+Pictures = Iterable[Frame | NDArray[np.uint8]]
+"""Frames, or plain arrays u8 [H,W,3] (BGR)."""
+
+
+def as_frames(pictures: Pictures) -> Generator[Frame, None, None]:
+    """Frames; an array becomes one with its place as index, copied, since its source may fill it again meanwhile.
+
+    Closes its source if that can be closed.
+
+    Raises:
+        PosertError: neither a frame nor an array u8 [H,W,3].
+    """
+    try:
+        for index, picture in enumerate(pictures):
+            if isinstance(picture, Frame):
+                yield picture
+            else:
+                yield Frame(picture.copy() if isinstance(picture, np.ndarray) else picture, index)
+    finally:
+        if hasattr(pictures, "close"):
+            pictures.close()
 
 
 def grouped(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:
@@ -36,7 +60,7 @@ def grouped(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:
 
 
 @contextmanager
-def read_ahead(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
+def read_ahead(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T]]:
     """Iterates over `items` in a thread of its own, at most `depth` ahead; its errors reach the caller."""
     fifo: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()
@@ -54,15 +78,13 @@ def read_ahead(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
     def read() -> None:
         last: Any = end
         try:
-            for item in items:
-                if not offer(item):
-                    break
+            with closing(items):
+                for item in items:
+                    if not offer(item):
+                        break
         except BaseException as error:  # the consumer must see everything, a KeyboardInterrupt too
             last = _Failure(error)
-        finally:
-            if hasattr(items, "close"):
-                items.close()
-            offer(last)
+        offer(last)
 
     def taken() -> Iterator[T]:
         while (item := fifo.get()) is not end:

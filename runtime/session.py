@@ -4,11 +4,10 @@ Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.postprocess import decoder, decoder_params, suppression_params
 from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
+from posert.runtime.metadata import metadata_text
+from posert.runtime.options import ModelOptions, OptionChanges, with_detector
 from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
 
 _ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
@@ -90,67 +91,45 @@ class Model:
         self.close()
 
 
-def open_model(
-    path: str | Path,
-    *,
-    device: str = "auto",
-    threads: int = 0,
-    workers: int = 1,
-    long_edge: int = 0,
-    scale_number: int = 1,
-    scale_gap: float = 0.25,
-    detector: str | Path | None = None,
-    params: Mapping[str, Any] | None = None,
-) -> Model:
+def open_model(path: str | Path, options: ModelOptions | None = None, **changes: Unpack[OptionChanges]) -> Model:
     """An open model, ready to run.
 
     Args:
         path: an .onnx file made by `posert export` or `posert tag`, or `nano`, the network inside the package.
-        device: `auto` (CUDA if this machine has it, else CPU), `cpu`, `cuda` or `cuda:N`; a device that is asked for
-            and not there is an error, never a quiet CPU run.
-        threads: CPU threads; 0 = all cores.
-        workers: frames in flight; the threads are shared out among them. 1 gives the lowest latency, more the highest
-            throughput. A model that follows one person from frame to frame always has 1.
-        long_edge: longer side of the network input, px, for networks whose size is free; 0 = the model's own.
-        scale_number: run the network at so many sizes, 1, 1 - scale_gap, 1 - 2 scale_gap ... of its input's, and
-            average the maps (CMU OpenPose's option); 1 = as the model's file says.
-        detector: an .onnx file that finds the boxes instead of the model's own detector.
-        params: of the last stage's decoder, over those in the file.
+        options: how to open it; None = `ModelOptions()`.
+        changes: fields of `ModelOptions`, over `options`: `open_model("nano", device="cpu", threads=2)`.
 
     Raises:
         PosertError: no such file, not an ONNX file, no or bad metadata, tensors that disagree with it, a device that
             cannot be honoured, no or two ONNX Runtime packages.
     """
+    chosen = replace(options or ModelOptions(), **changes)
     ort = import_onnxruntime()
     file = find_model(path)
-    providers = choose_providers(device, ort.get_available_providers())
-    cores = threads or cpu_cores()
-    session = _session(ort, file, providers, max(1, cores // workers))
-    spec = _read_spec(session, file)
-    if long_edge:
-        spec = _resized(spec, long_edge)
-    if scale_number > 1:
-        spec = _at_scales(spec, scale_number, scale_gap)
-    if workers > 1 and any(stage.region == "follow" for stage in spec.stages):
-        workers = 1
-        session = _session(ort, file, providers, max(1, cores - 1))  # one core reads the video meanwhile
-    sessions, chosen, given = {}, {}, None
-    if detector is not None:
-        given = _session(ort, find_model(detector), providers, max(1, cores // workers))
-        spec = _with_detector(spec, _read_spec(given, Path(detector)), detector)
-    if params:
-        spec = _with_params(spec, params)
+    providers = choose_providers(chosen.device, ort.get_available_providers())
+    spec, detector = chosen.of(_read_spec(ort, file)), None
+    if chosen.detector is not None:
+        detector = find_model(chosen.detector)
+        spec = with_detector(spec, _read_spec(ort, detector), chosen.detector)
+    files = {stage.name: _file_of(stage, file, detector) for stage in spec.stages}
+    workers, threads = _shared_out(spec, chosen)
+    opened = {path: _session(ort, path, providers, threads) for path in dict.fromkeys(files.values())}
+    sessions = {name: opened[path] for name, path in files.items()}
     for stage in spec.stages:
-        if given is not None and stage.region == "frame":
-            own = given
-        else:
-            own = session if stage.file is None else _companion(ort, file, stage, providers, max(1, cores // workers))
-        _check_tensors(own, stage, file)
-        sessions[stage.name] = own
+        _check_tensors(sessions[stage.name], stage, file)
         if len(stage.scales) > 1 and not hasattr(decoder(stage.decoder), "merge"):
-            raise PosertError(f"{spec.model} cannot average over several sizes", "leave --scale-number away")
-        chosen[stage.name] = decoder_params(stage.decoder, dict(stage.params))
-    return Model(spec, sessions, chosen, honoured_device(session, device, providers), workers)
+            raise PosertError(f"{spec.model} cannot average over several sizes", "leave `scale_number` away")
+    params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
+    device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)
+    return Model(spec, sessions, params, device, workers)
+
+
+def _shared_out(spec: ModelSpec, options: ModelOptions) -> tuple[int, int]:
+    """Frames in flight, and the CPU threads of each."""
+    cores = options.threads or cpu_cores()
+    if options.workers > 1 and any(stage.region == "follow" for stage in spec.stages):
+        return 1, max(1, cores - 1)  # one core reads the video meanwhile
+    return options.workers, max(1, cores // options.workers)
 
 
 def find_model(path: str | Path) -> Path:
@@ -168,7 +147,7 @@ def find_model(path: str | Path) -> Path:
         raise PosertError(f"the model {path} is a folder", "give the .onnx file in it")
     raise PosertError(
         f"there is no model file {path}",
-        "give an .onnx file or 'nano'; make one with: posert export NAME (names: posert models list)",
+        "give an .onnx file or 'nano'; make one with: `posert export` (names: posert models list)",
     )
 
 
@@ -193,69 +172,28 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:300]
 
 
-def _read_spec(session: Any, file: Path) -> ModelSpec:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+def _read_spec(ort: ModuleType, file: Path) -> ModelSpec:
+    text = metadata_text(file, METADATA_KEY)
     if text is None:
+        _session(ort, file, [("CPUExecutionProvider", {})], 1)  # says so if it is no ONNX model at all
         raise PosertError(
             f"{file} carries no posert metadata, so nobody knows what its tensors mean",
-            f"posert tag {file} --as NAME (names: posert models list), or export it with: posert export NAME",
+            "give it its metadata with: `posert tag`, or export it with: `posert export` (names: posert models list)",
         )
     return from_json(text)
 
 
-def _resized(spec: ModelSpec, long_edge: int) -> ModelSpec:
-    """`spec` with another largest input size for its first stage."""
-    first = spec.stages[0]
-    if not first.input.multiple_of:
-        raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", "leave --long-edge away")
-    resized = replace(first, input=replace(first.input, size_wh=(long_edge, long_edge)))
-    return replace(spec, stages=(resized, *spec.stages[1:]))
-
-
-def _at_scales(spec: ModelSpec, number: int, gap: float) -> ModelSpec:
-    """`spec` with a first stage that averages over several sizes of its input."""
-    first, scales = spec.stages[0], tuple(1 - step * gap for step in range(number))
-    if first.region != "frame" or not first.input.multiple_of:
-        raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", "leave --scale-number away")
-    if not (gap > 0 and scales[-1] > 0 and number <= 16):
-        raise PosertError(
-            f"{number} scales {gap} apart end at {scales[-1]:.3g} of the input",
-            f"take at most 16, above 0 and apart: a --scale-gap above 0 and below {1 / (number - 1):.3g}",
-        )
-    return replace(spec, stages=(replace(first, scales=scales), *spec.stages[1:]))
-
-
-def _with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:
-    """`spec` with other parameters of the last stage's decoder."""
-    last = spec.stages[-1]
-    changed = replace(last, params={**last.params, **params})
-    try:
-        decoder_params(changed.decoder, dict(changed.params))
-    except PosertError as error:
-        raise PosertError(error.what, "posert info MODEL shows the parameters") from None
-    return replace(spec, stages=(*spec.stages[:-1], changed))
-
-
-def _with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelSpec:
-    """`spec` with the single stage of `other` in place of its own detector."""
-    looking = tuple(stage for stage in spec.stages if stage.region == "boxes")
-    if not looking:
-        raise PosertError(f"{spec.model} finds people without a detector", "leave --detector away")
-    if len(other.stages) != 1 or other.stages[0].region != "frame" or other.skeleton.names:
-        raise PosertError(
-            f"{file} is no detector: {other.model} finds {len(other.skeleton.names)} keypoints",
-            "give a file that finds boxes, for example one tagged with: posert tag FILE --as yolox-nano",
-        )
-    return replace(spec, stages=(replace(other.stages[0], name="detector", file=None, sha256=None), *looking))
-
-
-def _companion(ort: ModuleType, file: Path, stage: Stage, providers: Providers, threads: int) -> Any:
-    """The session of a stage's own file, beside the model, its hash checked first."""
-    path = file.parent / str(stage.file)
+def _file_of(stage: Stage, file: Path, detector: Path | None) -> Path:
+    """The file of a stage's network: the given detector, the model's own, or a companion, its hash checked."""
+    if detector is not None and stage.region == "frame":
+        return detector
+    if stage.file is None:
+        return file
+    path = file.parent / stage.file
     if not path.is_file():
         raise PosertError(
             f"{file} needs its companion {stage.file} in the same folder",
-            "copy both files together, or give another detector with --detector FILE",
+            "copy both files together, or give another detector as `detector`",
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != stage.sha256:
@@ -263,7 +201,7 @@ def _companion(ort: ModuleType, file: Path, stage: Stage, providers: Providers, 
             f"{path} is not the file that {file.name} names: its sha256 is {digest}, expected {stage.sha256}",
             "export both again",
         )
-    return _session(ort, path, providers, threads)
+    return path
 
 
 def _check_tensors(session: Any, stage: Stage, file: Path) -> None:

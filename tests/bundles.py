@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from posert import estimate, open_model
 from posert.export.embed import library
 from posert.export.embed.bundle import bundle
-from posert.runtime import estimate, open_model
-from posert.runtime.media.read import Frame
+from posert.poses import Frame
 
 SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
 

@@ -1,12 +1,12 @@
-"""Fixtures shared by all tests: the development assets, which are not in the repository."""
+"""Fixtures shared by all tests: the command, a tiny model, and the development assets (not in the repository)."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from command import ROOT, Run
 from hypothesis import settings
-
-ROOT = Path(__file__).parent.parent
 
 settings.register_profile("posert", derandomize=True)  # the same examples on every machine
 settings.load_profile("posert")
@@ -25,3 +25,27 @@ def assets() -> Path:
 def golden() -> Path:
     """The folder of outputs of the original programs."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `posert ...` in this process: exit code, standard output, standard error."""
+
+    from posert.cli import main
+
+    def call(*args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["posert", *map(str, args)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        out, err = capsys.readouterr()
+        return int(done.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model that finds one person, 17 keypoints on the mean brightness."""
+    import tiny
+
+    return tiny.bright_spot(tmp_path / "model.onnx")

@@ -65,3 +65,32 @@ def turn_quarter(path: Path) -> Path:
     data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
     path.write_bytes(bytes(data))
     return path
+
+
+def _cut(path: Path, keep: float) -> Path:
+    """The first part of an MP4 with its index moved to the front, so that it opens although it is cut off."""
+    import av
+
+    front = path.with_name("front_" + path.name)
+    with av.open(str(path)) as source, av.open(str(front), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    data = front.read_bytes()
+    front.write_bytes(data[: int(len(data) * keep)])
+    return front
+
+
+def cut_off_video(folder: Path) -> Path:
+    """The first 60 % of a noisy video of 20 frames."""
+    noisy = folder / "noise.mp4"
+    writer = cv2.VideoWriter(str(noisy), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
+    for seed in range(20):
+        writer.write(np.random.default_rng(seed).integers(0, 255, (240, 320, 3), np.uint8))
+    writer.release()
+    from posert.runtime.media.read import missing_bytes
+
+    assert missing_bytes(str(noisy)) == 0
+    return _cut(noisy, 0.6)

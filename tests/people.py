@@ -3,9 +3,8 @@
 import numpy as np
 import tiny
 
-from posert.poses import Poses, Skeleton, keypoint_boxes
-from posert.runtime.loop import Result
-from posert.runtime.media.read import Frame
+from posert.poses import Frame, Poses, Result, Skeleton
+from posert.postprocess.geometry import keypoint_boxes
 from posert.runtime.spec import ModelSpec
 
 # COCO-17 of a standing person 180 px tall, the hips' middle at (0, 0).

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posert.errors import PosertError
-from posert.poses import Poses, Skeleton, to_frame
+from posert.poses import Poses, Skeleton
 from posert.postprocess.decoders.bodyparts import Params, _Workspace, centroids, decode, limbs, merge
 from posert.postprocess.decoders.paf import COCO_18_CHANNELS
+from posert.postprocess.geometry import to_frame
 
 BODY_25 = Skeleton(
     tuple(f"part_{k}" for k in range(25)),

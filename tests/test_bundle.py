@@ -18,6 +18,7 @@ import tiny_maps
 from bundles import assert_same_people, built, pictures
 from typer.testing import CliRunner
 
+from posert import open_model
 from posert.cli import app
 from posert.errors import PosertError
 from posert.export.embed import library
@@ -25,7 +26,6 @@ from posert.export.embed.bundle import bundle
 from posert.export.embed.fuse import fuse
 from posert.postprocess import decoder
 from posert.postprocess.decoders import paf
-from posert.runtime import open_model
 from posert.runtime.prepare import place, prepare
 from posert.runtime.session import find_model
 from posert.runtime.spec import InputSpec, ModelSpec, Stage

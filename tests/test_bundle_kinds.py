@@ -15,13 +15,13 @@ import tiny_topdown
 from bundles import assert_same_people, built, noise
 from tiny_kinds import KINDS
 
+from posert import estimate, open_model
 from posert.errors import PosertError
 from posert.export.embed import library
 from posert.export.embed.bundle import bundle
+from posert.poses import Frame
 from posert.postprocess.decoders import paf
-from posert.runtime import estimate, open_model
 from posert.runtime.loop import TopDown
-from posert.runtime.media.read import Frame
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
 
 pytestmark = [

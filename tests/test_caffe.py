@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from caffe_files import layers_of, prototxt, weights, write_caffemodel
 
 from posert.errors import PosertError
 
@@ -18,7 +19,7 @@ from posert.export.nano.clip import render  # noqa: E402
 from posert.export.onnx_file import save  # noqa: E402
 from posert.export.readers import caffe, caffe_forward  # noqa: E402
 from posert.export.systems import openpose  # noqa: E402
-from posert.export.systems.openpose import OPENPOSE_18, caffe_network  # noqa: E402
+from posert.export.systems.openpose import caffe_network  # noqa: E402
 from posert.export.weights import Entry, find  # noqa: E402
 from posert.runtime.prepare import place, prepare  # noqa: E402
 from posert.runtime.session import open_model  # noqa: E402
@@ -35,36 +36,13 @@ def topologies(golden: Path) -> dict:
     return json.loads((golden / "openpose_topologies.json").read_text())
 
 
-def _layers(topology: dict) -> list[tuple]:
-    return [(n, kind, b, t[0], rest[0] if rest else {}) for n, kind, b, t, *rest in topology["layers"]]
-
-
-def weights(topology: dict) -> dict[str, list[np.ndarray]]:
-    """Random arrays that keep the signal's size from layer to layer."""
-    rng, width, made = np.random.default_rng(0), {topology["input"]: 3}, {}
-    for name, kind, bottoms, top, settings in _layers(topology):
-        count = sum(width[bottom] for bottom in bottoms)
-        if kind == "Convolution":
-            shape = (settings["num_output"], count, settings["kernel_size"], settings["kernel_size"])
-            sigma = np.sqrt(2 / np.prod(shape[1:]))
-            made[name] = [
-                rng.standard_normal(shape, np.float32) * np.float32(sigma),
-                rng.normal(0, 0.1, shape[0]).astype(np.float32),
-            ]
-            count = shape[0]
-        elif kind == "PReLU":
-            made[name] = [rng.uniform(0, 0.5, count).astype(np.float32)]
-        width[top] = count
-    return made
-
-
 def forward(topology: dict, arrays: dict[str, list[np.ndarray]], picture: np.ndarray) -> np.ndarray:
     """The network by torch's functions, in the deploy file's order."""
     from torch.nn import functional
 
     torch.set_num_threads(1)
     values = {topology["input"]: torch.from_numpy(picture)}
-    for name, kind, bottoms, top, settings in _layers(topology):
+    for name, kind, bottoms, top, settings in layers_of(topology):
         given = [values[bottom] for bottom in bottoms]
         own = [torch.from_numpy(array) for array in arrays.get(name, [])]
         if kind == "Convolution":
@@ -80,35 +58,6 @@ def forward(topology: dict, arrays: dict[str, list[np.ndarray]], picture: np.nda
     return values["net_output"].numpy()
 
 
-def write_caffemodel(path: Path, arrays: dict[str, list[np.ndarray]], *, old: bool = False) -> None:
-    """A binary .caffemodel; `old` has four numbers for a shape, as Caffe wrote in its first years."""
-    net = caffe.message("NetParameter")(name="random")
-    for name, blobs in arrays.items():
-        layer = net.layer.add(name=name)
-        for array in blobs:
-            blob = layer.blobs.add()
-            blob.data.extend(array.ravel())
-            if old:
-                sides = (1,) * (4 - array.ndim) + array.shape
-                blob.num, blob.channels, blob.height, blob.width = sides
-            else:
-                blob.shape.dim.extend(array.shape)
-    path.write_bytes(net.SerializeToString())
-
-
-def prototxt(topology: dict) -> str:
-    """The deploy file as Caffe's text, with the training settings that a forward pass does not need."""
-    kinds = {"Convolution": "convolution_param", "Pooling": "pooling_param", "Concat": "concat_param"}
-    lines = [f'input: "{topology["input"]}"', *(f"input_dim: {n}" for n in topology["input_dim"])]
-    for name, kind, bottoms, top, settings in _layers(topology):
-        tensors = [*(f'bottom: "{bottom}"' for bottom in bottoms), f'top: "{top}"']
-        own = "".join(f"{key}: {value} " for key, value in settings.items())
-        trained = "param { lr_mult: 1.0 decay_mult: 1 } " if kind == "Convolution" else ""
-        body = f"{kinds[kind]} {{ {own}}}" if settings else ""
-        lines.append(f'layer {{ name: "{name}" type: "{kind}" {" ".join(tensors)} {trained}{body} }}')
-    return "\n".join(lines)
-
-
 @pytest.mark.parametrize("network", NAMES)
 def test_the_layers_we_know_are_the_deploy_files(topologies: dict, network: str) -> None:
     """The same graph; layers with weights have the same names. Only names of tensors in between are ours."""
@@ -121,9 +70,9 @@ def test_the_layers_we_know_are_the_deploy_files(topologies: dict, network: str)
             made[top] = hash((label, kind, tuple(made[b] for b in bottoms), tuple(sorted(own.items()))))
         return len(layers), made["net_output"]
 
-    known = caffe_network.networks(OPENPOSE_18)[NAMES[network]].layers()
+    known = caffe_network.NETWORKS[NAMES[network]].layers()
     ours = [(layer.name, layer.type, layer.bottoms, layer.top, layer.settings) for layer in known]
-    assert graph(ours) == graph(_layers(topologies[network]))
+    assert graph(ours) == graph(layers_of(topologies[network]))
 
 
 @pytest.mark.parametrize("network", NAMES)
@@ -132,7 +81,7 @@ def test_a_converted_network_gives_the_forward_pass(topologies: dict, network: s
     arrays = weights(topologies[network])
     write_caffemodel(tmp_path / "net.caffemodel", arrays)
     entry = find(NAMES[network])
-    exported = caffe_network.build(entry, tmp_path / "net.caffemodel", OPENPOSE_18)
+    exported = caffe_network.build(entry, tmp_path / "net.caffemodel")
     save(exported, tmp_path / "net.onnx")
     original = openpose.reference(entry, tmp_path / "net.caffemodel")
     stage, frame = exported.spec.stages[0], np.asarray(render(0)[0], np.uint8)
@@ -245,15 +194,15 @@ def test_a_prototxt_beside_the_weights_wins(topologies: dict, tmp_path: Path) ->
     text = prototxt(topologies["hand"]).replace("conv1_1", "mine_1")
     (tmp_path / "x.prototxt").write_text(text)
     with pytest.raises(PosertError, match="no weights for mine_1"):
-        caffe_network.build(find("openpose-hand"), tmp_path / "x.caffemodel", OPENPOSE_18)
+        caffe_network.build(find("openpose-hand"), tmp_path / "x.caffemodel")
 
 
 def test_weights_of_another_network(tmp_path: Path) -> None:
     path = small(tmp_path)[2]
     with pytest.raises(PosertError, match="no weights for conv1_1; no weights for conv1_1; no weights for conv1_2"):
-        caffe_network.build(find("openpose-coco"), path, OPENPOSE_18)
+        caffe_network.build(find("openpose-coco"), path)
     with pytest.raises(PosertError, match="no network is known for x"):
-        caffe_network.build(Entry("x", "openpose", "caffe", ""), path, OPENPOSE_18)
+        caffe_network.build(Entry("x", "openpose", "caffe", ""), path)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +232,7 @@ def test_layers_that_we_do_not_know_are_all_named(tmp_path: Path) -> None:
     [((440, 375), (432, 368)), ((1280, 720), (656, 368)), ((3000, 500), (656, 368)), ((480, 640), (272, 368))],
 )
 def test_the_input_is_368_high_and_as_wide_as_the_frame_asks(frame_wh, input_wh) -> None:
-    spec = caffe_network._spec(find("openpose-body25"), caffe_network.networks(OPENPOSE_18)["openpose-body25"], "i")
+    spec = caffe_network._spec(find("openpose-body25"), caffe_network.NETWORKS["openpose-body25"], "i")
     windows, size = place(frame_wh, spec.stages[0].input)
     assert size == input_wh
     step = max((frame_wh[0] - 1) / (size[0] - 1), (frame_wh[1] - 1) / (size[1] - 1))

@@ -8,38 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import media
 import numpy as np
 import pytest
-import tiny
-
-from posert.cli import main
-
-ROOT = Path(__file__).parent.parent
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `posert ...` in this process: exit code, standard output, standard error."""
-
-    def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["posert", *map(str, args)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return call
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return tiny.bright_spot(tmp_path / "model.onnx")
+from command import ROOT, Run
 
 
 def spawn(*args: object, **options: object) -> "subprocess.Popen[bytes]":
@@ -231,9 +206,7 @@ def test_raw_frames_from_a_pipe(tmp_path: Path, model: Path) -> None:
 
 
 def test_a_cut_off_video_keeps_its_frames(run: Run, model: Path, tmp_path: Path) -> None:
-    from test_frames import cut_off_video
-
-    code, _, err = run("infer", model, cut_off_video(tmp_path), "-o", tmp_path / "out.jsonl")
+    code, _, err = run("infer", model, media.cut_off_video(tmp_path), "-o", tmp_path / "out.jsonl")
     assert code == 1
     assert "cut off" in err
     assert not (tmp_path / "out.jsonl").exists()

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from posert.errors import PosertError
-from posert.measure.evaluate import COCO_17
-from posert.poses import Poses, Skeleton, no_poses, to_frame
+from posert.poses import Poses, Skeleton, no_poses
 from posert.postprocess.crop_region import next_window
 from posert.postprocess.decoders.direct import Params, decode
+from posert.postprocess.geometry import keypoint_boxes, to_frame, usable
 from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
+from posert.skeletons import COCO_17
 
-SKELETON = Skeleton(COCO_17, ())
+SKELETON = Skeleton(COCO_17.names, ())
 
 
 def single(seed: int = 0) -> np.ndarray:
@@ -112,3 +113,16 @@ def test_output_maps_back_through_its_window(golden: Path) -> None:
     mapped = to_frame(poses, [x0 * width, y0 * height, x1 * width, y1 * height], (192, 192)).keypoints[0]
     expected = movenet["raw_out_mapped_with_region0"][0, 0]
     assert mapped[:, :2] / [width, height] == pytest.approx(expected[:, [1, 0]], abs=2e-7)  # one bit of float32
+
+
+def test_only_found_keypoints_are_in_the_box() -> None:
+    keypoints = np.array([[[3, 4, 1], [5, 9, 1], [99, -99, -1], [-99, 99, 0]], [[3, 4, -1]] * 4], np.float32)
+    assert keypoint_boxes(keypoints).tolist() == [[3, 4, 5, 9], [0, 0, 0, 0]]
+
+
+def test_regions_are_cut_only_at_a_frame() -> None:
+    boxes = np.array([[-3, 2, 50, 9], [60, 0, 70, 9], [1, 1, np.nan, 4]], np.float32)
+    found = Poses(np.zeros((3, 0, 3), np.float32), np.array([0.5, 0.6, 0.7], np.float32), boxes)
+    assert usable(found).boxes_xyxy.tolist() == boxes[:2].tolist()
+    assert usable(found, (40, 8)).boxes_xyxy.tolist() == [[0, 2, 40, 8]]
+    assert usable(found, (65, 8)).scores == pytest.approx([0.5, 0.6])

@@ -1,17 +1,21 @@
 """The loop: order, failures, threads, batches; on a toy network whose answer is the picture's brightness."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny
 
 from posert.errors import PosertError
-from posert.runtime.loop import estimate, estimate_frames
-from posert.runtime.media.read import Frame
+from posert.poses import Frame
+from posert.runtime.loop import estimate, estimate_frames, estimate_image
+from posert.runtime.prefetch import grouped
 from posert.runtime.session import open_model
 
 
@@ -111,3 +115,87 @@ def test_a_model_that_follows_sees_every_frame_in_turn(tmp_path: Path) -> None:
         alone, batched = (list(estimate(model, pictures(9), batch=batch)) for batch in (1, 4))
     assert len(batched) == 9
     assert brightness(batched) == brightness(alone)
+
+
+def test_plain_arrays_are_frames(whole_frame: Path) -> None:
+    arrays = [frame.bgr for frame in pictures(4)]
+    with open_model(whole_frame, workers=2) as model:
+        results = list(estimate(model, arrays))
+        assert [(result.frame_index, result.source) for result in results] == [(i, "array") for i in range(4)]
+        assert brightness(results) == brightness(list(estimate(model, pictures(4))))
+        one = estimate_image(model, arrays[3])
+    assert one.poses.keypoints.tolist() == results[3].poses.keypoints.tolist()
+
+
+def test_a_source_may_fill_one_array_again(whole_frame: Path) -> None:
+    """Frames are read ahead: the next picture stood in the buffer when the network looked at it."""
+
+    def camera() -> Iterator[np.ndarray]:
+        buffer = np.empty((64, 64, 3), np.uint8)
+        for index in range(12):
+            buffer[:] = 5 * index
+            yield buffer
+
+    with open_model(whole_frame, workers=3) as model:
+        results = list(estimate(model, camera()))
+    assert brightness(results) == pytest.approx([5 * i / 255 * 64 for i in range(12)], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("picture", "got"),
+    [
+        (np.zeros((8, 8), np.uint8), "uint8 [8, 8]"),
+        (np.zeros((8, 8, 4), np.uint8), "uint8 [8, 8, 4]"),
+        (np.zeros((8, 8, 1), np.uint8), "uint8 [8, 8, 1]"),
+        (np.zeros((8, 8, 3), np.float32), "float32 [8, 8, 3]"),
+        (np.zeros((0, 8, 3), np.uint8), "uint8 [0, 8, 3]"),
+        ("walk.mp4", "str"),
+    ],
+)
+def test_other_pixels_are_refused(whole_frame: Path, picture: Any, got: str) -> None:
+    """A grey picture was read past its end, and RGBA gave people at wrong places."""
+    with pytest.raises(PosertError, match=re.escape(got)):
+        Frame(picture)
+    with open_model(whole_frame) as model, pytest.raises(PosertError, match=re.escape(got)):
+        list(estimate(model, [picture]))
+
+
+def test_pixels_of_a_frame_lie_one_after_the_other() -> None:
+    image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    assert Frame(image).bgr is image
+    turned = Frame(image[:, ::-1])
+    assert turned.bgr.flags.c_contiguous
+    assert turned.bgr.tolist() == image[:, ::-1].tolist()
+
+
+def test_a_source_that_cannot_be_closed_fails_loudly(whole_frame: Path) -> None:
+    """Its failure ended the reader, and the loop waited for ever."""
+
+    class Camera:
+        def __iter__(self) -> Iterator[Frame]:
+            return pictures(3)
+
+        def close(self) -> None:
+            raise OSError("the cable is out")
+
+    with open_model(whole_frame) as model, pytest.raises(OSError, match="cable"):
+        list(estimate(model, Camera()))
+
+
+def test_another_source_is_looked_at_anew(tmp_path: Path) -> None:
+    """The window of the last video's person is no place to look in the next one."""
+    slope = np.repeat(np.arange(0, 192, 2, np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    first = [Frame(np.full_like(slope, 20), index, index / 10, "one") for index in range(3)]
+    with open_model(tiny.bright_spot(tmp_path / "m.onnx")) as model:
+        alone = brightness(list(estimate(model, [Frame(slope, 0, 0.0, "two")])))
+        after = brightness(list(estimate(model, [*first, Frame(slope, 0, 0.0, "two")])))
+        same = brightness(list(estimate(model, [*first, Frame(slope, 3, 0.3, "one")])))
+    assert after[3:] == alone
+    assert same[3:] != alone
+
+
+def test_a_batch_has_frames_of_one_source_and_size() -> None:
+    frames = [*pictures(3), *(replace(frame, source="other") for frame in pictures(3)), *pictures(2, (30, 90))]
+    groups = list(grouped(iter(frames), 2))
+    assert [len(group) for group in groups] == [2, 1, 2, 1, 2]
+    assert all(len({(frame.source, frame.size_wh) for frame in group}) == 1 for group in groups)

@@ -13,7 +13,6 @@ import pytest
 
 from posert.errors import PosertError
 from posert.export import weights
-from posert.export.systems.alphapose.skeletons import coco_17, halpe_26, halpe_136, whole_body_133
 
 GOLDEN = Path(__file__).parent / "golden"
 STATES = json.loads((GOLDEN / "alphapose_networks.json").read_text())
@@ -130,21 +129,6 @@ def test_deformable_networks_are_refused(name: str, tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "x.pth", COCO, **{"preact.layer2.0.conv2_offset.weight": (27, 128, 3, 3)})
     with pytest.raises(PosertError, match="deformable convolutions"):
         reference(weights.find(name), path)
-
-
-@pytest.mark.parametrize(
-    ("make", "count", "pairs"), [(coco_17, 17, 8), (halpe_26, 26, 11), (halpe_136, 136, 61), (whole_body_133, 133, 61)]
-)
-def test_skeletons_mirror(make, count: int, pairs: int) -> None:
-    """Mirroring twice changes nothing; eight pairs on a body, three on the feet, 29 in the face, 21 of the hands."""
-    skeleton = make()
-    assert len(skeleton.names) == len(set(skeleton.names)) == count
-    assert [skeleton.flip[k] for k in skeleton.flip] == list(range(count))
-    assert sum(k != other for k, other in enumerate(skeleton.flip)) == 2 * pairs
-    for k, other in enumerate(skeleton.flip):
-        one, two = skeleton.names[k], skeleton.names[other]
-        assert one.startswith("face_") or one.replace("left", "right") == two.replace("left", "right")
-    assert max(max(edge) for edge in skeleton.edges) < count
 
 
 def slim(topology: dict, factor: int) -> list[tuple[str, dict]]:

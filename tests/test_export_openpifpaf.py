@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from pifpaf_files import NAMES, checkpoint
 
 from posert.errors import PosertError
 from posert.export.weights import Entry
@@ -17,9 +18,6 @@ from posert.runtime.session import open_model
 pytestmark = pytest.mark.export
 
 ENTRY = Entry("openpifpaf-test", "openpifpaf", "checkpoint", "AGPL-3.0", source="this test")
-NAMES = ["nose", "left_hand", "right_hand", "left_foot", "right_foot"]
-EDGES = [(1, 2), (1, 3), (4, 1), (5, 4)]  # from 1, as openpifpaf counts
-
 BASES = ["shufflenetv2k16", "mobilenetv3small", "mobilenetv3large", "mobilenetv2", "resnet50"]  # all but two large ones
 
 
@@ -35,34 +33,6 @@ def network() -> Any:
     for name in ("MobileNetV2", "MobileNetV3", "Resnet", "ShuffleNetV2"):
         getattr(network.basenetworks, name).pretrained = False  # or the factory fetches ImageNet's weights
     return network
-
-
-def checkpoint(network: Any, base: str, folder: Path, parts: int = 5) -> Path:
-    """A file as openpifpaf's trainer writes it, the BatchNorms' statistics and the heads' weights random."""
-    import torch
-    from openpifpaf import headmeta
-
-    torch.manual_seed(0)
-    names = NAMES if parts == 5 else [f"part_{k}" for k in range(parts)]
-    edges = EDGES if parts == 5 else [(k, k + 1) for k in range(1, parts)]
-    sigmas = [0.02 + 0.01 * (k % 7) for k in range(parts)]
-    heads = [
-        headmeta.Cif("cif", "synthetic", keypoints=names, sigmas=sigmas),
-        headmeta.Caf("caf", "synthetic", keypoints=names, sigmas=sigmas, pose=None, skeleton=edges),
-    ]
-    for head in heads:
-        head.upsample_stride = 2
-    network.Factory.base_name, network.Factory.checkpoint = base, None
-    made = network.Factory().from_scratch(head_metas=heads)
-    net = made[0] if isinstance(made, tuple) else made
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            module.eps = 1e-5  # as a file holds it before OpenPifPaf raises it
-    path = folder / f"{base}.pkl"
-    torch.save({"model": net, "epoch": 1, "meta": {"args": {}}}, path)
-    return path
 
 
 def exported(path: Path, folder: Path) -> Path:

@@ -1,6 +1,5 @@
 """Folders of media: what is done again after a break, what is skipped, who does it."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -14,17 +13,15 @@ from pathlib import Path
 import cv2
 import media
 import pytest
-import test_cli
 import tiny
+from command import ROOT, Run, rows, tree
 
 from posert import __version__
 from posert.runtime.jobs import manifest, trial
-from posert.runtime.jobs.job import Job, Settings, plan
+from posert.runtime.jobs.job import Job, plan
 from posert.runtime.jobs.pool import in_processes
 from posert.runtime.jobs.recipe import Recipe
-
-Run = test_cli.Run
-run, model = test_cli.run, test_cli.model  # fixtures
+from posert.runtime.options import ModelOptions
 
 
 @pytest.fixture
@@ -39,23 +36,8 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def rows(out: Path, name: str = "manifest.jsonl") -> list[dict]:
-    return [json.loads(line) for line in (out / name).read_text().splitlines()]
-
-
 def times(out: Path) -> dict[str, int]:
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.rglob("*.mp4.jsonl")}
-
-
-def tree(out: Path) -> dict[str, bytes]:
-    """Every file's bytes; of manifests all but the seconds."""
-    files = {}
-    for path in (path for path in out.rglob("*") if path.is_file()):
-        if path.name.startswith("manifest"):
-            files[path.name] = json.dumps([row | {"seconds": 0} for row in rows(out, path.name)]).encode()
-        else:
-            files[str(path.relative_to(out))] = path.read_bytes()
-    return files
 
 
 def test_the_manifest_tells_all(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
@@ -174,7 +156,7 @@ def test_ctrl_c_loses_only_what_is_in_flight(model: Path, folder: Path, tmp_path
     for number in range(6):
         media.video(folder / f"{number}.mp4", count=400)
     command = [sys.executable, "-m", "posert.cli", "infer", str(model), str(folder), "-o"]
-    environment = {**os.environ, "PYTHONPATH": str(test_cli.ROOT / ".typing")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
     whole, out = tmp_path / "whole", tmp_path / "out"
     more = ["--workers", "2", "--resume"]
     assert subprocess.run([*command, str(whole), *more], env=environment, check=False).returncode == 0
@@ -206,7 +188,7 @@ def test_a_dying_worker_fails_its_job_alone(model: Path, folder: Path, tmp_path:
         for child in multiprocessing.active_children():
             child.kill()
 
-    results = in_processes(Recipe(str(model), Settings()), [Job(str(endless), tmp_path / "x.jsonl", None), *jobs], 1)
+    results = in_processes(Recipe(str(model)), [Job(str(endless), tmp_path / "x.jsonl", None), *jobs], 1)
     threading.Timer(8, kill_children).start()
     outcomes = list(results)
     assert outcomes[0].error is not None
@@ -225,13 +207,13 @@ def test_workers_are_used_if_they_pay(
     monkeypatch.setattr(trial, "_rate_apart", lambda *_: apart)
     monkeypatch.setattr(trial, "frame_count", lambda _: 10**6)
     jobs = plan([str(folder)], folder / "out", None, "jsonl")
-    assert trial.choose_workers(Recipe(str(model), Settings(), "cpu", threads=2), jobs) == chosen
+    assert trial.choose_workers(Recipe(str(model), options=ModelOptions(device="cpu", threads=2)), jobs) == chosen
 
 
 def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Path, tmp_path: Path) -> None:
     source = str(media.video(folder / "long.mp4", count=400))
     jobs = [Job(source, tmp_path / name / "out.jsonl", None) for name in ("0", "1")]
-    recipe = Recipe(str(model), Settings(), "cpu")
+    recipe = Recipe(str(model), options=ModelOptions(device="cpu"))
     assert trial._rate_apart(recipe, jobs) > 0
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith(".")]
     assert trial._rate_apart(replace(recipe, model=str(folder / "none.onnx")), jobs) == 0

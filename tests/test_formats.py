@@ -12,8 +12,9 @@ import pytest
 from posert.errors import PosertError
 from posert.poses import Skeleton
 from posert.runtime.after.features import Featuring
-from posert.runtime.files.formats import FORMATS, PARTS_18, PARTS_25, in_parts, parts_of, sink_of
+from posert.runtime.files.formats import FORMATS, in_parts, parts_of, sink_of
 from posert.runtime.spec import InputSpec, ModelSpec
+from posert.skeletons import BODY_25, OPENPOSE_18
 
 RESULTS = [
     people.result(people.standing((100, 200), (300.123456, 200), ids=[1, 2]), 0),
@@ -142,7 +143,7 @@ def test_pixels_of_an_input_that_does_not_begin_in_the_corner(tmp_path: Path, ed
 
 
 def test_only_openposes_files_have_other_units() -> None:
-    with pytest.raises(PosertError, match="the format coco knows no --keypoint-scale") as found:
+    with pytest.raises(PosertError, match="the format coco knows no `keypoint_scale`") as found:
         sink_of("coco", unit=3)
     assert found.value.hint == "openpose does"
 
@@ -159,25 +160,25 @@ def test_openposes_files_of_15_parts_and_of_none(tmp_path: Path) -> None:
 
 
 def test_parts_are_found_by_name_never_by_count() -> None:
-    shuffled = tuple(reversed(PARTS_25))
+    shuffled = tuple(reversed(BODY_25.names))
     points = np.arange(75, dtype=np.float32).reshape(1, 25, 3) + 1
-    assert parts_of(Skeleton(shuffled, ())) == PARTS_25
-    assert in_parts(points, Skeleton(shuffled, ()), PARTS_25).tolist() == points[:, ::-1].tolist()
-    assert parts_of(Skeleton(tuple(f"point_{i}" for i in range(25)), ())) == PARTS_18
-    assert not in_parts(points, Skeleton(tuple(f"point_{i}" for i in range(25)), ()), PARTS_18).any()
+    assert parts_of(Skeleton(shuffled, ())) == BODY_25.names
+    assert in_parts(points, Skeleton(shuffled, ()), BODY_25.names).tolist() == points[:, ::-1].tolist()
+    assert parts_of(Skeleton(tuple(f"point_{i}" for i in range(25)), ())) == OPENPOSE_18.names
+    assert not in_parts(points, Skeleton(tuple(f"point_{i}" for i in range(25)), ()), OPENPOSE_18.names).any()
 
 
 def test_a_neck_needs_both_shoulders() -> None:
     poses = people.standing((100, 200))
     poses.keypoints[0, 5] = 0
-    assert in_parts(poses.keypoints, people.SKELETON, PARTS_18)[0, 1].tolist() == [0, 0, 0]
+    assert in_parts(poses.keypoints, people.SKELETON, OPENPOSE_18.names)[0, 1].tolist() == [0, 0, 0]
 
 
 def test_order_of_the_parts() -> None:
-    assert (PARTS_18[4], PARTS_18[8], PARTS_18[14], PARTS_18[17]) == (
+    assert (OPENPOSE_18.names[4], OPENPOSE_18.names[8], OPENPOSE_18.names[14], OPENPOSE_18.names[17]) == (
         "right_wrist", "right_hip", "right_eye", "left_ear",
     )  # fmt: skip
-    assert (PARTS_25[8], PARTS_25[9], PARTS_25[15], PARTS_25[19], PARTS_25[24]) == (
+    assert (BODY_25.names[8], BODY_25.names[9], BODY_25.names[15], BODY_25.names[19], BODY_25.names[24]) == (
         "mid_hip", "right_hip", "right_eye", "left_big_toe", "right_heel",
     )  # fmt: skip
 

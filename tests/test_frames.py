@@ -65,6 +65,7 @@ def test_rgb_is_bgr_reversed(tmp_path: Path) -> None:
         ({"start_s": 0.5}, [5, 6, 7, 8, 9, 10, 11]),
         ({"stop_s": 0.3}, [0, 1, 2]),
         ({"start_s": 0.25, "stop_s": 0.9, "stride": 3}, [3, 6]),
+        ({"start_s": 0.35, "stride": 3}, [4, 7, 10]),
         ({"start_s": 99}, []),
     ],
 )
@@ -118,33 +119,6 @@ def test_smallest_and_largest_picture(tmp_path: Path, side: int) -> None:
     assert next(frames(tmp_path / "a.png")).size_wh == (side, side)
 
 
-def _cut(path: Path, keep: float) -> Path:
-    """The first part of an MP4 with its index moved to the front, so that it opens although it is cut off."""
-    import av
-
-    front = path.with_name("front_" + path.name)
-    with av.open(str(path)) as source, av.open(str(front), "w", options={"movflags": "faststart"}) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    data = front.read_bytes()
-    front.write_bytes(data[: int(len(data) * keep)])
-    return front
-
-
-def cut_off_video(folder: Path) -> Path:
-    """The first 60 % of a noisy video of 20 frames."""
-    noisy = folder / "noise.mp4"
-    writer = cv2.VideoWriter(str(noisy), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
-    for seed in range(20):
-        writer.write(np.random.default_rng(seed).integers(0, 255, (240, 320, 3), np.uint8))
-    writer.release()
-    assert missing_bytes(str(noisy)) == 0
-    return _cut(noisy, 0.6)
-
-
 def test_pictures_share_memory_only_when_nobody_looks_any_more(tmp_path: Path) -> None:
     """Pictures that are kept, whole or as a view, stay as they were; dropped ones make room for the next."""
     path = media.video(tmp_path / "a.mp4", count=30)
@@ -159,7 +133,7 @@ def test_pictures_share_memory_only_when_nobody_looks_any_more(tmp_path: Path) -
 
 
 def test_a_cut_off_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:
-    path = cut_off_video(tmp_path)
+    path = media.cut_off_video(tmp_path)
     assert missing_bytes(str(path)) > 0
     reader, count = frames(path), 0
     with pytest.raises(PosertError, match=r"cut off: \d+ bytes are missing; \d+ frames could be read"):

@@ -10,9 +10,9 @@ import pytest
 import tiny
 import tiny_topdown
 
+from posert import estimate, frames, open_model
 from posert.errors import PosertError
 from posert.export.embed.fuse import fuse
-from posert.runtime import estimate, frames, open_model
 
 
 def run(path: Path, bgr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

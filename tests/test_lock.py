@@ -189,7 +189,7 @@ def test_unpinned_files_need_a_word(tmp_path: Path, caplog: pytest.LogCaptureFix
     unpinned = replace(ENTRY, sha256="", bytes=0)
     with pytest.raises(PosertError, match="sha256 5891b5b5") as caught:
         weights.pull(unpinned, from_file=tmp_path / "a")
-    assert "--accept-unpinned" in caught.value.hint
+    assert "`accept_unpinned`" in caught.value.hint
     assert weights.pull(unpinned, from_file=tmp_path / "a", accept_unpinned=True)
     assert "5891b5b5" in caplog.text
 

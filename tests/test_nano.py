@@ -13,7 +13,8 @@ from posert.export.nano.figures import Pose, place, pose_body
 from posert.export.nano.training import cache, crops, drawn, evaluate
 from posert.export.nano.training.evaluate import Truth, average_precision, similarity
 from posert.export.systems.nano import spec
-from posert.poses import Poses, keypoint_boxes
+from posert.poses import Poses
+from posert.postprocess.geometry import keypoint_boxes
 from posert.runtime.session import find_model, open_model
 from posert.runtime.spec import ModelSpec
 
@@ -187,7 +188,7 @@ def test_labels_turn_with_the_picture(photos: crops.Photos, mirrored: bool) -> N
     view = crops.View(np.diag([flip, 1.0]), np.array([351.0 if mirrored else 0.0, 0.0]), mirrored)
     target = crops.crop(photos, index, view, cache.SIDE, crops.Mix())[1]
     for k in range(layout.KEYPOINTS):
-        x, y, known = person[layout.FLIP[k] if mirrored else k]
+        x, y, known = person[layout.SKELETON.flip[k] if mirrored else k]
         column = int(np.rint(((351 - x if mirrored else x) - layout.CELL_CENTRE_PX) / layout.STRIDE))
         row = int(np.rint((y - layout.CELL_CENTRE_PX) / layout.STRIDE))
         if known and 0 <= row < target.shape[0] and 0 <= column < target.shape[1]:

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import media
 import pytest
-import test_cli
-from test_folders import rows, tree
+from command import ROOT, Run, rows, tree
 
-Run = test_cli.Run
-run, model = test_cli.run, test_cli.model  # fixtures
 ray = pytest.importorskip("ray")
 
 
@@ -32,7 +29,7 @@ def cluster() -> Iterator[str]:
 def on_cluster(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--on ray` means the cluster, whose actors find this checkout."""
     monkeypatch.setenv("RAY_ADDRESS", cluster)
-    monkeypatch.setenv("PYTHONPATH", str(test_cli.ROOT / ".typing"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / ".typing"))
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import media
 import pytest
+from caffe_files import prototxt, weights, write_caffemodel
+from pifpaf_files import checkpoint
 
 from posert.cli import main
 
@@ -80,8 +82,6 @@ def test_the_pipe(sandbox: Path) -> None:
 
 def _small_body_25(path: Path) -> None:
     """Random weights, and a deploy file beside them with two layers in place of BODY_25's hundreds."""
-    from test_caffe import prototxt, weights, write_caffemodel
-
     halved = {"pool": "MAX", "kernel_size": 2, "stride": 2}
     pools = [[f"p{i}", "Pooling", [f"p{i - 1}"], [f"p{i}"], halved] for i in (1, 2, 3)]
     first = ["p0", "Convolution", ["image"], ["p0"], {"num_output": 8, "pad": 1, "kernel_size": 3}]
@@ -93,8 +93,6 @@ def _small_body_25(path: Path) -> None:
 
 def _own_checkpoint(folder: Path) -> bool:
     """Writes mine.pkl as OpenPifPaf's trainer would, with random weights; False where its package is not installed."""
-    from test_export_openpifpaf import checkpoint
-
     from posert.errors import PosertError
     from posert.export.systems.openpifpaf import import_network
 

@@ -15,10 +15,9 @@ from onnx import TensorProto, helper
 
 from posert.cli import main
 from posert.errors import PosertError
-from posert.poses import Skeleton
+from posert.poses import Frame, Skeleton
 from posert.postprocess.decoders.bodyparts import Params
 from posert.runtime.loop import estimate
-from posert.runtime.media.read import Frame
 from posert.runtime.prepare import place, scaled
 from posert.runtime.session import open_model
 from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, from_json, to_json

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from posert.errors import PosertError
-from posert.runtime.jobs.job import parse_params
+from posert.flags import parse_params
 from posert.runtime.session import open_model
 from posert.runtime.spec import to_json
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posert.errors import PosertError
-from posert.poses import Poses, Skeleton, join, no_poses, to_frame
+from posert.poses import Poses, Skeleton, join, no_poses
 from posert.postprocess import decoder_names, nms, suppression, suppression_params
 from posert.postprocess.decoders import detect, heatmap
+from posert.postprocess.geometry import to_frame
 from posert.postprocess.suppression import poses
 from posert.runtime.prepare import place, prepare
 from posert.runtime.spec import InputSpec

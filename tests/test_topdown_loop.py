@@ -11,11 +11,13 @@ from typer.testing import CliRunner
 
 from posert.cli import app
 from posert.errors import PosertError
-from posert.runtime.look.regions import next_regions, read_boxes, regions
-from posert.runtime.loop import Result, TopDown, _Worker, estimate
-from posert.runtime.media.read import Frame
+from posert.poses import Frame, Result
+from posert.postprocess.geometry import next_regions
+from posert.runtime.look.regions import read_boxes, regions
+from posert.runtime.loop import TopDown, estimate
 from posert.runtime.session import Model, open_model
 from posert.runtime.spec import from_json, to_json
+from posert.runtime.stage_runner import StageRunner
 
 
 @pytest.fixture
@@ -177,7 +179,7 @@ def test_a_missing_companion(pair: Path, tmp_path: Path) -> None:
     pair.with_name("detector.onnx").rename(tmp_path / "moved.onnx")
     with pytest.raises(PosertError, match=r"needs its companion detector.onnx in the same folder") as error:
         open_model(pair)
-    assert "--detector FILE" in error.value.hint
+    assert "`detector`" in error.value.hint
     with open_model(pair, detector=tmp_path / "moved.onnx") as model:
         assert len(model.spec.stages) == 2
 
@@ -194,7 +196,7 @@ def test_a_model_without_detector_says_what_it_needs(tmp_path: Path) -> None:
     with open_model(tiny_topdown.pose(tmp_path / "alone.onnx")) as model:
         with pytest.raises(PosertError, match="looks at boxes and has no detector") as error:
             list(estimate(model, [spots()]))
-        assert "--detector FILE" in error.value.hint
+        assert "`detector`" in error.value.hint
         assert len(list(estimate(model, [spots()], boxes=lambda _: np.zeros((0, 4), np.float32)))) == 1
 
 
@@ -308,4 +310,4 @@ def test_results_keep_their_type(pair: Path) -> None:
     with open_model(pair) as model:
         (result,) = estimate(model, [spots((8, 8))])
         assert isinstance(result, Result)
-        assert _Worker(model, None, TopDown()).row_count(model.spec.stages[1], 5) == 5
+        assert StageRunner(model, model.spec.stages[1]).row_count(5) == 5

@@ -10,6 +10,7 @@ from posert.poses import Poses
 from posert.runtime.after.features import Featuring
 from posert.runtime.after.smooth import Smoother
 from posert.runtime.after.track import Tracker, limb_colours
+from posert.runtime.files.atomic import feature_records
 
 pytest.importorskip("lap")
 
@@ -216,8 +217,19 @@ def test_features_do_not_change_with_place_and_size() -> None:
 def test_a_feature_of_a_missing_keypoint_is_null() -> None:
     poses = people.standing((100, 200))
     poses.keypoints[0, 11] = 0
-    record = Featuring(people.SKELETON)(poses, 0, (640, 480)).records()[0]
+    record = feature_records(Featuring(people.SKELETON)(poses, 0, (640, 480)))[0]
     assert record["normalised"][0] == [None, None]
     assert record["angles"]["left_knee"] is None
     assert record["angles"]["right_knee"] is not None
     assert record["visible"][11] == 0
+
+
+@pytest.mark.parametrize("time_s", [0.5, 0.4])
+def test_no_velocity_when_time_stands_still_or_goes_back(time_s: float) -> None:
+    """A stream that starts its clock again; the next step counts from there."""
+    featuring = Featuring(people.SKELETON)
+    featuring(people.standing((100, 200), ids=[4]), 0.5, (640, 480))
+    again = featuring(people.standing((112, 200), ids=[4]), time_s, (640, 480))
+    assert np.isnan(again.velocities).all()
+    later = featuring(people.standing((118, 200), ids=[4]), time_s + 0.1, (640, 480))
+    assert later.velocities[0, 0] == pytest.approx([6 / 60 / 0.1, 0])

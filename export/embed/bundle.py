@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 import posert
+from posert import open_model
 from posert.errors import PosertError
 from posert.export.embed.kernels import PREFIX, TARGETS, every_kernel, header, machine_code, unique
 from posert.export.embed.table import model_table
 from posert.postprocess import decoder
-from posert.runtime import open_model
+
 from posert.runtime.prepare import place
 from posert.runtime.session import Model, find_model
 

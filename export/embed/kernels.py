@@ -59,7 +59,7 @@ def _compiled(names: tuple[str, ...], triple: str, cpu: str) -> bytes:
     try:
         return build.compile_kernels(_lowered(names), build.Target(triple, cpu, small=True)).code
     except RuntimeError as error:
-        raise PosertError(str(error).split("\n")[0], "leave --cpu away, or give a name that LLVM knows") from error
+        raise PosertError(str(error).split("\n")[0], "leave `cpu` away, or give a name that LLVM knows") from error
 
 
 def unique(code: bytes) -> tuple[bytes, str]:

@@ -13,11 +13,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from posert import estimate, frames, open_model
 from posert.errors import PosertError
-from posert.poses import Poses
-from posert.runtime import estimate, frames, open_model
+from posert.poses import Frame, Poses
 from posert.runtime.devices import import_onnxruntime
-from posert.runtime.media.read import Frame
 
 BGR, RGB, BGRA, RGBA = range(4)
 

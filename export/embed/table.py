@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import posert
-from posert.postprocess import decoder, suppression
+from posert.postprocess import decoder, suppression_rule
 from posert.postprocess.decoding import packed
 from posert.postprocess.kernels.records import numbers_of
 from posert.runtime.loop import TopDown
@@ -57,7 +57,7 @@ def _constants(model: Model, stage: Stage, number: int) -> list[str]:
     }
     lines = []
     if stage.suppress is not None:
-        rule = suppression(stage.suppress)
+        rule = suppression_rule(stage.suppress)
         numbers = numbers_of(model.suppression_params(stage.name))
         arrays |= {"rule_numbers": ("const double", numbers), "rule_problems": ("const char *const", rule.PROBLEMS)}
         members = {

@@ -1,4 +1,4 @@
-"""posert-nano, the network of our own: its layers, its graph, its keypoints, and the drawn clip that shows it.
+"""posert-nano, the network of our own: its layers, its graph, its maps, and the drawn clip that shows it.
 
-The training is in `training`, which is not in the wheel.
+How it is trained stands in `training`, which is not in the wheel; nothing here needs it.
 """

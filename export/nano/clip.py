@@ -301,7 +301,7 @@ def write(video: Path, truth: Path | None = None) -> None:
         frames.append({"frame": index, "ids": ids.tolist(), "keypoints": keypoints.round(2).tolist()})
     writer.release()
     if truth:
-        document = {"size_wh": [WIDTH, HEIGHT], "fps": FPS, "names": layout.NAMES, "frames": frames}
+        document = {"size_wh": [WIDTH, HEIGHT], "fps": FPS, "names": layout.SKELETON.names, "frames": frames}
         truth.write_text(json.dumps(document))
 
 

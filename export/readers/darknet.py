@@ -1,7 +1,7 @@
 """Darknet's .cfg and .weights -> a torch module that gives the raw YOLO heads. Knows YOLOv3's layers, no pictures.
 
 AlphaPose's own rules where they differ from Darknet's: batch normalisation adds 1e-5 to the variance, and pools of
-stride 1 pad with 0, not with the lowest value (parity 1.2.1).
+stride 1 pad with 0, not with the lowest value (docs/parity.md 1.2.1).
 """
 
 from pathlib import Path

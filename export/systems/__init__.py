@@ -1,3 +1,69 @@
-"""The systems: official weights -> graph and metadata. A file or folder here is a system by its name, and nothing else
-has to be said; names of systems stay in this folder.
+"""The systems: official weights -> graph and metadata. A file or folder here is a system by its name.
+
+Names of systems stay in this folder. `System` is what each of them has.
 """
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from posert.errors import PosertError
+
+if TYPE_CHECKING:
+    from posert.export.check import Reference
+    from posert.export.onnx_file import Exported
+    from posert.export.weights import Entry
+
+
+class System(Protocol):
+    """What the module of a system has; mypy holds every one of them to it."""
+
+    @property
+    def OPTIONS(self) -> frozenset[str]:
+        """What `build` can be asked for besides; empty if nothing."""
+
+    @property
+    def STAND_INS(self) -> dict[str, str]:
+        """Route -> what an export is compared with, in words, where that is not the original itself."""
+
+    def build(self, entry: "Entry", path: Path, options: frozenset[str]) -> "Exported":
+        """The ONNX graph and the metadata of the official file `path` of a row of `models.lock`.
+
+        Raises:
+            PosertError: the file cannot be converted, or is not what the entry says.
+        """
+
+    def reference(self, entry: "Entry", path: Path) -> "Reference | None":
+        """The original network as a function of our input tensor; None for a ready-made ONNX, its own original."""
+
+
+if TYPE_CHECKING:
+    from posert.export.systems import alphapose, movenet, nano, openpifpaf, openpose, yolo
+
+    def _held_to_it(*systems: System) -> None: ...
+
+    _held_to_it(alphapose, movenet, nano, openpifpaf, openpose, yolo)
+
+
+def system_names() -> list[str]:
+    """The systems, sorted."""
+    found = [
+        path for path in Path(__file__).parent.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    ]
+    return sorted(path.stem for path in found if path.stem[0] != "_")
+
+
+def find_system(name: str) -> System:
+    """The module of a system, its name checked against this folder before anything is imported.
+
+    Raises:
+        PosertError: there is none, or a package that it needs is not installed.
+    """
+    if name not in system_names():
+        raise PosertError(
+            f"this posert has no system {name!r}; it has {', '.join(system_names())}", "pip install -U posert"
+        )
+    try:
+        return cast(System, import_module(f"posert.export.systems.{name}"))
+    except ModuleNotFoundError as error:
+        raise PosertError(f"conversions need more packages: {error}", "pip install 'posert[export]'") from None

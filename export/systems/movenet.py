@@ -11,24 +11,11 @@ from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import tensorflow_models
 from posert.export.weights import Entry
-from posert.measure.evaluate import COCO_17 as COCO_NAMES
-from posert.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.skeletons import COCO_17_MOVENET
 
-COCO_17 = Skeleton(
-    names=COCO_NAMES,
-    edges=(
-        (0, 1), (0, 2), (1, 3), (2, 4), (0, 5), (0, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (5, 11), (6, 12),
-        (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
-    ),
-    # COCO's own constants: half of its per-keypoint k
-    sigmas=(
-        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
-        0.089,
-    ),
-    flip=(0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15),
-)  # fmt: skip
-OPTIONS = {"dequantize"}
+OPTIONS = frozenset({"dequantize"})
+STAND_INS: dict[str, str] = {}
 _ONNX_TYPES = {1: "float32", 2: "uint8", 6: "int32"}
 _MULTI_SIDE = 256  # the model card's recommendation for the longer side
 
@@ -76,7 +63,14 @@ def _spec(entry: Entry, model: str, graph: Any, role: str) -> ModelSpec:
     )  # fmt: skip
     stage = Stage("pose", "frame" if several else "follow", image, {role: role}, "direct")
     return ModelSpec(
-        FORMAT, "movenet", model, COCO_17, (stage,), entry.licence, entry.url or entry.source, f"posert {__version__}"
+        FORMAT,
+        "movenet",
+        model,
+        COCO_17_MOVENET,
+        (stage,),
+        entry.licence,
+        entry.url or entry.source,
+        f"posert {__version__}",
     )
 
 

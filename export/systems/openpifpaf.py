@@ -25,7 +25,8 @@ from posert.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
 _LOG = logging.getLogger("posert")
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 _SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1
 _LEAST_EPSILON = 1e-3  # OpenPifPaf raises every BatchNorm's epsilon to this after loading
 _IMAGE = InputSpec(
@@ -125,7 +126,7 @@ def load(path: Path) -> tuple[Any, Any, Any]:
     if any(isinstance(module, tracking) for module in net.modules()):
         raise PosertError(
             f"{path} is a tracking network: it remembers the frame before, which an ONNX graph of one frame cannot",
-            "export a network for single frames; posert infer --track gives ids with any of them",
+            "export a network for single frames; posert infer with `track` gives ids with any of them",
         )
     network.model_migration.model_migration(net)  # files of older versions lack fields
     for module in net.modules():

@@ -12,7 +12,8 @@ from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 _HEADS = ("head32", "head16", "head8")  # in file order
 
 
@@ -40,7 +41,7 @@ def _yolox(entry: Entry, path: Path) -> Exported:
             f"{path} is no YOLOX: it has the tensors {', '.join(names)}, the last one {rows}",
             "give an official yolox_*.onnx with one output of rows [1, cells, 85]",
         )
-    # parity 1.3: top left, grey 114, BGR 0..255
+    # docs/parity.md 1.3: top left, grey 114, BGR 0..255
     image = InputSpec(
         name=names[0], layout="NCHW", dtype="float32", color="bgr", size_wh=(side, side), fit="corner",
         rounding="round", pad_value=(114.0, 114.0, 114.0),
@@ -53,7 +54,7 @@ def _yolov3(entry: Entry, path: Path) -> Exported:
 
     net, size_wh = _darknet(path)
     graph = torch_models.to_onnx(net, (1, 3, size_wh[1], size_wh[0]), "image", _HEADS)
-    # parity 1.2.2: cubic on whole grey levels, centred on grey 128, RGB 0..1
+    # docs/parity.md 1.2.2: cubic on whole grey levels, centred on grey 128, RGB 0..1
     image = InputSpec(
         name="image", layout="NCHW", dtype="float32", color="rgb", size_wh=size_wh, fit="letterbox",
         interpolation="cubic", rounding="round", pad_value=(128.0, 128.0, 128.0), std=(255.0, 255.0, 255.0),
@@ -64,7 +65,7 @@ def _yolov3(entry: Entry, path: Path) -> Exported:
 
 def _darknet(path: Path) -> tuple[Any, tuple[int, int]]:
     """The network of a .weights file and the .cfg beside it, and the width and height of its input, px."""
-    from posert.export.readers import darknet as darknet
+    from posert.export.readers import darknet
 
     cfg = path.with_suffix(".cfg")
     if not cfg.is_file():

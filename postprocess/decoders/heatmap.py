@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton, keypoint_boxes
+from posert.poses import Float32Array, Poses, Skeleton
+from posert.postprocess.geometry import keypoint_boxes
 from posert.postprocess.kernels.registry import F32x2, kernel
 
 MIRRORS = True

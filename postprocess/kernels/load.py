@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -34,7 +34,9 @@ _NEEDED = {
     "x86-64-v3": ("AVX2 FMA3 F16C", "X86_V3"),
     "x86-64-v2": ("", "X86_V2"),
 }
-_SUFFIXES = {"darwin": ".dylib", "win32": ".dll"}
+SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+"""Of a library of this platform."""
+_RECORDS = ("runtime/spec.py",)
 _SCALARS = {"float64": (ctypes.c_double, float), "int64": (ctypes.c_int64, int)}
 _NOTHING: tuple[Callable[[], Any], tuple[int, ...], tuple[int, ...]] = (lambda: None), (), ()
 
@@ -129,15 +131,20 @@ def library_path() -> Path | None:
     POSERT_KERNELS names another level (`x86-64-v2`). None: there is none, or, in a checkout, it is older than the
     kernels.
     """
-    if _outdated():
+    if outdated():
         return None
     wanted = os.environ.get("POSERT_KERNELS")
-    levels = [wanted] if wanted else _levels()
-    paths = (FOLDER / f"kernels-{level}{_SUFFIXES.get(sys.platform, '.so')}" for level in levels)
+    paths = [library_of(level) for level in ([wanted] if wanted else levels())]
     return next((path for path in paths if path.is_file()), None)
 
 
-def _levels() -> list[str]:
+def library_of(level: str) -> Path:
+    """Where the library for a level of this platform's processors lies, if it is there."""
+    return FOLDER / f"kernels-{level}{SUFFIX}"
+
+
+def levels() -> list[str]:
+    """What this processor can run, the best first."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ["generic"]
     features = _processor_features()
@@ -156,7 +163,7 @@ def _processor_features() -> dict[str, bool]:
         return {}
 
 
-def _outdated() -> bool:
+def outdated() -> bool:
     """Whether this is a checkout whose kernels have changed since they were compiled."""
     stamp = FOLDER / "sources"
     return (ROOT / "pyproject.toml").is_file() and not (stamp.is_file() and stamp.read_text() == sources_hash())
@@ -164,17 +171,26 @@ def _outdated() -> bool:
 
 @cache
 def sources_hash() -> str:
-    """Hash of every file that may hold kernels or helpers, and of what compiles them."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in kernel_sources())).hexdigest()
+    """Hash of every file that the machine code depends on."""
+    return hash_of(kernel_sources())
 
 
-def kernel_sources() -> list[Path]:
-    """The files that may hold kernels or their helpers: those that import the registry."""
+def hash_of(paths: Iterable[Path]) -> str:
+    """Hash of the contents of files, in this order."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+@cache
+def kernel_sources() -> tuple[Path, ...]:
+    """The files that may hold kernels or their helpers (they import the registry), and records that kernels read."""
+    here, records = Path(__file__), [ROOT / name for name in _RECORDS]
     paths = sorted([*(ROOT / "postprocess").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
-    return [path for path in paths if b"posert.postprocess.kernels.registry" in path.read_bytes()]
+    mark = b"posert.postprocess.kernels.registry"
+    return tuple(path for path in paths if path in records or (path != here and mark in path.read_bytes()))
 
 
-def kernel_modules() -> list[str]:
-    """Names of the modules that hold kernels; importing them fills the registry."""
-    names = [".".join(("posert", *path.relative_to(ROOT).with_suffix("").parts)) for path in kernel_sources()]
-    return [name.removesuffix(".__init__") for name in names if not name.startswith("posert.postprocess.kernels.")]
+def kernel_modules() -> dict[str, Path]:
+    """The modules that hold kernels, by name; importing them fills the registry."""
+    own = [path for path in kernel_sources() if FOLDER.parent not in path.parents]
+    names = [".".join(("posert", *path.relative_to(ROOT).with_suffix("").parts)) for path in own]
+    return {name.removesuffix(".__init__"): path for name, path in zip(names, own, strict=True)}

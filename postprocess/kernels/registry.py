@@ -50,12 +50,12 @@ class Kernel:
     """A kernel of this process; its first call finds its machine code.
 
     Attributes:
-        fn: the Python function. name: its C name, `posert_k_<function name>`.
+        fn: the Python function. name: its C name, `posert_k_<function name>`, without the underscore of a private one.
         arguments: name -> type, in order. An array is a pointer and its dimensions in C.
     """
 
     def __init__(self, fn: Function) -> None:
-        self.fn, self.name, self.__doc__ = fn, "posert_k_" + fn.__name__, fn.__doc__
+        self.fn, self.name, self.__doc__ = fn, "posert_k_" + fn.__name__.lstrip("_"), fn.__doc__
         hints = typing.get_type_hints(fn, include_extras=True)
         self.arguments = {name: _axes(hints[name]) for name in inspect.signature(fn).parameters}
         self._call: Function | None = fn if INTERPRETED else None

@@ -3,13 +3,10 @@
 Owns the formulas. Knows poses and names of keypoints, nothing of files, frames or networks.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import Poses, Skeleton
+from posert.poses import Features, Poses, Skeleton
 
 ANGLES = tuple(
     (f"{side}_{joint}", f"{side}_{before}", f"{side}_{after}")
@@ -23,39 +20,6 @@ ANGLES = tuple(
 )
 """(joint, one end, other end); a skeleton has those whose three keypoints it names."""
 LONGEST_STEP_S = 1.0
-DECIMALS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """Features of the N people of one frame; NaN wherever a keypoint that a value needs was not found.
-
-    Attributes:
-        normalised: f32 [N,K,2], (x, y) from the middle of the hips, in torso lengths (hip middle to shoulder middle).
-        velocities: f32 [N,K,2], (x, y) movement since the person's previous frame, torso lengths per second; NaN for a
-            person who was not there within the last second.
-        angles: f32 [N,A], the angle at each joint between its two neighbours, radians 0..pi (pi = stretched).
-        visible: bool [N,K], the keypoint was found and lies in the frame.
-        joints: A names of `angles`.
-    """
-
-    normalised: NDArray[np.float32]
-    velocities: NDArray[np.float32]
-    angles: NDArray[np.float32]
-    visible: NDArray[np.bool_]
-    joints: tuple[str, ...]
-
-    def records(self) -> list[dict[str, Any]]:
-        """One JSON object per person; null stands for NaN."""
-        return [
-            {
-                "normalised": _listed(self.normalised[person]),
-                "velocities": _listed(self.velocities[person]),
-                "angles": dict(zip(self.joints, _listed(self.angles[person]), strict=True)),
-                "visible": self.visible[person].astype(int).tolist(),
-            }
-            for person in range(len(self.visible))
-        ]
 
 
 class Featuring:
@@ -125,10 +89,3 @@ def joint_angles(points: NDArray[np.float64], triples: NDArray[np.int_]) -> NDAr
     cross = one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
     angles: NDArray[np.float64] = np.abs(np.arctan2(cross, (one * other).sum(axis=2)))
     return angles
-
-
-def _listed(values: NDArray[np.float32]) -> list[Any]:
-    rounded = values.astype(np.float64).round(DECIMALS).astype(object)
-    rounded[np.isnan(values)] = None
-    listed: list[Any] = rounded.tolist()
-    return listed

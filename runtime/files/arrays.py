@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
+from posert.poses import Frame, Result
 from posert.runtime.files.atomic import Write, file_header, whole_file
-from posert.runtime.loop import Result
-from posert.runtime.media.read import Frame
 from posert.runtime.spec import ModelSpec
 
 _CHUNK_FRAMES = 256
@@ -37,7 +36,7 @@ def npz(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     `joints` [A]. Loads with `allow_pickle=False`.
     """
     if path is None:
-        raise PosertError("the format npz cannot go to standard output", "name a file with -o")
+        raise PosertError("the format npz cannot go to standard output", "name a file as `output`")
     with whole_file(path) as temporary:
         spool = temporary.with_name(temporary.name + ".rows")
         try:
@@ -142,7 +141,7 @@ def parquet(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
         PosertError: pyarrow is missing.
     """
     if path is None:
-        raise PosertError("the format parquet cannot go to standard output", "name a file with -o")
+        raise PosertError("the format parquet cannot go to standard output", "name a file as `output`")
     try:
         import pyarrow
         import pyarrow.parquet

@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses
-from posert.runtime.loop import Result
-from posert.runtime.media.read import Frame
+from posert.poses import Features, Frame, Poses, Result
 from posert.runtime.spec import ModelSpec
 
 Write = Callable[[Frame, Result], None]
 Sink = AbstractContextManager[Write]
 DECIMALS_PX = 2
 DECIMALS_SCORE = 4
+DECIMALS_FEATURES = 5
 
 
 @contextmanager
@@ -51,7 +50,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         _remove(temporary)
         raise PosertError(
-            f"{path} cannot be written: {error.strerror or error}", "free some space, or choose another place with -o"
+            f"{path} cannot be written: {error.strerror or error}",
+            "free some space, or give another `output`",
         ) from error
     except BaseException:
         _remove(temporary)
@@ -130,7 +130,7 @@ def frame_record(result: Result) -> dict[str, Any]:
     """One frame as JSON: `frame`, `time_s`, `size_wh`, `people` (id if tracked, score, box_xyxy, keypoints)."""
     people = _people(result.poses)
     if result.features is not None:
-        for person, values in zip(people, result.features.records(), strict=True):
+        for person, values in zip(people, feature_records(result.features), strict=True):
             person["features"] = values
     return {
         "frame": result.frame_index,
@@ -138,6 +138,26 @@ def frame_record(result: Result) -> dict[str, Any]:
         "size_wh": result.size_wh,
         "people": people,
     }
+
+
+def feature_records(features: Features) -> list[dict[str, Any]]:
+    """One JSON object per person; null stands for NaN."""
+    return [
+        {
+            "normalised": _or_null(features.normalised[person]),
+            "velocities": _or_null(features.velocities[person]),
+            "angles": dict(zip(features.joints, _or_null(features.angles[person]), strict=True)),
+            "visible": features.visible[person].astype(int).tolist(),
+        }
+        for person in range(len(features.visible))
+    ]
+
+
+def _or_null(values: NDArray[np.float32]) -> list[Any]:
+    rounded = values.astype(np.float64).round(DECIMALS_FEATURES).astype(object)
+    rounded[np.isnan(values)] = None
+    listed: list[Any] = rounded.tolist()
+    return listed
 
 
 def _people(poses: Poses) -> list[dict[str, Any]]:

@@ -16,24 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.measure.evaluate import coco_order, coco_results
-from posert.poses import Poses, Skeleton
+from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.arrays import npz, parquet
 from posert.runtime.files.atomic import Sink, Write, file_header, frame_record, json_lines, whole_file
 from posert.runtime.files.units import in_units
-from posert.runtime.loop import Result
-from posert.runtime.media.read import IMAGES, Frame
+from posert.runtime.media.suffixes import is_image
 from posert.runtime.spec import ModelSpec
+from posert.skeletons import BODY_25, MPI_15, OPENPOSE_18, coco_order
 
-_SIDES = ("right", "left")
-PARTS_18 = (
-    "nose", "neck", *(f"{side}_{part}" for side in _SIDES for part in ("shoulder", "elbow", "wrist")),
-    *(f"{side}_{part}" for side in _SIDES for part in ("hip", "knee", "ankle")),
-    *(f"{side}_{part}" for part in ("eye", "ear") for side in _SIDES),
-)  # fmt: skip
-_FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
-PARTS_25 = (*PARTS_18[:8], "mid_hip", *PARTS_18[8:], *_FEET)
-PARTS_15 = ("head", *PARTS_18[1:14], "chest")
 _MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
 _ABSENT = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d", "pose_keypoints_3d",
            "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d")  # fmt: skip
@@ -67,7 +57,7 @@ def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path 
     chosen = FORMATS[form]
     if unit and not chosen.units:
         known = [name for name, other in FORMATS.items() if other.units]
-        raise PosertError(f"the format {form} knows no --keypoint-scale", f"{', '.join(known)} does")
+        raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
     if chosen.units:
         return partial(chosen.sink, unit=unit)
     return chosen.empty if empty and chosen.empty else chosen.sink
@@ -76,8 +66,9 @@ def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path 
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
     """The 25 parts if the skeleton names a foot or the hips' middle, the 15 if it names the chest, else the 18."""
     if "chest" in skeleton.names:
-        return PARTS_15
-    return PARTS_25 if {"mid_hip", *_FEET} & set(skeleton.names) else PARTS_18
+        return MPI_15.names
+    more = set(BODY_25.names) - set(OPENPOSE_18.names)
+    return BODY_25.names if more & set(skeleton.names) else OPENPOSE_18.names
 
 
 def in_parts(keypoints: NDArray[np.float32], skeleton: Skeleton, parts: Sequence[str]) -> NDArray[np.float64]:
@@ -110,7 +101,7 @@ def six_digits(values: NDArray[np.floating]) -> list[float]:
 
 def _needed(path: Path | None, form: str) -> Path:
     if path is None:
-        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder with -o")
+        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder as `output`")
     return path
 
 
@@ -170,13 +161,13 @@ def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 
     target, stem, skeleton = _needed(path, "openpose"), Path(source).stem, spec.skeleton
     parts, convert = parts_of(skeleton), in_units(unit, spec)
     if not set(parts) & set(skeleton.names):
-        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take --format json")
+        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take the format json")
 
     def document(result: Result) -> str:
         placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)
         return _dump(people_document(result.poses, placed)) + "\n"
 
-    if _is_image(source):
+    if is_image(source):
         with whole_file(target) as temporary, _written(temporary) as file:
             yield lambda _, result: file.writelines([document(result)])
         return
@@ -196,11 +187,7 @@ def _tell(file: TextIO, document: Any) -> None:
 
 def _frame_name(result: Result) -> str:
     """What AlphaPose calls a frame: a picture's own name, `<index>.jpg` in a video."""
-    return Path(result.source).name if _is_image(result.source) else f"{result.frame_index}.jpg"
-
-
-def _is_image(source: str) -> bool:
-    return Path(source).suffix.lower() in IMAGES
+    return Path(result.source).name if is_image(result.source) else f"{result.frame_index}.jpg"
 
 
 def _xywh(poses: Poses) -> NDArray[np.float64]:
@@ -239,7 +226,7 @@ def result_dict(
         with _items(folder / "alphapose-results.json", "{", "}") as add:
 
             def write(_: Frame, result: Result) -> None:
-                points = in_parts(result.poses.keypoints, spec.skeleton, PARTS_18).round(4)
+                points = in_parts(result.poses.keypoints, spec.skeleton, OPENPOSE_18.names).round(4)
                 inner = {"version": "AlphaPose v0.3", key: [{joints: person.ravel().tolist()} for person in points]}
                 if len(points) or empty:
                     name = _frame_name(result)
@@ -274,9 +261,26 @@ def predictions(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Wri
 
         def write(_: Frame, result: Result) -> None:
             people = _predictions(result.poses)
-            _tell(file, people if _is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
+            _tell(file, people if is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
 
         yield write
+
+
+def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str, Any]]:
+    """The people of one picture as COCO results: 17 x (x px, y px, score), and the person's score.
+
+    Args:
+        order: where COCO's keypoints are in the poses', `skeletons.coco_order`.
+    """
+    return [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "keypoints": poses.keypoints[person][order].astype(float).round(2).ravel().tolist(),
+            "score": float(poses.scores[person]),
+        }
+        for person in range(len(poses))
+    ]
 
 
 @contextmanager
@@ -287,12 +291,12 @@ def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
         PosertError: the skeleton lacks keypoints of COCO, or a picture's name has no number.
     """
     order, number = coco_order(spec.skeleton), "".join(c if c.isdigit() else " " for c in Path(source).stem).split()
-    if _is_image(source) and not number:
+    if is_image(source) and not number:
         raise PosertError(f"the picture {source} has no number in its name", "COCO results name pictures by number")
     with _items(_needed(path, "coco")) as add:
 
         def write(_: Frame, result: Result) -> None:
-            image_id = int(number[-1]) if _is_image(source) else result.frame_index
+            image_id = int(number[-1]) if is_image(source) else result.frame_index
             for record in coco_results(result.poses, image_id, order):
                 add(_dump(record))
 
@@ -305,11 +309,11 @@ def _suffixed(suffix: str) -> Callable[[str], str]:
 
 def _folder_or_file(name: str) -> str:
     stem = str(Path(name).with_suffix(""))
-    return stem + ("_keypoints.json" if _is_image(name) else "_json")
+    return stem + ("_keypoints.json" if is_image(name) else "_json")
 
 
 def _predictions_name(name: str) -> str:
-    return name + (".predictions.json" if _is_image(name) else ".openpifpaf.json")
+    return name + (".predictions.json" if is_image(name) else ".openpifpaf.json")
 
 
 _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")

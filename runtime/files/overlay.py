@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses, Skeleton
+from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.atomic import Write, whole_file
-from posert.runtime.loop import Result
-from posert.runtime.media.read import IMAGES, Frame, frame_count
+from posert.runtime.media.read import frame_count
+from posert.runtime.media.suffixes import is_image
 
 _SUBPIXEL_BITS = 4
 
@@ -70,7 +70,7 @@ def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
     with whole_file(path) as temporary:
         writer: Any = None
         size_wh, written = (0, 0), 0
-        picture = path.suffix.lower() in IMAGES
+        picture = is_image(path)
 
         def write(frame: Frame, result: Result) -> None:
             nonlocal writer, size_wh, written
@@ -94,7 +94,7 @@ def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
             if writer is not None:
                 writer.release()
         if not written:
-            raise PosertError(f"{path} was not written: no frame was selected", "check --start, --stop and --stride")
+            raise PosertError(f"{path} was not written: no frame was selected", "check `start_s`, `stop_s`, `stride`")
         if not picture and frame_count(str(temporary)) < written:  # OpenCV's writer does not report a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -30,7 +30,7 @@ def in_units(unit: int, spec: ModelSpec) -> Callable[[Keypoints, tuple[int, int]
     if unit == NETWORK and (len(spec.stages) > 1 or first.region != "frame" or first.input.fit not in _FROM_THE_CORNER):
         raise PosertError(
             f"{spec.model} does not see the whole frame from the corner of its input on",
-            "take another --keypoint-scale than 1",
+            "take another `keypoint_scale` than 1",
         )
 
     def convert(keypoints: Keypoints, frame_wh: tuple[int, int]) -> Keypoints:

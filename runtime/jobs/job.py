@@ -1,32 +1,30 @@
-"""Many sources, one model: which file each result goes to, and what is done with one source.
+"""Jobs: which file each medium's results go to, and the run of one.
 
-Owns output names and the settings of a job. Knows sinks and the loop, nothing of networks or the terminal.
+Owns output names and what became of a job. Knows sinks and the loop, nothing of networks, processes or the terminal.
 """
 
-import json
+import logging
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Skeleton
-from posert.runtime.after.features import Featuring
-from posert.runtime.after.smooth import Smoother
-from posert.runtime.after.track import Tracker
+from posert.runtime.after.chain import post_chain
+from posert.runtime.files.atomic import Sink
 from posert.runtime.files.formats import FORMATS, sink_of
+from posert.runtime.jobs.recipe import Recipe, Selection, Settings
 from posert.runtime.look.regions import read_boxes
-from posert.runtime.loop import Result, TopDown, estimate_frames
-from posert.runtime.media.read import IMAGES, expand, frame_rate, frames
+from posert.runtime.loop import estimate_frames
+from posert.runtime.media.read import expand, frame_rate, frames
+from posert.runtime.media.suffixes import is_image
 from posert.runtime.session import Model
+
+_LOG = logging.getLogger("posert")
+OnFrame = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,64 +34,6 @@ class Job:
     source: str
     output: Path | None
     overlay: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which frames of every source; see `frames`."""
-
-    start_s: float = 0.0
-    stop_s: float | None = None
-    stride: int = 1
-    size_wh: tuple[int, int] | None = None
-    fps: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is done with every source.
-
-    Attributes:
-        form: a name of `FORMATS`.
-        selection: which frames.
-        batch: frames per network call.
-        track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
-        keypoint_scale: unit of the keypoints in the file, see `in_units`; for formats that know it.
-        params: NAME=VALUE of the decoder, over the model file's.
-        include_empty: a record for frames without people in formats that leave them out.
-        long_edge: longer side of the network input, px; 0 = the model's own.
-        scale_number, scale_gap: average over several sizes of the input, see `open_model`.
-        detector, boxes: files with the detector, or the boxes, of a top-down model; None = its own.
-        top_down: how a top-down model works.
-    """
-
-    form: str = "jsonl"
-    selection: Selection = field(default_factory=Selection)
-    batch: int = 1
-    track: bool = False
-    smooth: bool = False
-    features: bool = False
-    include_empty: bool = False
-    long_edge: int = 0
-    scale_number: int = 1
-    scale_gap: float = 0.25
-    detector: str | None = None
-    boxes: str | None = None
-    top_down: TopDown = field(default_factory=TopDown)
-    keypoint_scale: int = 0
-    params: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.keypoint_scale:
-            sink_of(self.form, unit=self.keypoint_scale)
-
-    def record(self) -> dict[str, Any]:
-        """As JSON; equal settings give equal records."""
-        values = asdict(self)
-        size_wh = self.selection.size_wh
-        values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
-        values["params"] = list(self.params)
-        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +47,18 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job: its report, or its error."""
+    """What became of a job; it can be sent between processes and machines.
+
+    Attributes:
+        report: None if it failed.
+        error: why; None if it did not.
+        unusable: the model cannot be opened there, so that no job can be done.
+    """
 
     job: Job
-    report: Report | None
-    error: PosertError | None
+    report: Report | None = None
+    error: PosertError | None = None
+    unusable: bool = False
 
 
 def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form: str) -> list[Job]:
@@ -167,90 +114,52 @@ def _media(source: str) -> list[tuple[str, str]]:
     ]
 
 
-def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """The numbers of `I/N`: a shard is every N-th job from the I-th; None stays None.
-
-    >>> parse_shard("2/4")
-    (2, 4)
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match.group(1)) <= int(match.group(2)):
-        raise PosertError(f"--shard {text!r} is no shard", "write it as I/N with I from 1 to N, for example 1/4")
-    return int(match.group(1)), int(match.group(2))
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Width and height of `WIDTHxHEIGHT`; None stays None.
-
-    >>> parse_size("640x480")
-    (640, 480)
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
-    return int(match.group(1)), int(match.group(2))
-
-
-def parse_params(texts: Sequence[str]) -> dict[str, Any]:
-    """Name -> value of `NAME=VALUE` texts; a value that is no JSON is text.
-
-    >>> parse_params(["min_parts=2", "assembly=pairwise", "maximize_positives=true"])
-    {'min_parts': 2, 'assembly': 'pairwise', 'maximize_positives': True}
-    """
-    params = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise PosertError(f"--set {text!r} sets nothing", "write it as NAME=VALUE; posert info MODEL shows them")
-        try:
-            given = json.loads(value)
-        except ValueError:
-            given = value.strip()
-        params[name.strip().replace("-", "_")] = given
-    return params
-
-
 def _overlay_name(name: str) -> str:
-    return name if Path(name).suffix.lower() in IMAGES else name + ".mp4"
+    return name if is_image(name) else name + ".mp4"
 
 
-def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[int], None] | None = None) -> Report:
+def jobs_done_by(recipe: Recipe) -> Callable[[Job], Outcome]:
+    """A function that does a job, the model opened once; if it cannot be opened, each outcome says so."""
+    try:
+        model = recipe.open()
+    except PosertError as error:
+        unusable = error
+        return lambda job: Outcome(job, error=unusable, unusable=True)
+    return lambda job: attempt(model, job, recipe.settings)
+
+
+def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None = None) -> Outcome:
+    """What became of one job; a failure is a value, so that the next job can follow."""
+    try:
+        return Outcome(job, run_job(model, job, settings, on_frame=on_frame))
+    except PosertError as error:
+        return Outcome(job, error=error)
+    except Exception as error:  # one odd file must not end a night's work
+        _LOG.debug("unexpected failure in %s", job.source, exc_info=True)
+        return Outcome(job, error=PosertError(f"{job.source}: {type(error).__name__}: {error}", "`debug` shows where"))
+
+
+def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Report:
     """Runs the model over one source and writes its results.
 
     Args:
-        batch, boxes, top_down: as in `estimate`.
         on_frame: called after each frame with the number of frames done.
 
     Raises:
         PosertError: the source, the network or the output fails; what was written is kept as `<output>.partial` if the
             source broke off, and is removed if writing failed.
     """
-    chosen = settings.selection
     began, done, people = time.monotonic(), 0, 0
-    source = frames(
-        job.source,
-        start_s=chosen.start_s,
-        stop_s=chosen.stop_s,
-        stride=chosen.stride,
-        size_wh=chosen.size_wh,
-        fps=chosen.fps,
-    )
-    refine = refiner(model.spec.skeleton, settings)
+    refine = post_chain(model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features)
     sink = sink_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
+    source = frames(job.source, **asdict(settings.selection))
     pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down)
     with closing(pairs) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
         if job.overlay is not None:
-            from posert.runtime.files.overlay import overlay
-
-            rate = chosen.fps if job.source == "-" else frame_rate(job.source)
-            writers.append(stack.enter_context(overlay(job.overlay, model.spec.skeleton, rate / chosen.stride)))
+            writers.append(stack.enter_context(_drawing(job.overlay, job.source, model, settings.selection)))
         for frame, found in chain(first, results):
             result = refine(found, frame.bgr)
             for write in writers:
@@ -262,19 +171,8 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: Callable[[i
     return Report(done, people, time.monotonic() - began)
 
 
-def refiner(skeleton: Skeleton, settings: Settings) -> Callable[[Result, NDArray[np.uint8]], Result]:
-    """What happens to the results of one source, in order: ids, then smoothing, then features, as the settings say."""
-    track = Tracker(skeleton) if settings.track or settings.smooth or settings.features else None
-    smooth = Smoother() if settings.smooth else None
-    feature = Featuring(skeleton) if settings.features else None
+def _drawing(path: Path, source: str, model: Model, chosen: Selection) -> Sink:
+    from posert.runtime.files.overlay import overlay
 
-    def refine(result: Result, picture: NDArray[np.uint8]) -> Result:
-        if track is not None:
-            result = replace(result, poses=track(result.poses, result.time_s, picture))
-        if smooth is not None:
-            result = replace(result, poses=smooth(result.poses, result.time_s))
-        if feature is not None:
-            result = replace(result, features=feature(result.poses, result.time_s, result.size_wh))
-        return result
-
-    return refine
+    rate = chosen.fps if source == "-" else frame_rate(source)
+    return overlay(path, model.spec.skeleton, rate / chosen.stride)

@@ -1,4 +1,4 @@
-"""What a job over many sources has done: one JSON line per source, and what `--resume` may skip.
+"""What a job over many sources has done: one JSON line per source, and what a resumed run may skip.
 
 Owns `manifest.jsonl`. Knows jobs and their reports, nothing of models' insides or processes.
 """
@@ -14,7 +14,8 @@ from typing import Any
 from posert import __version__
 from posert.errors import PosertError
 from posert.runtime.files.atomic import remove_leftovers, whole_file
-from posert.runtime.jobs.job import Job, Outcome, Settings
+from posert.runtime.jobs.job import Job, Outcome
+from posert.runtime.jobs.recipe import Recipe
 from posert.runtime.session import find_model
 
 
@@ -27,10 +28,11 @@ class Manifest:
         path: `manifest.jsonl`, or `manifest-I-of-N.jsonl` of a shard, so that no two shards write one file.
     """
 
-    def __init__(self, folder: Path, model: str, settings: Settings, *, shard: tuple[int, int] | None = None) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, *, shard: tuple[int, int] | None = None) -> None:
         name = "manifest.jsonl" if shard is None else f"manifest-{shard[0]}-of-{shard[1]}.jsonl"
         self.folder, self.path = folder, folder / name
-        self._model = {"model": model, "model_sha256": _sha256(find_model(model)), "settings": settings.record()}
+        digest = _sha256(find_model(recipe.model))
+        self._model = {"model": recipe.model, "model_sha256": digest, "settings": recipe.record()}
         self._rows = {_key(row): row for row in _read(self.path)}
         self._known = dict(self._rows)  # what other shards and earlier whole runs have done counts too
         for other in sorted(folder.glob("manifest*.jsonl")):

@@ -6,15 +6,15 @@ output folder under the same paths.
 
 import logging
 import os
+import pickle
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from posert.errors import PosertError
-from posert.runtime.jobs.job import Job, Outcome, Report
-from posert.runtime.jobs.recipe import Recipe, attempt
+from posert.runtime.jobs.job import Job, Outcome, jobs_done_by
+from posert.runtime.jobs.recipe import Recipe
 
 _MANY = 8  # jobs per actor
 _TRIES = 3
@@ -31,7 +31,7 @@ def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) 
         PosertError: ray is missing, or the cluster cannot be reached.
     """
     if address != "ray" and not address.startswith("ray://"):
-        raise PosertError(f"--on {address!r} is no cluster", "use --on ray, or --on ray://HOST:PORT")
+        raise PosertError(f"{address!r} is no cluster", "use ray, or ray://HOST:PORT as `on`")
     ray = _import_ray()
     joined = not ray.is_initialized()
     if joined:
@@ -44,13 +44,13 @@ def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) 
 
 
 def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
-    gpus = 1 if recipe.device.startswith("cuda") else 0
+    gpus = 1 if recipe.options.device.startswith("cuda") else 0
     room = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1))
     count = max(1, min(workers or room, len(jobs)))
     absolute = replace(recipe, model=recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model))
-    tasks = [{"number": number, **_packed(job)} for number, job in enumerate(jobs)]
+    tasks = [{"number": number, "job": pickle.dumps(_absolute(job))} for number, job in enumerate(jobs)]
     # A second job waiting at the actor hides .17 s of the cluster's latency per job. It dies with the first, and
-    # might wait behind a long video: not with few jobs, nor when --resume tries the dead again.
+    # might wait behind a long video: not with few jobs, nor when a resumed run tries the dead again.
     ahead = 2 if len(jobs) >= _MANY * count else 1
     results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
         _Actor,
@@ -63,18 +63,14 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
     )
     left = dict(enumerate(jobs))
     for row in results.iter_rows():
-        job = left.pop(row["number"])
-        if row["unusable"]:
-            raise PosertError(row["what"], row["hint"])
-        if row["what"]:
-            yield Outcome(job, None, PosertError(row["what"], row["hint"]))
-        else:
-            yield Outcome(job, Report(row["frames"], row["people"], row["seconds"]), None)
+        outcome: Outcome = pickle.loads(row["outcome"])
+        if outcome.unusable and outcome.error is not None:
+            raise outcome.error
+        yield replace(outcome, job=left.pop(row["number"]))
     for job in left.values():
         what = f"{job.source}: its worker on the cluster died, {_TRIES} times"
-        yield Outcome(
-            job, None, PosertError(what, "it ran out of memory, or another video killed it: --resume tries it again")
-        )
+        hint = "it ran out of memory, or another video killed it: `resume` tries it again"
+        yield Outcome(job, error=PosertError(what, hint))
 
 
 class _Actor:
@@ -85,33 +81,16 @@ class _Actor:
 
     def __init__(self, recipe: Recipe) -> None:
         os.chdir(os.environ.get("POSERT_FOLDER", "."))
-        self.recipe = recipe
-        self.error: PosertError | None = None
-        try:
-            self.model = recipe.open()
-        except PosertError as error:
-            self.error = error
+        self.done = jobs_done_by(recipe)
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        job = Job(task["source"], *(Path(task[name]) if task[name] else None for name in ("output", "overlay")))
-        unusable = self.error is not None
-        outcome = Outcome(job, None, self.error) if unusable else attempt(self.model, job, self.recipe.settings)
-        report, error = outcome.report or Report(0, 0, 0.0), outcome.error
-        return {
-            "number": task["number"],
-            "unusable": unusable,
-            "frames": report.frames,
-            "people": report.people,
-            "seconds": report.seconds,
-            "what": "" if error is None else error.what,
-            "hint": "" if error is None else error.hint,
-        }
+        return {"number": task["number"], "outcome": pickle.dumps(self.done(pickle.loads(task["job"])))}
 
 
-def _packed(job: Job) -> dict[str, str]:
-    """A job as text with absolute paths for the files it writes; the source keeps its name, results carry it."""
-    paths = {"output": job.output, "overlay": job.overlay}
-    return {"source": job.source} | {name: str(path.absolute()) if path else "" for name, path in paths.items()}
+def _absolute(job: Job) -> Job:
+    """A job with absolute paths for the files it writes; the source keeps its name, results carry it."""
+    output, overlay = (path and path.absolute() for path in (job.output, job.overlay))
+    return replace(job, output=output, overlay=overlay)
 
 
 def _join(ray: ModuleType, address: str) -> None:
@@ -138,7 +117,7 @@ def _import_ray() -> ModuleType:
         import ray
         import ray.data
     except ImportError:
-        raise PosertError("--on ray needs Ray", "pip install 'posert[ray]'") from None
+        raise PosertError("a cluster needs Ray", "pip install 'posert[ray]'") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a job whose actor always dies fails alone

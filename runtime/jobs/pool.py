@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 from posert.errors import PosertError
-from posert.runtime.jobs.job import Job, Outcome, Report
-from posert.runtime.jobs.recipe import OnFrame, Recipe, attempt
+from posert.runtime.jobs.job import Job, OnFrame, Outcome, attempt, jobs_done_by
+from posert.runtime.jobs.recipe import Recipe
 from posert.runtime.jobs.trial import choose_workers
 from posert.runtime.media.read import frame_count
 
@@ -122,17 +122,16 @@ class _Pool:
             assert isinstance(worker, Connection)
             job = self.busy.pop(worker)
             try:
-                kind, value = worker.recv()
+                outcome: Outcome = worker.recv()
             except (EOFError, OSError):
                 process = self.processes.pop(worker)
                 process.join()
                 what = f"{job.source}: its worker process died (exit code {process.exitcode})"
-                yield Outcome(job, None, PosertError(what, "it may have run out of memory; try fewer --workers")), None
+                yield Outcome(job, error=PosertError(what, "it may have run out of memory; try fewer `workers`")), None
                 continue
-            if kind == "unusable":
-                raise PosertError(*value)
-            report = value if isinstance(value, Report) else None
-            yield Outcome(job, report, None if report else PosertError(*value)), worker
+            if outcome.unusable and outcome.error is not None:
+                raise outcome.error
+            yield outcome, worker
 
     def dismiss(self, worker: Connection | None) -> None:
         if worker is not None:
@@ -156,17 +155,9 @@ def _work(pipe: Connection, recipe: Recipe) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(KeyboardInterrupt, EOFError, OSError):
-        try:
-            model = recipe.open()
-        except PosertError as error:
-            pipe.recv()
-            pipe.send(("unusable", (error.what, error.hint)))
-            return
-        with model:
-            while (job := pipe.recv()) is not None:
-                outcome = attempt(model, job, recipe.settings)
-                failure = outcome.error
-                pipe.send(("done", outcome.report if failure is None else (failure.what, failure.hint)))
+        done = jobs_done_by(recipe)
+        while (job := pipe.recv()) is not None:
+            pipe.send(done(job))
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -1,19 +1,64 @@
 """What a process needs to know to do jobs: how to open the model, and what to do with each source.
 
-Owns `Recipe` and what a failure of one job is. Knows jobs, nothing of processes or clusters.
+Owns these records. Knows nothing of jobs, processes or clusters.
 """
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from posert.errors import PosertError
 from posert.runtime.devices import cpu_cores
-from posert.runtime.jobs.job import Job, Outcome, Settings, parse_params, run_job
+from posert.runtime.files.formats import sink_of
+from posert.runtime.loop import TopDown
+from posert.runtime.options import ModelOptions
 from posert.runtime.session import Model, open_model
 
-_LOG = logging.getLogger("posert")
-OnFrame = Callable[[int], None]
+_OF_RESULTS = ("long_edge", "scale_number", "scale_gap", "detector", "params")  # of a model's options
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which frames of every source; see `frames`."""
+
+    start_s: float = 0.0
+    stop_s: float | None = None
+    stride: int = 1
+    size_wh: tuple[int, int] | None = None
+    fps: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is done with every source.
+
+    Attributes:
+        form: a name of `FORMATS`.
+        selection: which frames.
+        batch: frames per network call.
+        track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
+        include_empty: a record for frames without people in formats that leave them out.
+        boxes: a file with the boxes of a top-down model; None = its detector's.
+        top_down: how a top-down model works.
+        keypoint_scale: unit of the keypoints in the file, see `in_units`; for formats that know it.
+
+    Raises:
+        PosertError: the format does not know `keypoint_scale`.
+    """
+
+    form: str = "jsonl"
+    selection: Selection = field(default_factory=Selection)
+    batch: int = 1
+    track: bool = False
+    smooth: bool = False
+    features: bool = False
+    include_empty: bool = False
+    boxes: str | None = None
+    top_down: TopDown = field(default_factory=TopDown)
+    keypoint_scale: int = 0
+
+    def __post_init__(self) -> None:
+        if self.keypoint_scale:
+            sink_of(self.form, unit=self.keypoint_scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,43 +66,36 @@ class Recipe:
     """How to open the model and what to do with it; small, so that it can be sent to another process.
 
     Attributes:
-        device: as in `open_model`; several, separated by commas, are shared out among the workers.
-        threads: CPU threads of one process; 0 = all cores.
+        model: as in `open_model`.
+        settings: for every source.
+        options: how to open the model; several devices, separated by commas, are shared out among the workers. Its
+            `workers` are ignored: as many frames are in flight as there are threads.
     """
 
     model: str
-    settings: Settings
-    device: str = "auto"
-    threads: int = 0
+    settings: Settings = field(default_factory=Settings)
+    options: ModelOptions = field(default_factory=ModelOptions)
 
     def open(self) -> Model:
         """The open model; raises what `open_model` raises."""
-        threads = self.threads or cpu_cores()
+        threads = self.options.threads or cpu_cores()
         in_flight = 1 if self.settings.top_down.detect_every > 1 else threads
-        return open_model(
-            self.model,
-            device=self.device,
-            threads=threads,
-            workers=in_flight,
-            long_edge=self.settings.long_edge,
-            scale_number=self.settings.scale_number,
-            scale_gap=self.settings.scale_gap,
-            detector=self.settings.detector,
-            params=parse_params(self.settings.params),
-        )
+        return open_model(self.model, self.options, threads=threads, workers=in_flight)
 
     def for_worker(self, number: int) -> "Recipe":
         """The recipe of one worker process of many: a single thread, the next device in turn."""
-        devices = self.device.split(",")
-        return replace(self, threads=1, device=devices[number % len(devices)])
+        devices = self.options.device.split(",")
+        return replace(self, options=replace(self.options, threads=1, device=devices[number % len(devices)]))
+
+    def record(self) -> dict[str, Any]:
+        """What the results depend on besides the model file, as JSON; equal recipes give equal records."""
+        values = asdict(self.settings) | {name: getattr(self.options, name) for name in _OF_RESULTS}
+        values["params"] = [f"{name}={_text(value)}" for name, value in self.options.params.items()]
+        values["detector"] = None if self.options.detector is None else str(self.options.detector)
+        size_wh = self.settings.selection.size_wh
+        values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
+        return values
 
 
-def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None = None) -> Outcome:
-    """What became of one job; a failure is a value, so that the next job can follow."""
-    try:
-        return Outcome(job, run_job(model, job, settings, on_frame=on_frame), None)
-    except PosertError as error:
-        return Outcome(job, None, error)
-    except Exception as error:  # one odd file must not end a night's work
-        _LOG.debug("unexpected failure in %s", job.source, exc_info=True)
-        return Outcome(job, None, PosertError(f"{job.source}: {type(error).__name__}: {error}", "see --debug"))
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

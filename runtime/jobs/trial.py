@@ -18,8 +18,8 @@ from typing import Any
 
 from posert.errors import PosertError
 from posert.runtime.devices import cpu_cores
-from posert.runtime.jobs.job import Job, Settings, run_job
-from posert.runtime.jobs.recipe import Recipe
+from posert.runtime.jobs.job import Job, run_job
+from posert.runtime.jobs.recipe import Recipe, Settings
 from posert.runtime.media.read import frame_count, frames
 from posert.runtime.session import Model
 
@@ -37,9 +37,9 @@ def choose_workers(recipe: Recipe, jobs: Sequence[Job]) -> int:
     One process with all threads in one pipeline is measured against one process per core with one thread each, all at
     work at once, since cores share caches and some are only half a core. Short work is not worth it.
     """
-    count = min(recipe.threads or cpu_cores(), len(jobs))
-    if "," in recipe.device:
-        return min(len(recipe.device.split(",")), len(jobs))
+    count = min(recipe.options.threads or cpu_cores(), len(jobs))
+    if "," in recipe.options.device:
+        return min(len(recipe.options.device.split(",")), len(jobs))
     sample = next((job for job in jobs if _readable(job)), None)
     if count < 2 or sample is None:
         return 1

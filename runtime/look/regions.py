@@ -1,4 +1,4 @@
-"""Where a top-down model looks: boxes of a file, of the detector, of the last poses. Owns what makes a box usable.
+"""Where a top-down model looks: boxes of a file, or of the caller. Owns the file's format.
 
 Knows boxes and frame sizes, nothing of networks. A region is a `Poses` without keypoints: a box and its score.
 """
@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses, keypoint_boxes
-from posert.runtime.media.read import IMAGES, Frame
+from posert.poses import Frame, Poses
+from posert.runtime.media.suffixes import is_image
 
 Boxes = Callable[[Frame], NDArray[np.float32]]
-MARGIN = 0.1  # of the longer side: the keypoints end at eyes and ankles, the person does not
-SURE = 0.4  # keypoints with less than this part of the person's best score do not stretch the box
 
 
 def regions(boxes: NDArray[np.floating]) -> Poses:
@@ -25,32 +23,6 @@ def regions(boxes: NDArray[np.floating]) -> Poses:
     rows = np.asarray(boxes, np.float32)
     scores = rows[:, 4].copy() if rows.shape[1] > 4 else np.ones(len(rows), np.float32)
     return Poses(np.zeros((len(rows), 0, 3), np.float32), scores, rows[:, :4].copy())
-
-
-def usable(found: Poses) -> Poses:
-    """The regions that have an area; a box without one (or with a value that is no number) holds nobody."""
-    boxes = found.boxes_xyxy
-    kept = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return found if kept.all() else Poses(found.keypoints[kept], found.scores[kept], boxes[kept])
-
-
-def clipped(found: Poses, frame_wh: tuple[int, int]) -> Poses:
-    """The regions of a detector, cut at the borders of the frame."""
-    limit = np.array([*frame_wh, *frame_wh], np.float32)
-    return Poses(found.keypoints, found.scores, found.boxes_xyxy.clip(0, limit))
-
-
-def next_regions(poses: Poses, frame_wh: tuple[int, int]) -> Poses:
-    """Regions around the people of the last frame, with a margin, for a frame without detection; score 0..1."""
-    best = poses.keypoints[:, :, 2].max(axis=1, initial=0.0)
-    sure = np.where(poses.keypoints[:, :, 2:] >= SURE * best[:, None, None], poses.keypoints, 0)
-    boxes = keypoint_boxes(sure)
-    margin = MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)[:, None]
-    grown = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
-    count = poses.keypoints.shape[1]
-    sums = poses.keypoints[:, :, 2].cumsum(axis=1)[:, -1:]  # added in order, so that C gets the same bits
-    scores = sums[:, 0] / np.float32(count) if count else poses.scores
-    return usable(clipped(Poses(poses.keypoints[:, :0], scores.clip(0, 1), grown), frame_wh))
 
 
 def read_boxes(path: Path) -> Boxes:
@@ -104,5 +76,5 @@ def _key(image: str) -> str:
 
 def _lookup(by_image: dict[str, list[list[float]]], frame: Frame) -> NDArray[np.float32]:
     path = Path(frame.source)
-    key = _key(path.name) if path.suffix.lower() in IMAGES else str(frame.index)
+    key = _key(path.name) if is_image(path) else str(frame.index)
     return np.array(by_image.get(key, []), np.float32).reshape(-1, 5)

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,39 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
+from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
+from posert.runtime.media.suffixes import is_image, is_medium
 
-IMAGES = {".bmp", ".dib", ".jpeg", ".jpg", ".jp2", ".png", ".webp", ".avif", ".pbm", ".pgm", ".ppm", ".tif", ".tiff"}
-VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv"}
-VIDEOS |= {".3gp", ".ogv", ".gif", ".mjpeg"}
 _BOXED = {".mp4", ".m4v", ".mov", ".3gp"}
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One picture.
-
-    Attributes:
-        bgr: u8 [H,W,3], blue, green, red: what the decoders deliver and what `prepare` reads, without a copy.
-        index: 0-based position in its source, counted before `stride`.
-        time_s: seconds since the start of the source.
-        source: path, address, `webcam:0` or `-`.
-    """
-
-    bgr: NDArray[np.uint8]
-    index: int
-    time_s: float
-    source: str
-
-    @property
-    def rgb(self) -> NDArray[np.uint8]:
-        """u8 [H,W,3], a view of `bgr` in reversed channel order."""
-        return self.bgr[:, :, ::-1]
-
-    @property
-    def size_wh(self) -> tuple[int, int]:
-        """Width and height, px."""
-        return self.bgr.shape[1], self.bgr.shape[0]
 
 
 def expand(source: str | Path | int) -> list[tuple[str, str]]:
@@ -69,7 +40,7 @@ def expand(source: str | Path | int) -> list[tuple[str, str]]:
         return [(text, text.replace("://", "_").replace("/", "_"))]
     path = Path(text)
     if path.is_dir():
-        found = sorted(item for item in path.rglob("*") if item.suffix.lower() in IMAGES | VIDEOS and item.is_file())
+        found = sorted(item for item in path.rglob("*") if is_medium(item) and item.is_file())
         if not found:
             raise PosertError(
                 f"no image or video in the folder {text}", "posert looks for files such as .jpg, .png, .mp4"
@@ -78,9 +49,7 @@ def expand(source: str | Path | int) -> list[tuple[str, str]]:
     if path.exists():
         return [(text, path.name)]
     if glob.has_magic(text):
-        matches = sorted(
-            item for item in glob.glob(text, recursive=True) if Path(item).suffix.lower() in IMAGES | VIDEOS
-        )
+        matches = sorted(item for item in glob.glob(text, recursive=True) if is_medium(item))
         if not matches:
             raise PosertError(
                 f"no image or video matches {text}", "quote the pattern so that the shell leaves it alone"
@@ -116,7 +85,7 @@ def frames(
     if stride < 1:
         raise PosertError(f"stride {stride} is not possible", "use 1 for every frame, 2 for every other, ...")
     for opened, _ in expand(source):
-        if Path(opened).suffix.lower() in IMAGES:
+        if is_image(opened):
             yield Frame(_read_image(opened), 0, 0.0, opened)
             continue
         reader = _read_pipe(size_wh, fps) if opened == "-" else _read_video(opened)
@@ -134,7 +103,7 @@ def frames(
 
 def frame_count(source: str) -> int:
     """How many frames the container says it holds, often one too many; 0 if it does not say."""
-    if Path(source).suffix.lower() in IMAGES:
+    if is_image(source):
         return 1
     return int(_video_property(source, cv2.CAP_PROP_FRAME_COUNT))
 
@@ -260,7 +229,7 @@ def missing_bytes(path: str) -> int:
 def _read_pipe(size_wh: tuple[int, int] | None, fps: float) -> _Reader:
     """Raw RGB frames, row by row without padding, from standard input."""
     if size_wh is None:
-        raise PosertError("frames on standard input carry no size", "add --size WIDTHxHEIGHT")
+        raise PosertError("frames on standard input carry no size", "give it as `size_wh`")
     width, height = size_wh
     stream: BinaryIO = sys.stdin.buffer
     index = 0

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from posert import estimate, frames, open_model
 from posert.export.embed.library import NativeModel, main_file
-from posert.runtime import estimate, frames, open_model
-from posert.runtime.media.read import Frame
+from posert.poses import Frame
 from posert.runtime.prepare import place, prepare
 
 

@@ -9,7 +9,6 @@ the ratio is the straightforward time over ours (above 1: ours is faster). Both 
 
 import platform
 import statistics
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from test_bodyparts import BODY_25
-
 from posert.poses import Poses
 from posert.postprocess.decoders.bodyparts import Params, decode
+from posert.skeletons import BODY_25
 
 INPUT_WH, MAPS_WH = (656, 368), (82, 46)
 ROUNDS = 15

@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 
 from posert.runtime.devices import cpu_cores
-from posert.runtime.jobs.job import Settings, plan, run_job
+from posert.runtime.jobs.job import plan, run_job
+from posert.runtime.jobs.recipe import Settings
 from posert.runtime.loop import estimate
 from posert.runtime.media.read import frames
 from posert.runtime.session import Model, open_model

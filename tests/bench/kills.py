@@ -19,7 +19,6 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".typing")]
 
 import media  # noqa: E402
 import tiny  # noqa: E402
-from test_frames import cut_off_video  # noqa: E402
 
 KILLS = 20
 
@@ -29,7 +28,7 @@ def make(folder: Path) -> None:
     (folder / "deep").mkdir(parents=True)
     for number in range(7):
         media.video(folder / "deep" / f"{number}.mp4", count=150, size_wh=(320, 240))
-    cut_off_video(folder).rename(folder / "cut.mp4")
+    media.cut_off_video(folder).rename(folder / "cut.mp4")
     for rest in folder.glob("noise*"):
         rest.unlink()
     (folder / "empty.mp4").write_bytes(b"")

@@ -18,10 +18,11 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".typing")]
 import numpy as np  # noqa: E402
 import people  # noqa: E402
 
+from posert.poses import Frame, Result  # noqa: E402
+from posert.runtime.after.chain import post_chain  # noqa: E402
 from posert.runtime.files.formats import FORMATS  # noqa: E402
-from posert.runtime.jobs.job import Settings, refiner  # noqa: E402
-from posert.runtime.loop import Result, estimate_frames  # noqa: E402
-from posert.runtime.media.read import Frame, frames  # noqa: E402
+from posert.runtime.loop import estimate_frames  # noqa: E402
+from posert.runtime.media.read import frames  # noqa: E402
 from posert.runtime.session import open_model  # noqa: E402
 
 FRAMES, FIRST = 20_000, 500
@@ -56,12 +57,12 @@ def main() -> None:
     for form in named or FORMATS:
         with tempfile.TemporaryDirectory() as folder:
             source = looped(video) if video else made_up()
-            refine, first = refiner(people.SKELETON, Settings(features=True, smooth=True)), 0.0
+            refine, first = post_chain(people.SKELETON, features=True, smooth=True), 0.0
             spec = people.SPEC
             if video:
                 with open_model("nano", device="cpu") as model:
                     spec = model.spec
-                refine = refiner(spec.skeleton, Settings(features=True, smooth=True))
+                refine = post_chain(spec.skeleton, features=True, smooth=True)
             with FORMATS[form].sink(Path(folder) / "out", spec, "walk.mp4") as write:
                 for number, (frame, result) in enumerate(source):
                     write(frame, refine(result, frame.bgr))

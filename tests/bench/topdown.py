@@ -28,9 +28,10 @@ import numpy as np
 import rtmlib
 
 from posert.export import onnx_file
+from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
 from posert.runtime.loop import TopDown, estimate
-from posert.runtime.media.read import Frame, frames
+from posert.runtime.media.read import frames
 from posert.runtime.session import open_model
 
 MIN_SCORE, MAX_IOU = 0.3, 0.6

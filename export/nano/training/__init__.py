@@ -1,1 +1,12 @@
-"""The training of posert-nano: data, crops, drawn scenes, the loop, its measure. Not in the wheel."""
+"""The training of posert-nano: data, crops, drawn scenes, the loop, its measure. In a checkout alone, not in the wheel.
+
+In the environment of `make test-export`, with COCO's keypoint labels and photos and human-pose-estimation-0001 as ONNX:
+
+    python -m posert.export.nano.training.cache --labels L.json --images DIR --teacher T.onnx --out photos
+    python -m posert.export.nano.training.drawn --labels L.json --images DIR --teacher T.onnx --out drawn
+    python -m posert.export.nano.training.train --cache photos drawn --drawn 0.28 --steps N --out run
+    posert export nano --from run/state.pt
+    python -m posert.export.nano.training.evaluate nano.onnx
+
+`checkpoint.pt` is the shipped network's, `runs.jsonl` has every run before it. Nothing outside this folder needs it.
+"""

@@ -152,7 +152,7 @@ def crop(
     scale = math.sqrt(abs(np.linalg.det(view.linear)))
     for person, out in zip(record["people"], people, strict=True):
         points = np.array(person["keypoints"])
-        points = points[list(layout.FLIP)] if view.mirrored else points
+        points = points[list(layout.SKELETON.flip)] if view.mirrored else points
         out[:, :2] = (points[:, :2] @ view.linear.T + view.shift - layout.CELL_CENTRE_PX) / layout.STRIDE
         out[:, 2] = points[:, 2]
         # the smaller the person is in the crop, the less the teacher sees of it
@@ -198,7 +198,7 @@ def jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
 
 _STRAIGHT = np.arange(layout.CHANNELS)
 _MIRRORED = layout.mirrored_channels()
-_LIMBS = np.array([(a, b, layout.KEYPOINTS + x) for (a, b), x in zip(layout.LIMBS, layout.PAF_X, strict=True)])
+_LIMBS = np.array([(a, b, layout.KEYPOINTS + x) for (a, b), x in zip(layout.SKELETON.edges, layout.PAF_X, strict=True)])
 
 
 @numba.njit(cache=True)

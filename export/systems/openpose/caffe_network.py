@@ -15,32 +15,8 @@ from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.postprocess.decoders.paf import COCO_18_CHANNELS
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.skeletons import BODY_25, FACE_70, HAND_21, MPI_15, OPENPOSE_18
 
-BODY_25 = Skeleton(
-    names=(
-        "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
-        "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye",
-        "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel", "right_big_toe",
-        "right_small_toe", "right_heel",
-    ),
-    edges=(
-        (1, 8), (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (10, 11), (8, 12), (12, 13), (13, 14),
-        (1, 0), (0, 15), (15, 17), (0, 16), (16, 18), (2, 17), (5, 18), (14, 19), (19, 20), (14, 21), (11, 22),
-        (22, 23), (11, 24),
-    ),
-    flip=(0, 1, 5, 6, 7, 2, 3, 4, 8, 12, 13, 14, 9, 10, 11, 16, 15, 18, 17, 22, 23, 24, 19, 20, 21),
-)  # fmt: skip
-MPI_15 = Skeleton(
-    names=(
-        "head", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
-        "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "chest",
-    ),
-    edges=(
-        (0, 1), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 14), (14, 8), (8, 9), (9, 10), (14, 11), (11, 12),
-        (12, 13),
-    ),
-    flip=(0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 14),
-)  # fmt: skip
 _MPI: dict[str, Any] = {
     "paf_channels": [[2 * limb, 2 * limb + 1] for limb in range(14)], "redundant_edges": [], "foot_parts": [],
     "limb_threshold": 0.01,
@@ -56,24 +32,21 @@ class Network:
     params: dict[str, Any] = field(default_factory=dict)  # lists, not tuples: JSON gives lists back
 
 
-def networks(coco_18: Skeleton) -> dict[str, Network]:
-    """Name in models.lock -> network. `coco_18` is the skeleton that OpenPose and tf-pose share."""
-    coco = {"paf_channels": [list(pair) for pair in COCO_18_CHANNELS], "redundant_edges": [17, 18], "foot_parts": []}
-    return {
-        "openpose-body25": Network(layers.body_25, BODY_25),
-        "openpose-coco": Network(lambda: layers.body_coco(19, 38, 6), coco_18, coco),
-        "openpose-mpi": Network(lambda: layers.body_coco(16, 28, 6), MPI_15, {**_MPI, "peak_threshold": 0.6}),
-        "openpose-mpi-4-stages": Network(lambda: layers.body_coco(16, 28, 4), MPI_15, {**_MPI, "peak_threshold": 0.3}),
-        "openpose-face": Network(lambda: layers.single_branch(71), _numbered("face", 70)),
-        "openpose-hand": Network(lambda: layers.single_branch(22), _numbered("hand", 21)),
-    }
+_COCO: dict[str, Any] = {
+    "paf_channels": [list(pair) for pair in COCO_18_CHANNELS], "redundant_edges": [17, 18], "foot_parts": [],
+}  # fmt: skip
+NETWORKS = {
+    "openpose-body25": Network(layers.body_25, BODY_25),
+    "openpose-coco": Network(lambda: layers.body_coco(19, 38, 6), OPENPOSE_18, _COCO),
+    "openpose-mpi": Network(lambda: layers.body_coco(16, 28, 6), MPI_15, {**_MPI, "peak_threshold": 0.6}),
+    "openpose-mpi-4-stages": Network(lambda: layers.body_coco(16, 28, 4), MPI_15, {**_MPI, "peak_threshold": 0.3}),
+    "openpose-face": Network(lambda: layers.single_branch(71), FACE_70),
+    "openpose-hand": Network(lambda: layers.single_branch(22), HAND_21),
+}
+"""Name in models.lock -> network."""
 
 
-def _numbered(name: str, count: int) -> Skeleton:
-    return Skeleton(tuple(f"{name}_{k}" for k in range(count)), ())
-
-
-def build(entry: Entry, path: Path, coco_18: Skeleton) -> Exported:
+def build(entry: Entry, path: Path) -> Exported:
     """The ONNX graph of an official .caffemodel and its metadata.
 
     A deploy file of the same name beside it (`x.prototxt` by `x.caffemodel`) is used in place of the layers known here.
@@ -81,14 +54,14 @@ def build(entry: Entry, path: Path, coco_18: Skeleton) -> Exported:
     Raises:
         PosertError: no such network, or the weights are not this network's.
     """
-    own, net, outputs = _parts(entry, path, coco_18)
+    own, net, outputs = _parts(entry, path)
     graph = caffe.to_onnx(net, caffe.read_blobs(path), outputs)
     return Exported(graph, _spec(entry, own, graph.graph.input[0].name))
 
 
-def reference(entry: Entry, path: Path, coco_18: Skeleton) -> Reference:
-    """The network of an official .caffemodel as a function of our input tensor, by `_caffe_forward`."""
-    _, net, outputs = _parts(entry, path, coco_18)
+def reference(entry: Entry, path: Path) -> Reference:
+    """The network of an official .caffemodel as a function of our input tensor, computed in numpy."""
+    _, net, outputs = _parts(entry, path)
     blobs = caffe.read_blobs(path)
 
     def run(tensor: Any) -> dict[str, Any]:
@@ -98,12 +71,11 @@ def reference(entry: Entry, path: Path, coco_18: Skeleton) -> Reference:
     return run
 
 
-def _parts(entry: Entry, path: Path, coco_18: Skeleton) -> tuple[Network, Any, dict[str, tuple[int, int]]]:
+def _parts(entry: Entry, path: Path) -> tuple[Network, Any, dict[str, tuple[int, int]]]:
     """What is known of the network, its layers, and role -> channels of its result."""
-    known = networks(coco_18)
-    if entry.name not in known:
-        raise PosertError(f"no network is known for {entry.name}", f"known are {', '.join(known)}")
-    own, beside = known[entry.name], path.with_suffix(".prototxt")
+    if entry.name not in NETWORKS:
+        raise PosertError(f"no network is known for {entry.name}", f"known are {', '.join(NETWORKS)}")
+    own, beside = NETWORKS[entry.name], path.with_suffix(".prototxt")
     net = caffe.read_prototxt(beside) if beside.is_file() else caffe.network(own.layers())
     parts, limbs = len(own.skeleton.names), len(own.skeleton.edges)
     if not limbs:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton, keypoint_boxes, no_poses
+from posert.poses import Float32Array, Poses, Skeleton, no_poses
 from posert.postprocess.decoders.bodyparts import assembly, centroids, limbs, scales
+from posert.postprocess.geometry import keypoint_boxes
 
 BODY_25_CHANNELS = (
     (0, 1), (14, 15), (22, 23), (16, 17), (18, 19), (24, 25), (26, 27), (6, 7), (2, 3), (4, 5), (8, 9), (10, 11),

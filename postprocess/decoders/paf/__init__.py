@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton, keypoint_boxes, no_poses
+from posert.poses import Float32Array, Poses, Skeleton, no_poses
 from posert.postprocess.decoders.paf import limbs, peaks
+from posert.postprocess.geometry import keypoint_boxes
 
 COCO_18_CHANNELS = (
     (12, 13), (20, 21), (14, 15), (16, 17), (22, 23), (24, 25), (0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11),

@@ -1,0 +1,96 @@
+"""The flags of the command line: what their texts mean, and which flag stands for a name in the library's errors.
+
+A part of the command line. Errors name parameters and commands in backquotes; nothing but this table knows their flags.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from posert.errors import PosertError
+
+FLAGS = {
+    "accept_unpinned": "--accept-unpinned",
+    "boxes": "--boxes FILE",
+    "cpu": "--cpu",
+    "debug": "--debug",
+    "detect_every": "--detect-every",
+    "detector": "--detector FILE",
+    "device": "--device",
+    "flip": "--flip",
+    "from_file": "--from FILE",
+    "keypoint_scale": "--keypoint-scale",
+    "long_edge": "--long-edge",
+    "on": "--on",
+    "output": "-o",
+    "params": "--set",
+    "posert export": "posert export NAME",
+    "posert tag": "posert tag FILE --as NAME",
+    "resume": "--resume",
+    "scale_gap": "--scale-gap",
+    "scale_number": "--scale-number",
+    "size_wh": "--size WIDTHxHEIGHT",
+    "start_s": "--start",
+    "stop_s": "--stop",
+    "stride": "--stride",
+    "track": "--track",
+    "workers": "--workers",
+}
+"""Parameter or command -> how it is written on the command line."""
+
+
+def with_flags(text: str) -> str:
+    """The text of an error with flags for the names in backquotes.
+
+    >>> with_flags("leave `detect_every` away, see `posert info`")
+    'leave --detect-every away, see posert info'
+    """
+    return re.sub(r"`([^`]+)`", lambda found: FLAGS.get(found[1], found[1]), text)
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """The numbers of `I/N`: a shard is every N-th job from the I-th; None stays None.
+
+    >>> parse_shard("2/4")
+    (2, 4)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match.group(1)) <= int(match.group(2)):
+        raise PosertError(f"--shard {text!r} is no shard", "write it as I/N with I from 1 to N, for example 1/4")
+    return int(match.group(1)), int(match.group(2))
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Width and height of `WIDTHxHEIGHT`; None stays None.
+
+    >>> parse_size("640x480")
+    (640, 480)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
+        raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
+    return int(match.group(1)), int(match.group(2))
+
+
+def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
+    """Name -> value of `NAME=VALUE` texts; a value that is no JSON is text.
+
+    >>> parse_params(["min_parts=2", "assembly=pairwise", "maximize_positives=true"])
+    {'min_parts': 2, 'assembly': 'pairwise', 'maximize_positives': True}
+    """
+    params = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise PosertError(f"--set {text!r} sets nothing", "write it as NAME=VALUE; posert info MODEL shows them")
+        try:
+            given = json.loads(value)
+        except ValueError:
+            given = value.strip()
+        params[name.strip().replace("-", "_")] = given
+    return params

@@ -1,0 +1,116 @@
+"""What a user may choose about a model: where it runs, and what it does otherwise than its file says.
+
+Owns `ModelOptions` and how the choices change a `ModelSpec`. Knows no sessions and no files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from posert.errors import PosertError
+from posert.postprocess import decoder_params
+from posert.runtime.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How a model is opened.
+
+    Attributes:
+        device: `auto` (CUDA if this machine has it, else CPU), `cpu`, `cuda` or `cuda:N`; a device that is asked for
+            and not there is an error, never a quiet CPU run.
+        threads: CPU threads; 0 = all cores.
+        workers: frames in flight; the threads are shared out among them. 1 gives the lowest latency, more the highest
+            throughput. A model that follows one person from frame to frame always has 1.
+        long_edge: longer side of the network input, px, for networks whose size is free; 0 = the model's own.
+        scale_number: run the network at so many sizes, 1, 1 - scale_gap, 1 - 2 scale_gap ... of its input's, and
+            average the maps; 1 = as the model's file says.
+        scale_gap: see `scale_number`.
+        detector: an .onnx file that finds the boxes instead of the model's own detector.
+        params: of the last stage's decoder, over those in the file.
+    """
+
+    device: str = "auto"
+    threads: int = 0
+    workers: int = 1
+    long_edge: int = 0
+    scale_number: int = 1
+    scale_gap: float = 0.25
+    detector: str | Path | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, spec: ModelSpec) -> ModelSpec:
+        """`spec` with another input size, several sizes, other parameters, as far as asked for.
+
+        Raises:
+            PosertError: the model has one input size, or the decoder refuses the parameters.
+        """
+        if self.long_edge:
+            spec = _resized(spec, self.long_edge)
+        if self.scale_number > 1:
+            spec = _at_scales(spec, self.scale_number, self.scale_gap)
+        return _with_params(spec, self.params) if self.params else spec
+
+
+class OptionChanges(TypedDict, total=False):
+    """The fields of `ModelOptions` as keywords; any of them."""
+
+    device: str
+    threads: int
+    workers: int
+    long_edge: int
+    scale_number: int
+    scale_gap: float
+    detector: str | Path | None
+    params: Mapping[str, Any]
+
+
+def with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelSpec:
+    """`spec` with the single stage of `other`, the model in `file`, in place of its own detector.
+
+    Raises:
+        PosertError: `spec` looks at no boxes, or `other` finds something else.
+    """
+    looking = tuple(stage for stage in spec.stages if stage.region == "boxes")
+    if not looking:
+        raise PosertError(f"{spec.model} finds people without a detector", "leave `detector` away")
+    if len(other.stages) != 1 or other.stages[0].region != "frame" or other.skeleton.names:
+        raise PosertError(
+            f"{file} is no detector: {other.model} finds {len(other.skeleton.names)} keypoints",
+            "give a file that finds boxes, for example a detector of `posert models list` made with `posert tag`",
+        )
+    return replace(spec, stages=(replace(other.stages[0], name="detector", file=None, sha256=None), *looking))
+
+
+def _resized(spec: ModelSpec, long_edge: int) -> ModelSpec:
+    """`spec` with another largest input size for its first stage."""
+    first = spec.stages[0]
+    if not first.input.multiple_of:
+        raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", "leave `long_edge` away")
+    resized = replace(first, input=replace(first.input, size_wh=(long_edge, long_edge)))
+    return replace(spec, stages=(resized, *spec.stages[1:]))
+
+
+def _at_scales(spec: ModelSpec, number: int, gap: float) -> ModelSpec:
+    """`spec` with a first stage that averages over several sizes of its input."""
+    first, scales = spec.stages[0], tuple(1 - step * gap for step in range(number))
+    if first.region != "frame" or not first.input.multiple_of:
+        raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", "leave `scale_number` away")
+    if not (gap > 0 and scales[-1] > 0 and number <= 16):
+        raise PosertError(
+            f"{number} scales {gap} apart end at {scales[-1]:.3g} of the input",
+            f"take at most 16, above 0 and apart: a `scale_gap` above 0 and below {1 / (number - 1):.3g}",
+        )
+    return replace(spec, stages=(replace(first, scales=scales), *spec.stages[1:]))
+
+
+def _with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:
+    """`spec` with other parameters of the last stage's decoder."""
+    last = spec.stages[-1]
+    changed = replace(last, params={**last.params, **params})
+    try:
+        decoder_params(changed.decoder, dict(changed.params))
+    except PosertError as error:
+        raise PosertError(error.what, "posert info MODEL shows the parameters") from None
+    return replace(spec, stages=(*spec.stages[:-1], changed))

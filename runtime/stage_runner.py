@@ -1,0 +1,121 @@
+"""One stage of a model on windows of frames: prepare, network, decoder; mirrored or at several sizes if asked for.
+
+Owns the input tensors. Knows windows and tensors, nothing of sources, of time, or of why it looks there.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.poses import Frame, Poses, join
+from posert.postprocess import decoder, suppression_rule
+from posert.postprocess.geometry import to_frame
+from posert.runtime.prepare import place, prepare, scaled
+from posert.runtime.session import Model
+from posert.runtime.spec import Stage
+
+Crop = tuple[Frame, NDArray[np.float64]]
+"""A frame and a window in it, f64 [4], px."""
+_ROW_COUNTS = (1, 2, 4, 8, 16, 32, 64)  # batches of crops are padded to these for an accelerator, which plans per shape
+
+
+class Clock:
+    """Milliseconds by step, summed."""
+
+    def __init__(self) -> None:
+        self.ms = {"prepare": 0.0, "run": 0.0, "decode": 0.0}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.ms[step] += (time.perf_counter() - began) * 1000
+
+
+class StageRunner:
+    """Runs one stage. Stateless but for each thread's input tensors, which are filled again each time."""
+
+    def __init__(self, model: Model, stage: Stage, pose_batch: int = 64, flip: bool = False) -> None:
+        self.stage = stage
+        self._model, self._decoder, self._params = model, decoder(stage.decoder), model.params(stage.name)
+        self._skeleton = model.spec.skeleton
+        self._most_crops = pose_batch if stage.region == "boxes" else 0
+        self._mirrors = flip and mirrors(stage)
+        self._tensors = threading.local()
+
+    def __call__(self, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock) -> list[Poses]:
+        """A `Poses` for each crop, in pixels of the input."""
+        step = max(1, self._most_crops or len(crops))
+        batches = [crops[start : start + step] for start in range(0, len(crops), step)]
+        return [poses for batch in batches for poses in self._decoded(batch, input_wh, clock)]
+
+    def in_frame(self, rows: list[Poses], windows: NDArray[np.float64], input_wh: tuple[int, int]) -> Poses:
+        """The people of all windows f64 [R,4] of one frame, in its pixels."""
+        moved = [to_frame(row, window, input_wh) for row, window in zip(rows, windows, strict=True)]
+        return join(moved, len(self._skeleton.names))
+
+    def suppress(self, people: Poses, regions: Poses) -> Poses:
+        """The people without doubles, by the stage's rule."""
+        rule = suppression_rule(str(self.stage.suppress))
+        kept: Poses = rule.suppress(people, regions, self._model.suppression_params(self.stage.name))
+        return kept
+
+    def _decoded(self, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock) -> list[Poses]:
+        """One network call, or one per scale."""
+        if len(self.stage.scales) == 1:
+            outputs = self._outputs("", crops, input_wh, clock)
+        else:
+            several = [self._at_scale(scale, crops, input_wh, clock) for scale in self.stage.scales]
+            with clock("decode"):
+                outputs = self._decoder.merge(several, self._params, input_wh)
+        with clock("decode"):
+            decoded: list[Poses] = self._decoder.decode(outputs, self._skeleton, self._params, input_wh)
+        return decoded
+
+    def _at_scale(
+        self, scale: float, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock
+    ) -> dict[str, NDArray[Any]]:
+        spec = scaled(self.stage.input, input_wh, scale)
+        again = [(frame, place(frame.size_wh, spec)[0][0]) for frame, _ in crops]
+        return self._outputs(str(scale), again, spec.size_wh, clock)
+
+    def _outputs(
+        self, name: str, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock
+    ) -> dict[str, NDArray[Any]]:
+        """Role -> what the network makes of the crops, by way of the input tensor called `name`."""
+        with clock("prepare"):
+            tensor = self._tensor(name, self.row_count(len(crops)), input_wh)
+            for number, (frame, window) in enumerate(crops):
+                prepare(frame.bgr, window[None], self.stage.input, input_wh, tensor[number : number + 1])
+        with clock("run"):
+            outputs = self._model.run(self.stage.name, tensor)
+            if self._mirrors:
+                mirrored = tensor[..., ::-1] if self.stage.input.layout == "NCHW" else tensor[:, :, ::-1]
+                again = self._model.run(self.stage.name, np.ascontiguousarray(mirrored))
+                outputs |= {f"mirrored_{role}": array for role, array in again.items()}
+        return {role: array[: len(crops)] for role, array in outputs.items()}
+
+    def row_count(self, count: int) -> int:
+        """Rows of the network call for `count` crops, a few unused ones included."""
+        if self.stage.region != "boxes" or self._model.device == "cpu":
+            return count
+        return next((rows for rows in _ROW_COUNTS if rows >= count), count)
+
+    def _tensor(self, name: str, rows: int, input_wh: tuple[int, int]) -> NDArray[Any]:
+        """The first `rows` rows of this thread's tensor of that name, made anew only when it must grow."""
+        width, height = input_wh
+        shape = (height, width, 3) if self.stage.input.layout == "NHWC" else (3, height, width)
+        kept: dict[str, NDArray[Any]] = self._tensors.__dict__
+        if name not in kept or kept[name].shape[1:] != shape or len(kept[name]) < rows:
+            kept[name] = np.zeros((rows, *shape), self.stage.input.dtype)
+        return kept[name][:rows]
+
+
+def mirrors(stage: Stage) -> bool:
+    """Whether the stage's decoder can average over the mirrored picture."""
+    return getattr(decoder(stage.decoder), "MIRRORS", False)
