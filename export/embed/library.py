@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ BGR, RGB, BGRA, RGBA = range(4)
 class _Options(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t), ("folder", ctypes.c_char_p), ("onnxruntime", ctypes.c_char_p),
-        ("threads", ctypes.c_int), ("detect_every", ctypes.c_int),
+        ("threads", ctypes.c_int), ("detect_every", ctypes.c_int), ("no_runtime", ctypes.c_int),
     ]  # fmt: skip
 
 
@@ -73,22 +73,24 @@ class NativeModel:
 
     def __init__(self, folder: Path, *, library: Path | None = None, threads: int = 1, detect_every: int = 1) -> None:
         """Raises PosertError when it is not built or does not open."""
-        built = folder / "libposert.so"
-        if not built.exists():
-            raise PosertError(f"there is no {built}", f"build it with: make -C {folder}")
-        self._c = ctypes.CDLL(str(built.resolve()))
-        self._c.posert_error.restype = ctypes.c_char_p
-        self._c.posert_model_name.restype = ctypes.c_char_p
-        for name in ("posert_estimate", "posert_close", "posert_reset", "posert_error"):
-            self._c[name].argtypes = [ctypes.c_void_p, *[ctypes.c_void_p] * (2 if name == "posert_estimate" else 0)]
+        built = next(iter(sorted(folder.glob("lib*.so"))), None)  # libposert.so, or another prefix
+        if built is None:
+            raise PosertError(f"there is no library in {folder}", f"build it with: make -C {folder}")
+        self._c, self._prefix = ctypes.CDLL(str(built.resolve())), built.stem.removeprefix("lib")
+        for name, arguments in {"open": 2, "estimate": 3, "reset": 1, "close": 1, "error": 1}.items():
+            self._function(name).argtypes = [ctypes.c_void_p] * arguments
+        self._function("error").restype = ctypes.c_char_p
         self._handle = ctypes.c_void_p()
         ort = str(library or onnxruntime_library()).encode()
-        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every)
-        self._check(self._c.posert_open(ctypes.byref(self._handle), ctypes.byref(options)))
+        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every, 0)
+        self._check(self._function("open")(ctypes.byref(self._handle), ctypes.byref(options)))
+
+    def _function(self, name: str) -> Any:
+        return self._c[f"{self._prefix}_{name}"]
 
     def _check(self, status: int) -> None:
         if status:
-            said = self._c.posert_error(self._handle).decode()
+            said = self._function("error")(self._handle).decode()
             raise PosertError(f"the C library says: {said} (status {status})")
 
     def estimate(self, pixels: NDArray[np.uint8], form: int = BGR) -> Poses:
@@ -98,7 +100,7 @@ class NativeModel:
             raise ValueError("the pixels of a row have gaps")
         image = _Image(pixels.ctypes.data, width, height, pixels.strides[0], form)
         people = _People()
-        self._check(self._c.posert_estimate(self._handle, ctypes.byref(image), ctypes.byref(people)))
+        self._check(self._function("estimate")(self._handle, ctypes.byref(image), ctypes.byref(people)))
         n, k = people.count, people.keypoint_count
         if n == 0:
             return Poses(np.zeros((0, k, 3), np.float32), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
@@ -107,11 +109,11 @@ class NativeModel:
 
     def reset(self) -> None:
         """Forget the last picture."""
-        self._c.posert_reset(self._handle)
+        self._function("reset")(self._handle)
 
     def close(self) -> None:
         """Free the handle."""
-        self._c.posert_close(self._handle)
+        self._function("close")(self._handle)
         self._handle = ctypes.c_void_p()
 
     def __enter__(self) -> Self:

@@ -133,4 +133,6 @@ def c_text(text: str) -> str:
     >>> print(c_text('a "b"?'))
     "a \\042b\\042\\077"
     """
-    return '"' + "".join(chr(c) if 32 <= c < 127 and chr(c) not in '"\\?' else f"\\{c:03o}" for c in text.encode()) + '"'
+    return (
+        '"' + "".join(chr(c) if 32 <= c < 127 and chr(c) not in '"\\?' else f"\\{c:03o}" for c in text.encode()) + '"'
+    )

@@ -71,7 +71,6 @@ typedef struct posert__model {
     int64_t *torso; /* left and right hip, left and right shoulder; -1 = the model has none */
     int stage_count;
     const posert__stage *stages;
-    int64_t (*kernels)(void); /* there is one of its name in the kernels.o that belongs to this library alone */
 } posert__model;
 
 extern const posert__model posert__the_model;

@@ -188,7 +188,9 @@ void *RegisterCustomOps(void *options, const void *api_base)
 {
     static const custom_op old_people = PEOPLE(OLD_VERSION), new_people = PEOPLE(NEW_VERSION);
     const ort_api_base *base = api_base;
-    const ort_api api = base->GetApi(OLD_VERSION), newer = base->GetApi(NEW_VERSION);
+    const ort_api api = base->GetApi(OLD_VERSION); /* asking for one that is too new writes to the terminal */
+    const char *point = strchr(base->GetVersionString(), '.');
+    const int is_new = point != NULL && atoi(point + 1) >= NEW_VERSION;
     void *domain = NULL, *status = NULL;
     if (api == NULL) return NULL; /* the session then does not know the operator, and says so */
     if (posert__the_model.stage_count != 1)
@@ -196,7 +198,7 @@ void *RegisterCustomOps(void *options, const void *api_base)
     status = ORT(api, void *, CreateCustomOpDomain, const char *, void **)("posert", &domain);
     if (status == NULL)
         status = ORT(api, void *, CustomOpDomain_Add, void *, const custom_op *)(
-            domain, newer != NULL ? &new_people : &old_people);
+            domain, is_new ? &new_people : &old_people);
     if (status == NULL) status = ORT(api, void *, AddCustomOpDomain, void *, void *)(options, domain);
     return status;
 }

@@ -139,7 +139,9 @@ static posert_status look(posert *p, const posert__stage *stage, const posert__p
     } else {
         found = posert_k_place_frame(POSERT__1(stage->place.at, stage->place.count), turn->pixels.width,
                                      turn->pixels.height, POSERT__1(windows, 4), POSERT__1(turn->input_wh, 2));
-        if (stage->region == POSERT__FOLLOW && p->follows) memcpy(windows, p->followed, sizeof p->followed);
+        const int follows = stage->region == POSERT__FOLLOW && p->follows;
+        if (follows) memcpy(windows, p->followed, sizeof p->followed);
+        turn->count = found > 0 || follows;
     }
     return found >= 0 ? POSERT_OK : posert__fail(p, POSERT_FAILED, "the picture does not fit the network's input");
 }
