@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from posert.poses import Poses
 from posert.postprocess import decoder
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import prepare
 from posert.runtime.session import open_model
+from posert.runtime.windows import place
 
 Reference = Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]]
 """The original network: our input tensor -> role -> output, in our layout."""

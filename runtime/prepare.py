@@ -1,11 +1,6 @@
-"""Frame and windows -> the network's input tensor. Owns where a network looks; never sees keypoints.
-
-A window is the rectangle of the frame, in its pixels, that fills the input; it may reach beyond the frame.
-"""
+"""Frame and windows -> the network's input tensor. Never sees keypoints."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +9,6 @@ from numpy.typing import NDArray
 from posert.runtime import sample
 from posert.runtime.spec import InputSpec
 
-Window = tuple[float, float, float, float]
 _ALIGN = {
     "half_pixel": sample.HALF_PIXEL,
     "corners": sample.CORNERS,
@@ -23,148 +17,6 @@ _ALIGN = {
 }
 _ROUNDING = {"none": 0, "round": 1, "truncate": 2}
 _DTYPES = {"float32": (-math.inf, math.inf), "uint8": (0, 255), "int32": (-(2.0**31), 2.0**31 - 128)}
-# How much larger than its box a window is: AlphaPose's convention, and what MoveNet's tutorial leaves around a body.
-BOX_MARGIN = {"boxes": 1.25, "square": 1.2}
-
-
-def place(
-    frame_wh: tuple[int, int], spec: InputSpec, boxes_xyxy: NDArray[np.float32] | None = None
-) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Windows f64 [R,4] (left, top, right, bottom, px of the frame) and the width and height of the input.
-
-    Args:
-        frame_wh: width and height of the frame, px.
-        spec: its `fit`, `size_wh` and `multiple_of` decide.
-        boxes_xyxy: f32 [R,4]; one window around each box instead of one for the frame.
-
-    Windows are float64, so that the float32 arithmetic of the original programs can be repeated exactly.
-    """
-    if boxes_xyxy is None and spec.fit != "boxes":
-        window, input_wh = FITS[spec.fit](frame_wh, spec)
-        return np.array([window], np.float64), input_wh
-    boxes = np.zeros((0, 4)) if boxes_xyxy is None else np.asarray(boxes_xyxy, np.float64)
-    center, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    width = np.maximum(side[:, 0], side[:, 1] * spec.size_wh[0] / spec.size_wh[1])[:, None] * BOX_MARGIN.get(
-        spec.fit, 1.25
-    )
-    half = width * np.array([1.0, spec.size_wh[1] / spec.size_wh[0]]) / 2
-    return np.concatenate([center - half, center + half], axis=1), spec.size_wh
-
-
-def _stretch(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    width, height = _scaled(frame_wh, spec)
-    input_wh = (spec.size_wh[0] or _multiple(width, spec), spec.size_wh[1] or _multiple(height, spec))
-    return (0.0, 0.0, float(frame_wh[0]), float(frame_wh[1])), input_wh
-
-
-def _corner(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    content = _scaled(frame_wh, spec)
-    input_wh = _input_wh(content, spec)
-    return (0.0, 0.0, input_wh[0] * frame_wh[0] / content[0], input_wh[1] * frame_wh[1] / content[1]), input_wh
-
-
-def _center(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    """TensorFlow's resize_with_pad: content rounded down, the padding too, but from the content's exact size.
-
-    With `multiple_of`, where the input follows the content, the padding comes from the rounded size (OpenPifPaf).
-    """
-    ratio = _ratio(frame_wh, spec)
-    content = max(1, math.floor(frame_wh[0] / ratio)), max(1, math.floor(frame_wh[1] / ratio))
-    input_wh = _input_wh(content, spec)
-    low, high = [], []
-    for axis in range(2):
-        filled = content[axis] if spec.multiple_of else frame_wh[axis] / ratio
-        pad = math.floor(max(0.0, (input_wh[axis] - filled) / 2))
-        step = frame_wh[axis] / content[axis]
-        low.append(-pad * step)
-        high.append((input_wh[axis] - pad) * step)
-    return (low[0], low[1], high[0], high[1]), input_wh
-
-
-def _letterbox(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    """AlphaPose's YOLOv3: content rounded down, then centred, an odd pixel of padding right and below."""
-    factor = min((limit / side for side, limit in zip(frame_wh, spec.size_wh, strict=True) if limit), default=1.0)
-    content = max(1, math.floor(frame_wh[0] * factor)), max(1, math.floor(frame_wh[1] * factor))
-    input_wh = _input_wh(content, spec)
-    step = frame_wh[0] / content[0], frame_wh[1] / content[1]
-    left, top = -((input_wh[0] - content[0]) // 2) * step[0], -((input_wh[1] - content[1]) // 2) * step[1]
-    return (left, top, left + input_wh[0] * step[0], top + input_wh[1] * step[1]), input_wh
-
-
-def _square(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    """The square around the whole frame, padded on two sides; TensorFlow Hub's MoveNet tutorial starts with it."""
-    width, height = frame_wh
-    side = max(width, height)
-    left, top = width / 2 - side / 2, height / 2 - side / 2
-    return (left, top, left + side, top + side), spec.size_wh
-
-
-def _corner_pixels(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[Window, tuple[int, int]]:
-    """CMU OpenPose's: the frame's corner pixels lie on the input's, top left, and the rest is padding.
-
-    A free side takes the frame's aspect (the width at most 16:9), two given ones are limits that the frame is fitted
-    into; each in steps of `multiple_of`, without which both sides are as given. The window begins half a pixel of the
-    frame after its corner and half a pixel of the input before that, so that sample i lies exactly i steps after the
-    frame's first pixel.
-    """
-    width, height = frame_wh
-    wide, high = spec.size_wh
-    unit = max(1, spec.multiple_of)
-    if not (wide and high):
-        wide, high = (
-            wide or _nearest(min(high * 16 / 9, high * width / height), unit),
-            high or _nearest(wide * height / width, unit),
-        )
-    elif spec.multiple_of:
-        factor = min(wide / width, high / height)
-        wide, high = _nearest(width * factor, unit), _nearest(height * factor, unit)
-    step = max((width - 1) / max(1, wide - 1), (height - 1) / max(1, high - 1)) or 1.0
-    low = 0.5 - 0.5 * step
-    return (low, low, low + wide * step, low + high * step), (wide, high)
-
-
-def scaled(spec: InputSpec, input_wh: tuple[int, int], scale: float) -> InputSpec:
-    """`spec` for an input of one size: `scale` of `input_wh`, in whole steps, rounded as CMU OpenPose does."""
-    unit, plus = max(1, spec.multiple_of), spec.multiple_plus
-    wide, high = (max(1, (math.floor(side * scale + 0.5) - plus) // unit) * unit + plus for side in input_wh)
-    return replace(spec, size_wh=(wide, high), multiple_of=0, multiple_plus=0)
-
-
-def _nearest(side: float, unit: int) -> int:
-    return max(1, math.floor(side / unit + 0.5)) * unit
-
-
-FITS: dict[str, Callable[[tuple[int, int], InputSpec], tuple[Window, tuple[int, int]]]] = {
-    "stretch": _stretch,
-    "corner": _corner,
-    "center": _center,
-    "letterbox": _letterbox,
-    "square": _square,
-    "corner_pixels": _corner_pixels,
-}
-"""Rule -> (window of the whole frame, input size). A new fit is a function here."""
-
-
-def _ratio(frame_wh: tuple[int, int], spec: InputSpec) -> float:
-    """Frame px per input px that fit the frame into the sides of the input that are not free."""
-    pairs = zip(frame_wh, spec.size_wh, strict=True)
-    return max((side / limit for side, limit in pairs if limit), default=1.0)
-
-
-def _scaled(frame_wh: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    ratio = _ratio(frame_wh, spec)
-    return max(1, round(frame_wh[0] / ratio)), max(1, round(frame_wh[1] / ratio))
-
-
-def _input_wh(content: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
-    if spec.multiple_of:
-        return _multiple(content[0], spec), _multiple(content[1], spec)
-    return spec.size_wh[0] or content[0], spec.size_wh[1] or content[1]
-
-
-def _multiple(side: int, spec: InputSpec) -> int:
-    step = max(1, spec.multiple_of)
-    return max(0, -(-(side - spec.multiple_plus) // step)) * step + spec.multiple_plus
 
 
 def prepare(

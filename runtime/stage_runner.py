@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from posert.poses import Frame, Poses, join
 from posert.postprocess import decoder, suppression_rule
 from posert.postprocess.geometry import to_frame
-from posert.runtime.prepare import place, prepare, scaled
+from posert.runtime.prepare import prepare
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage
+from posert.runtime.windows import place, scaled
 
 Crop = tuple[Frame, NDArray[np.float64]]
 """A frame and a window in it, f64 [4], px."""

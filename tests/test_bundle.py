@@ -26,9 +26,10 @@ from posert.export.embed.bundle import bundle
 from posert.export.embed.fuse import fuse
 from posert.postprocess import decoder
 from posert.postprocess.decoders import paf
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import prepare
 from posert.runtime.session import find_model
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
+from posert.runtime.windows import place
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),

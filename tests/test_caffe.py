@@ -21,8 +21,9 @@ from posert.export.readers import caffe, caffe_forward  # noqa: E402
 from posert.export.systems import openpose  # noqa: E402
 from posert.export.systems.openpose import caffe_network  # noqa: E402
 from posert.export.weights import Entry, find  # noqa: E402
-from posert.runtime.prepare import place, prepare  # noqa: E402
+from posert.runtime.prepare import prepare  # noqa: E402
 from posert.runtime.session import open_model  # noqa: E402
+from posert.runtime.windows import place  # noqa: E402
 
 NAMES = {
     "body_25": "openpose-body25", "coco": "openpose-coco", "mpi": "openpose-mpi",

@@ -23,8 +23,9 @@ from posert.postprocess.decoders.paf import peaks
 from posert.postprocess.kernels import load
 from posert.postprocess.kernels.build import CompiledKernels, compile_modules
 from posert.runtime import sample
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
+from posert.runtime.windows import place
 
 kernels_header.load_kernels()
 LIBC = {"memset", "memcpy", "memmove"}

@@ -18,9 +18,9 @@ from posert.errors import PosertError
 from posert.poses import Frame, Skeleton
 from posert.postprocess.decoders.bodyparts import Params
 from posert.runtime.loop import estimate
-from posert.runtime.prepare import place, scaled
 from posert.runtime.session import open_model
 from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, from_json, to_json
+from posert.runtime.windows import place, scaled
 
 INPUT = InputSpec(
     "image", "NCHW", "float32", "bgr", (0, 368), "corner_pixels", multiple_of=16, rounding="round",

@@ -14,8 +14,9 @@ from posert.postprocess import decoder_names, nms, suppression, suppression_para
 from posert.postprocess.decoders import detect, heatmap
 from posert.postprocess.geometry import to_frame
 from posert.postprocess.suppression import poses
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
+from posert.runtime.windows import place
 
 FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 BODY = Skeleton(tuple(map(str, range(17))), (), (), FLIP)

@@ -16,9 +16,8 @@ from posert.errors import PosertError
 from posert.export.embed.kernels import PREFIX, TARGETS, every_kernel, header, machine_code, unique
 from posert.export.embed.table import model_table
 from posert.postprocess import decoder
-
-from posert.runtime.prepare import place
 from posert.runtime.session import Model, find_model
+from posert.runtime.windows import place
 
 SOURCES = Path(__file__).with_name("c")
 _NAMES = {

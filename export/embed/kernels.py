@@ -57,7 +57,9 @@ def _compiled(names: tuple[str, ...], triple: str, cpu: str) -> bytes:
     """Several bundles of one process share it."""
     kernels = every_kernel()
     try:
-        return build.compile_kernels(build.lower(kernels[name] for name in names), build.Target(triple, cpu, small=True)).code
+        return build.compile_kernels(
+            build.lower(kernels[name] for name in names), build.Target(triple, cpu, small=True)
+        ).code
     except RuntimeError as error:
         raise PosertError(str(error).split("\n")[0], "leave `cpu` away, or give a name that LLVM knows") from error
 

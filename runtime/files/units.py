@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.runtime.prepare import place
 from posert.runtime.spec import ModelSpec
+from posert.runtime.windows import place
 
 Keypoints = NDArray[np.float64]
 FRAME, NETWORK, OUTPUT, SHARE, CENTERED = range(5)

@@ -10,8 +10,8 @@ from posert.poses import Frame, Poses
 from posert.postprocess.crop_region import next_window
 from posert.postprocess.geometry import next_regions, usable
 from posert.runtime.look.regions import Boxes, regions
-from posert.runtime.prepare import place
 from posert.runtime.spec import ModelSpec, Stage
+from posert.runtime.windows import place
 
 
 class Gaze:

@@ -19,7 +19,8 @@ import numpy as np
 from posert import estimate, frames, open_model
 from posert.export.embed.library import NativeModel, main_file
 from posert.poses import Frame
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import prepare
+from posert.runtime.windows import place
 
 
 def timed(run: Callable[[], object], count: int) -> float:

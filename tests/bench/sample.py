@@ -15,8 +15,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from posert.runtime.prepare import place, prepare
+from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
+from posert.runtime.windows import place
 
 BASE = InputSpec("i", "NCHW", "float32", "rgb", (656, 368), "stretch", mean=(124, 116, 104), std=(58, 57, 57))
 CASES = {
