@@ -139,7 +139,7 @@ posert_status posert__suppress(posert *p, const posert__rule *rule, const posert
                                posert__people *people);
 void posert__free_people(posert__people *people);
 
-/* ort.c; a program that compiles with POSERT_NO_RUNTIME goes without */
+/* ort.c; a program that is compiled with POSERT_WITHOUT_ORT goes without, and without ops.c */
 posert_status posert__load(posert *p, const posert_options *options);
 void posert__unload(void *runtime);
 

@@ -74,7 +74,7 @@ posert_status posert_open(posert **out, const posert_options *options)
     posert_status status = read_options(*out, options, &own);
     (*out)->detect_every = own.detect_every;
     if (status == POSERT_OK && !own.no_runtime)
-#ifdef POSERT_NO_RUNTIME
+#ifdef POSERT_WITHOUT_ORT
         status = posert__fail(*out, POSERT_NO_RUNTIME, "this library loads no ONNX Runtime: set no_runtime");
 #else
         status = posert__load(*out, &own);
@@ -86,7 +86,7 @@ posert_status posert_open(posert **out, const posert_options *options)
 void posert_close(posert *p)
 {
     if (p == NULL) return;
-#ifndef POSERT_NO_RUNTIME
+#ifndef POSERT_WITHOUT_ORT
     posert__unload(p->runtime);
 #endif
     for (int i = 0; i < posert__the_model.stage_count; i++) free(p->benches[i].workspace.at);
