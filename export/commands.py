@@ -78,7 +78,7 @@ def write_bundle(
     target: Annotated[str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, ...")] = "x86_64-linux",
     cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
     prefix: Annotated[
-        str, typer.Option(help="What library and functions are called, for several in one program.")
+        str, typer.Option(help="What library and functions are called: for several in a program.")
     ] = "posert",
 ) -> None:
     """Write a folder from which a C compiler builds the model's library: `make` there."""

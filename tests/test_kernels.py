@@ -119,7 +119,7 @@ def test_the_header_is_clean(tmp_path: Path, language: str, prefix: str) -> None
 
 
 @pytest.fixture(scope="module")
-def in_c(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Kernel], Kernel]]:
+def in_c(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kernel], Kernel]:
     """Kernel -> the same one of a C library, called like the kernel itself."""
     path = tmp_path_factory.mktemp("library") / "k.so"
     subprocess.run(["cc", "-shared", "-o", path, code, "-lm"], check=True)
@@ -138,7 +138,7 @@ def in_c(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
         other.name, other._call = kernel.name + "_c", load.calling(kernel, entry)
         return other
 
-    yield twin
+    return twin
 
 
 def sampled(spec: InputSpec) -> bytes:
