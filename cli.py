@@ -45,7 +45,9 @@ def options(
     debug: Annotated[bool, typer.Option(help="Log everything and show the traceback of an error.")] = False,
 ) -> None:
     """Human pose estimation: AlphaPose, OpenPose, OpenPifPaf and MoveNet on ONNX Runtime."""
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     logging.getLogger("posert").setLevel(logging.DEBUG if debug else logging.WARNING)
 
 
@@ -161,6 +163,11 @@ def _summary(jobs: "list[Job]", failed: int, frames: int, people: int, seconds: 
         text += f"; {len(jobs) - failed} of {len(jobs)} sources"
     written = [path for path in (jobs[0].output, jobs[0].overlay) if path is not None] if len(jobs) == 1 else []
     return text + "".join(f"\n{path}" for path in written)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return with_flags(super().format(record))
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -6,8 +6,8 @@ class PosertError(Exception):
 
     Args:
         what: names the value received and the value expected.
-        hint: the next command to run or the next thing to change; empty if there is none. A parameter or a command
-            stands in backquotes, `detect_every`; the command line prints its flag instead.
+        hint: the next command to run or the next thing to change; empty if there is none. A parameter stands in
+            backquotes, `detect_every`; the command line prints its flag instead.
     """
 
     def __init__(self, what: str, hint: str = "") -> None:

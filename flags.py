@@ -1,6 +1,6 @@
 """The flags of the command line: what their texts mean, and which flag stands for a name in the library's errors.
 
-A part of the command line. Errors name parameters and commands in backquotes; nothing but this table knows their flags.
+A part of the command line. Errors name parameters in backquotes; nothing but this table knows their flags.
 """
 
 import json
@@ -19,14 +19,14 @@ FLAGS = {
     "detector": "--detector FILE",
     "device": "--device",
     "flip": "--flip",
+    "form": "--format",
     "from_file": "--from FILE",
     "keypoint_scale": "--keypoint-scale",
     "long_edge": "--long-edge",
+    "name": "--as NAME",
     "on": "--on",
     "output": "-o",
     "params": "--set",
-    "posert export": "posert export NAME",
-    "posert tag": "posert tag FILE --as NAME",
     "resume": "--resume",
     "scale_gap": "--scale-gap",
     "scale_number": "--scale-number",
@@ -37,14 +37,14 @@ FLAGS = {
     "track": "--track",
     "workers": "--workers",
 }
-"""Parameter or command -> how it is written on the command line."""
+"""Parameter -> how it is written on the command line."""
 
 
 def with_flags(text: str) -> str:
     """The text of an error with flags for the names in backquotes.
 
-    >>> with_flags("leave `detect_every` away, see `posert info`")
-    'leave --detect-every away, see posert info'
+    >>> with_flags("leave `detect_every` away, see `frames`")
+    'leave --detect-every away, see frames'
     """
     return re.sub(r"`([^`]+)`", lambda found: FLAGS.get(found[1], found[1]), text)
 

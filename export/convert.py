@@ -59,7 +59,7 @@ def convert(
         entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
     )
     _say_terms(entry, source, report)
-    from posert.export import onnx_file
+    from posert.export import check, onnx_file
 
     exported, detector = system.build(entry, source, chosen), detector or entry.detector
     if exported.spec.stages[0].region == "boxes" and detector != "none":
@@ -71,11 +71,8 @@ def convert(
     onnx_file.save(exported, target)
     report(f"{target}: {target.stat().st_size} bytes, metadata read back")
     if reference := system.reference(entry, source):
-        from posert.export.check import compare
-
-        with_what = system.STAND_INS.get(entry.route, "the original")
-        report(f"compared with {with_what} on {photo or 'a drawn picture'}:")
-        report(str(compare(target, reference, picture)))
+        report(f"compared with {system.STAND_INS.get(entry.route, 'the original')} on {photo or 'a drawn picture'}:")
+        report(str(check.compare(target, reference, picture)))
     return target
 
 
@@ -133,7 +130,7 @@ def _system(entry: Entry, own: bool = False) -> System:
     if entry.route == "embedded" and not own:
         raise PosertError(
             f"{entry.name} comes with posert",
-            f"posert infer {entry.name} SOURCE; a checkpoint of your own training is exported with `from_file`",
+            f"posert infer {entry.name} SOURCE; `from_file` exports one of your own training",
         )
     return find_system(entry.system)
 

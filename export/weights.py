@@ -36,7 +36,7 @@ class Entry:
 
     Attributes:
         name: what `posert export` calls it.
-        system: the file in `export/` that converts it.
+        system: the file in `export/systems` that converts it.
         route: how; `onnx` needs only its metadata, `embedded` comes with the package.
         licence: of the weights. non_commercial: whether it forbids commercial use.
         file: name in the cache. url: address; empty if there is none to fetch from.
@@ -131,7 +131,7 @@ def pull(
     """
     path = from_file or cache_folder() / entry.file
     if from_file is not None and not from_file.is_file():
-        raise PosertError(f"there is no file {from_file}", "check the path `from_file`")
+        raise PosertError(f"there is no file {from_file}", "check the path after `from_file`")
     if from_file is None and not path.is_file():
         _fetch(entry, path, offline or os.environ.get("POSERT_OFFLINE") == "1", progress, accept_unpinned)
         return path
@@ -151,7 +151,7 @@ def _verify(entry: Entry, path: Path, accept_unpinned: bool) -> None:
         _LOG.warning("taking the unpinned %s, sha256 %s", path, digest)
         return
     if problem := _misfits(entry, path):
-        own = f"; one of your own: posert export {entry.system} with `from_file`" if entry.system in entries() else ""
+        own = f"; one of your own: posert export {entry.system} `from_file`" if entry.system in entries() else ""
         raise PosertError(f"{path} is not the official {entry.name}: {problem}", f"fetch the official file again{own}")
 
 

@@ -106,11 +106,11 @@ def honoured_device(session: Any, device: str, providers: Providers) -> str:
     missing = missing_cuda_libraries()
     what = f"missing: {', '.join(missing)}" if missing else "no usable GPU or driver (see nvidia-smi)"
     if device == "auto":
-        _LOG.warning("running on the CPU: CUDA did not load, %s; `device` cpu silences this", what)
+        _LOG.warning("running on the CPU: CUDA did not load, %s; say `device` cpu to silence this", what)
         return "cpu"
     raise PosertError(
         f"device {device!r} was asked for, but CUDA did not load: {what}",
-        "pip install 'posert[gpu]' brings CUDA and cuDNN, the NVIDIA driver must be there; or take `device` cpu",
+        "pip install 'posert[gpu]' brings CUDA and cuDNN, the NVIDIA driver must be there; or use `device` cpu",
     )
 
 

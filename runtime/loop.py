@@ -115,7 +115,7 @@ def _people(model: Model, boxes: Boxes | None, top_down: TopDown | None) -> "_Pe
     how, stages = top_down or TopDown(), model.spec.stages
     if stages[0].region == "boxes" and boxes is None:
         raise PosertError(
-            f"{model.spec.model} looks at boxes and has no detector", "give one as `detector`, or boxes as `boxes`"
+            f"{model.spec.model} looks at boxes and has no detector", "give one with `detector`, or boxes with `boxes`"
         )
     if how.flip and not any(mirrors(stage) for stage in stages):
         raise PosertError(f"{model.spec.model} cannot average mirrored pictures", "leave `flip` away")

@@ -78,7 +78,7 @@ def with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelS
     if len(other.stages) != 1 or other.stages[0].region != "frame" or other.skeleton.names:
         raise PosertError(
             f"{file} is no detector: {other.model} finds {len(other.skeleton.names)} keypoints",
-            "give a file that finds boxes, for example a detector of `posert models list` made with `posert tag`",
+            "give a file that finds boxes, tagged with: posert tag FILE `name` (names: posert models list)",
         )
     return replace(spec, stages=(replace(other.stages[0], name="detector", file=None, sha256=None), *looking))
 

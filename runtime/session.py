@@ -147,7 +147,7 @@ def find_model(path: str | Path) -> Path:
         raise PosertError(f"the model {path} is a folder", "give the .onnx file in it")
     raise PosertError(
         f"there is no model file {path}",
-        "give an .onnx file or 'nano'; make one with: `posert export` (names: posert models list)",
+        "give an .onnx file or 'nano'; make one with: posert export NAME (names: posert models list)",
     )
 
 
@@ -178,7 +178,7 @@ def _read_spec(ort: ModuleType, file: Path) -> ModelSpec:
         _session(ort, file, [("CPUExecutionProvider", {})], 1)  # says so if it is no ONNX model at all
         raise PosertError(
             f"{file} carries no posert metadata, so nobody knows what its tensors mean",
-            "give it its metadata with: `posert tag`, or export it with: `posert export` (names: posert models list)",
+            f"posert tag {file} `name` (names: posert models list), or export it with: posert export NAME",
         )
     return from_json(text)
 
@@ -193,7 +193,7 @@ def _file_of(stage: Stage, file: Path, detector: Path | None) -> Path:
     if not path.is_file():
         raise PosertError(
             f"{file} needs its companion {stage.file} in the same folder",
-            "copy both files together, or give another detector as `detector`",
+            "copy both files together, or give another detector with `detector`",
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != stage.sha256:

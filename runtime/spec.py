@@ -17,7 +17,7 @@ from posert.poses import Skeleton
 FORMAT = 1
 METADATA_KEY = "posert"
 METADATA_LIMIT_BYTES = 1_000_000
-_AGAIN = "export the model again (posert export), or give it its metadata with: `posert tag`"
+_AGAIN = "export the model again (posert export), or give it its metadata with: posert tag FILE `name`"
 
 Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
 Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin"]

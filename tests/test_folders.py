@@ -1,13 +1,15 @@
 """Folders of media: what is done again after a break, what is skipped, who does it."""
 
+import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -16,11 +18,12 @@ import pytest
 import tiny
 from command import ROOT, Run, rows, tree
 
-from posert import __version__
+from posert import PosertError, __version__
+from posert.flags import parse_params
 from posert.runtime.jobs import manifest, trial
-from posert.runtime.jobs.job import Job, plan
+from posert.runtime.jobs.job import Job, Outcome, Report, plan
 from posert.runtime.jobs.pool import in_processes
-from posert.runtime.jobs.recipe import Recipe
+from posert.runtime.jobs.recipe import Recipe, Selection, Settings
 from posert.runtime.options import ModelOptions
 
 
@@ -239,3 +242,36 @@ def test_what_a_killed_run_left_is_removed(run: Run, model: Path, folder: Path, 
     everything = {".b.mp4.123.jsonl", ".b.mp4.123.npz", ".b.mp4.123.npz.rows", ".b_json.123", ".mine.123.txt"}
     assert left == everything - ours[form]
     assert before.items() <= tree(out).items()
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(Job("a.mp4", Path("out/a.jsonl"), None), Report(3, 2, 0.5)),
+        Outcome(Job("a.mp4", None, Path("a.png")), error=PosertError("what", "hint"), unusable=True),
+    ],
+)
+def test_an_outcome_crosses_processes(outcome: Outcome) -> None:
+    again = pickle.loads(pickle.dumps(outcome))
+    assert (again.job, again.report, again.unusable) == (outcome.job, outcome.report, outcome.unusable)
+    if outcome.error is not None:
+        assert (type(again.error), again.error.what, again.error.hint) == (PosertError, "what", "hint")
+
+
+def test_a_model_that_no_worker_can_open_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "damaged.onnx").write_bytes(b"no network")
+    jobs = plan([str(folder)], tmp_path / "out", None, "jsonl")
+    with pytest.raises(PosertError, match="cannot be opened as an ONNX model") as found:
+        list(in_processes(Recipe(str(tmp_path / "damaged.onnx")), jobs, 2))
+    assert found.value.hint
+
+
+def test_what_a_manifest_says_of_the_settings() -> None:
+    """Whoever resumes compares these: a value that results depend on, in the words of the command line."""
+    options = ModelOptions(device="cuda", threads=3, detector=Path("d.onnx"), params=parse_params(["a=1", "b=x"]))
+    record = Recipe("nano", Settings(selection=Selection(size_wh=(4, 3))), options).record()
+    assert json.loads(json.dumps(record)) == record
+    assert (record["params"], record["detector"], record["selection"]["size_wh"]) == (["a=1", "b=x"], "d.onnx", [4, 3])
+    assert not {"device", "threads", "workers"} & record.keys()
+    left_out = {"device", "threads", "workers"}
+    assert record.keys() == {field.name for kind in (Settings, ModelOptions) for field in fields(kind)} - left_out

@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from posert.errors import PosertError
 from posert.flags import parse_params
+from posert.runtime.metadata import metadata_text
+from posert.runtime.options import ModelOptions
 from posert.runtime.session import open_model
-from posert.runtime.spec import to_json
+from posert.runtime.spec import METADATA_KEY, to_json
 
 
 def test_open_and_run(tmp_path: Path) -> None:
@@ -156,3 +160,43 @@ def test_parameters_of_the_decoder_over_the_files(tmp_path: Path) -> None:
         with pytest.raises(PosertError, match=r"nope|assembly|min_parts|'>='") as found:
             open_model(file, params=wrong)
         assert found.value.hint == "posert info MODEL shows the parameters"
+
+
+@pytest.mark.parametrize("region", ["follow", "frame"])
+def test_a_network_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+    """A model that follows was opened again, when its own metadata had said that it has one worker."""
+    import onnxruntime
+
+    opened, session = [], onnxruntime.InferenceSession
+    count = lambda *args, **more: opened.append(args) or session(*args, **more)  # noqa: E731
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", count)
+    )
+    with open_model(tiny.bright_spot(tmp_path / "m.onnx", region=region), threads=4, workers=4):
+        assert len(opened) == 1
+
+
+def test_options_as_a_record_and_as_keywords(tmp_path: Path) -> None:
+    path = tiny.bright_spot(tmp_path / "m.onnx", decoder="paf", region="frame")
+    options = ModelOptions(device="cpu", workers=3, params={"min_parts": 5})
+    with open_model(path, options) as one, open_model(path, options, workers=2, params={}) as two:
+        assert (one.workers, one.params("pose").min_parts) == (3, 5)
+        assert (two.workers, two.params("pose").min_parts) == (2, 4)
+
+
+@pytest.mark.parametrize("cut", [1, 10, 100, 200, -1, -2])
+def test_metadata_of_a_damaged_file(tmp_path: Path, cut: int) -> None:
+    whole = tiny.bright_spot(tmp_path / "m.onnx").read_bytes()
+    assert metadata_text(tmp_path / "m.onnx", METADATA_KEY) == to_json(tiny.SPEC)
+    (tmp_path / "m.onnx").write_bytes(whole[:cut])
+    assert metadata_text(tmp_path / "m.onnx", METADATA_KEY) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(min_size=1, max_size=200))
+def test_metadata_of_anything(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.onnx"
+    file.write_bytes(data)
+    assert metadata_text(file, METADATA_KEY) is None
+    file.write_bytes(b"\x72" + bytes([min(len(data), 127)]) + data)  # the tag of a metadata entry
+    metadata_text(file, METADATA_KEY)

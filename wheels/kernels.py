@@ -22,14 +22,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "kernels"
 
 
-def import_posert() -> Any:
-    """The package of this checkout, whatever is installed."""
+def import_posert() -> None:
+    """The package of this checkout, whatever is installed; of `runtime` not its face, which imports OpenCV."""
     spec = importlib.util.spec_from_file_location(
         "posert", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )
@@ -38,13 +39,15 @@ def import_posert() -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules["posert"] = module
     spec.loader.exec_module(module)
-    return module
+    runtime = ModuleType("posert.runtime")
+    runtime.__path__ = [str(ROOT / "runtime")]
+    sys.modules["posert.runtime"] = runtime
 
 
 if "posert" not in sys.modules:
     import_posert()
 
-from posert.postprocess.kernels import build, load  # noqa: E402
+from posert.postprocess.kernels import build, load, sources  # noqa: E402
 from posert.postprocess.kernels.registry import KERNELS  # noqa: E402
 
 
@@ -76,34 +79,40 @@ def this_platform() -> str:
 
 
 def compiled(targets: Iterable[build.Target]) -> dict[build.Target, list[Path]]:
-    """Object files for each target, one of each module. Those not in the cache are compiled, a process for each core.
+    """Object files for each target: one of each module, or one in all for a small target.
 
-    A module's key is its own text, that of the kernel sources it imports, and what compiles them.
+    Those in the cache are taken from there, the others compiled, a process for each core. The key of a module is its
+    own text, that of the kernel sources it imports, and what compiles them.
     """
     keys = module_keys()
-    wanted = {(name, target): _object(key, target) for target in targets for name, key in keys.items()}
-    missing = [(name, target) for (name, target), path in wanted.items() if not path.is_file()]
+    texts = [CACHE / f"{key}.json" for key in keys.values()]
+    wanted = {target: _objects(texts, target) for target in targets}
+    missing = [(*job, target) for target, jobs in wanted.items() for job in jobs if not job[1].is_file()]
     if missing:
-        say(f"compiling {len(missing)} modules, once; all of them take a minute")
+        needed = {text for parts, _, _ in missing for text in parts if not text.is_file()}
+        say(f"compiling, once: {len(needed)} modules, {len(missing)} objects")
         CACHE.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor() as pool:
-            untouched = dict.fromkeys(name for name, _ in missing if not _text(keys[name]).is_file())
-            _run(pool, _lower, [(name, _text(keys[name])) for name in untouched])
-            _run(pool, _compile, [(name, _text(keys[name]), wanted[name, target], target) for name, target in missing])
-    return {target: [path for (_, its), path in wanted.items() if its == target] for target in targets}
+            _run(pool, _lower, [job for job in zip(keys, texts, strict=True) if job[1] in needed])
+            _run(pool, _compile, sorted(missing, key=lambda job: -len(job[0])))
+    return {target: [path for _, path in jobs] for target, jobs in wanted.items()}
 
 
 def module_keys() -> dict[str, str]:
     """The modules that have kernels -> a hash of all that their machine code depends on; the longest text first."""
-    paths = load.kernel_modules()
+    paths = sources.kernel_modules()
     for name in paths:
         importlib.import_module(name)
     having = {kernel.fn.__module__ for kernel in KERNELS.values()}
     common = _imported(Path(build.__file__))
     tools = f"{version('numba')} {version('llvmlite')} "
     ordered = sorted(having, key=lambda name: -paths[name].stat().st_size)
-    keys = {name: load.hash_of(sorted(common | _imported(paths[name]))) for name in ordered}
-    return {name: name + "-" + hashlib.sha256((tools + key).encode()).hexdigest()[:20] for name, key in keys.items()}
+    keys = {name: sources.hash_of(sorted(common | _imported(paths[name]))) for name in ordered}
+    return {name: f"{name}-{_hash(tools + key)}" for name, key in keys.items()}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def _imported(path: Path, known: frozenset[Path] = frozenset()) -> frozenset[Path]:
@@ -111,19 +120,19 @@ def _imported(path: Path, known: frozenset[Path] = frozenset()) -> frozenset[Pat
     known |= {path}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "posert":
-            folder = load.ROOT.joinpath(*node.module.split(".")[1:])
+            folder = sources.ROOT.joinpath(*node.module.split(".")[1:])
             files = [folder.with_suffix(".py"), folder / "__init__.py", *(folder / f"{n.name}.py" for n in node.names)]
-            for file in set(files) & set(load.kernel_sources()) - known:
+            for file in set(files) & set(sources.kernel_sources()) - known:
                 known |= _imported(file, known)
     return known
 
 
-def _text(key: str) -> Path:
-    return CACHE / f"{key}.json"
-
-
-def _object(key: str, target: build.Target) -> Path:
-    return CACHE / f"{key}-{target.triple}-{target.cpu}{'-small' if target.small else ''}.o"
+def _objects(texts: list[Path], target: build.Target) -> list[tuple[list[Path], Path]]:
+    """What is compiled together for a target, and the object that comes of it."""
+    name = f"{target.triple}-{target.cpu}.o"
+    if not target.small:
+        return [([text], CACHE / f"{text.stem}-{name}") for text in texts]
+    return [(sorted(texts), CACHE / f"all-{_hash(' '.join(text.stem for text in sorted(texts)))}-{name}")]
 
 
 def _run(pool: ProcessPoolExecutor, step: Callable[..., str], jobs: Iterable[tuple[Any, ...]]) -> None:
@@ -151,9 +160,11 @@ def _lower(module: str, text: Path) -> str:
     return f"{module} to LLVM"
 
 
-def _compile(module: str, text: Path, path: Path, target: build.Target) -> str:
-    _write(path, build.compile_kernels(json.loads(text.read_text()), target).code)
-    return f"{module} for {target.triple}, {target.cpu}"
+def _compile(texts: list[Path], path: Path, target: build.Target) -> str:
+    ir = {name: each for text in texts for name, each in json.loads(text.read_text()).items()}
+    _write(path, build.compile_kernels(ir, target).code)
+    what = texts[0].stem.rpartition("-")[0] if len(texts) == 1 else "everything, small,"
+    return f"{what} for {target.triple}, {target.cpu}"
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -164,28 +175,48 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def link(objects: list[Path], library: Path, target: Platform) -> None:
-    """A shared library of objects, by `cc` for this machine or by zig."""
-    own = target == PLATFORMS.get(this_platform()) and shutil.which("cc")
-    command = ["cc"] if own else [sys.executable, "-m", "ziglang", "cc", "-target", target.zig]
+    """A shared library of objects, by the first of the linkers that can."""
     part = library.with_name(f"{os.getpid()}-{library.name}")
-    subprocess.run([*command, "-shared", "-o", str(part), *map(str, objects), "-lm"], check=True)
-    part.replace(library)
+    files = ["-shared", "-o", str(part), *map(str, objects)]
+    for linker in _linkers(target):
+        if subprocess.run([*linker, *files, *["-lm"] * (linker[-1] != "ld.lld")], check=False).returncode == 0:
+            part.replace(library)
+            return
+    raise RuntimeError(f"no linker made {library.name} (cc, or `python -m ziglang`)")
+
+
+def _linkers(target: Platform) -> list[list[str]]:
+    """For this machine `cc`, else zig. Its `cc` first compiles a C library, for which a Python process has no use."""
+    zig = [sys.executable, "-m", "ziglang"]
+    cross = [*zig, "cc", "-target", target.zig]
+    if target != PLATFORMS.get(this_platform()):
+        return [cross]
+    if shutil.which("cc"):
+        return [["cc"]]
+    return [[*zig, "ld.lld"], cross] if sys.platform == "linux" else [cross]
 
 
 def make(levels: Iterable[str]) -> None:
     """The libraries for levels of this machine in the package, unless they are there already."""
     target = PLATFORMS[this_platform()]
-    if not load.outdated() and all(load.library_of(level).is_file() for level in levels):
+    if not sources.outdated() and all(sources.library_of(level).is_file() for level in levels):
         return
-    wanted = {build.Target(target.triple, level): load.library_of(level) for level in levels}
+    wanted = {build.Target(target.triple, level): sources.library_of(level) for level in levels}
     objects = compiled(wanted)
-    load.FOLDER.mkdir(exist_ok=True)
+    sources.FOLDER.mkdir(exist_ok=True)
     for key, library in wanted.items():
         link(objects[key], library, target)
-    for old in set(load.FOLDER.iterdir()) - set(wanted.values()) if load.outdated() else ():
+    for old in set(sources.FOLDER.iterdir()) - set(wanted.values()) if sources.outdated() else ():
         old.unlink()
-    (load.FOLDER / "sources").write_text(load.sources_hash())
+    sources.STAMP.write_text(sources.sources_hash())
     say(f"linked {', '.join(library.name for library in wanted.values())}")
+
+
+def make_objects(targets: Iterable[str]) -> dict[str, Path]:
+    """All kernels as one object for each target of `posert bundle`."""
+    wanted = {name: build.TARGETS[name] for name in targets}
+    made = compiled(wanted.values())
+    return {name: made[target][0] for name, target in wanted.items()}
 
 
 def main() -> None:

@@ -4,14 +4,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from posert import __version__
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import tensorflow_models
+from posert.export.spec import model_spec
 from posert.export.weights import Entry
-from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
 from posert.skeletons import COCO_17_MOVENET
 
 OPTIONS = frozenset({"dequantize"})
@@ -62,16 +62,7 @@ def _spec(entry: Entry, model: str, graph: Any, role: str) -> ModelSpec:
         rounding="truncate",
     )  # fmt: skip
     stage = Stage("pose", "frame" if several else "follow", image, {role: role}, "direct")
-    return ModelSpec(
-        FORMAT,
-        "movenet",
-        model,
-        COCO_17_MOVENET,
-        (stage,),
-        entry.licence,
-        entry.url or entry.source,
-        f"posert {__version__}",
-    )
+    return model_spec(entry, COCO_17_MOVENET, stage, model)
 
 
 def _shape(value: Any) -> list[int | str]:

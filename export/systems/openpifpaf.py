@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 
-from posert import __version__
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import torch_models
+from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
-from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, Stage
 
 _LOG = logging.getLogger("posert")
 OPTIONS: frozenset[str] = frozenset()
@@ -52,12 +52,8 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     # A network of stride 32 (MobileNetV2) loses the margin of other sides, and its cells no longer divide the input.
     image = replace(_IMAGE, multiple_of=max(_IMAGE.multiple_of, int(cif.base_stride)))
     stage = Stage("pose", "frame", image, {"cif": "cif", "caf": "caf"}, "cifcaf")
-    where = entry.url or entry.source
-    spec = ModelSpec(
-        FORMAT, "openpifpaf", entry.name, skeleton(cif, caf), (stage,), entry.licence, where, f"posert {__version__}"
-    )
     onnx_file.input_shape(graph, ["batch", 3, "height", "width"])
-    return Exported(graph, spec)
+    return Exported(graph, model_spec(entry, skeleton(cif, caf), stage))
 
 
 def reference(entry: Entry, path: Path) -> Reference | None:
@@ -126,7 +122,7 @@ def load(path: Path) -> tuple[Any, Any, Any]:
     if any(isinstance(module, tracking) for module in net.modules()):
         raise PosertError(
             f"{path} is a tracking network: it remembers the frame before, which an ONNX graph of one frame cannot",
-            "export a network for single frames; posert infer with `track` gives ids with any of them",
+            "export a network for single frames; posert infer `track` gives ids with any of them",
         )
     network.model_migration.model_migration(net)  # files of older versions lack fields
     for module in net.modules():

@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from posert import __version__
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
+from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
-from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, Stage
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+_NOBODY = Skeleton((), ())  # a detector has no keypoints
 _HEADS = ("head32", "head16", "head8")  # in file order
 
 
@@ -46,7 +47,9 @@ def _yolox(entry: Entry, path: Path) -> Exported:
         name=names[0], layout="NCHW", dtype="float32", color="bgr", size_wh=(side, side), fit="corner",
         rounding="round", pad_value=(114.0, 114.0, 114.0),
     )  # fmt: skip
-    return Exported(graph, _spec(entry, Stage("detector", "frame", image, {"grid_rows": names[1]}, "detect")))
+    return Exported(
+        graph, model_spec(entry, _NOBODY, Stage("detector", "frame", image, {"grid_rows": names[1]}, "detect"))
+    )
 
 
 def _yolov3(entry: Entry, path: Path) -> Exported:
@@ -60,7 +63,7 @@ def _yolov3(entry: Entry, path: Path) -> Exported:
         interpolation="cubic", rounding="round", pad_value=(128.0, 128.0, 128.0), std=(255.0, 255.0, 255.0),
     )  # fmt: skip
     stage = Stage("detector", "frame", image, {head: head for head in _HEADS}, "detect")
-    return Exported(graph, _spec(entry, stage))
+    return Exported(graph, model_spec(entry, _NOBODY, stage))
 
 
 def _darknet(path: Path) -> tuple[Any, tuple[int, int]]:
@@ -77,13 +80,6 @@ def _darknet(path: Path) -> tuple[Any, tuple[int, int]]:
     net = darknet.Darknet(int(options.get("channels", "3")), layers)
     darknet.read_weights(net, path)
     return net.eval(), (int(options["width"]), int(options["height"]))
-
-
-def _spec(entry: Entry, stage: Stage) -> ModelSpec:
-    where = entry.url or entry.source
-    return ModelSpec(
-        FORMAT, "yolo", entry.name, Skeleton((), ()), (stage,), entry.licence, where, f"posert {__version__}"
-    )
 
 
 def reference(entry: Entry, path: Path) -> Reference | None:

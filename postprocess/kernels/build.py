@@ -45,6 +45,16 @@ class Target:
     small: bool = False
 
 
+TARGETS = {
+    "x86_64-linux": Target("x86_64-unknown-linux-gnu", "x86-64-v2", small=True),
+    "aarch64-linux": Target("aarch64-unknown-linux-gnu", "generic", small=True),
+    "x86_64-macos": Target("x86_64-apple-macosx11.0.0", "x86-64-v2", small=True),
+    "arm64-macos": Target("arm64-apple-macosx11.0.0", "apple-m1", small=True),
+    "x86_64-windows": Target("x86_64-pc-windows-msvc", "x86-64-v2", small=True),
+}
+"""For C programs; a wheel holds an object for each (`sources.object_of`)."""
+
+
 def compile_kernels(lowered: dict[str, str], target: Target) -> CompiledKernels:
     """Kernels in LLVM's language (`lower`) as one object.
 

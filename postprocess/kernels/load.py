@@ -1,17 +1,15 @@
 """The machine code of the kernels in this process: which library the processor can run, and calls through ctypes.
 
-Owns the folder `compiled/` and the choice. The calls run without the interpreter lock. Compiles nothing itself: where
-the package has no machine code, the kernels are numba's if it is installed (the extra `jit`).
+Owns the choice. The calls run without the interpreter lock. Compiles nothing itself: where the package has no machine
+code, the kernels are numba's if it is installed (the extra `jit`).
 """
 
 import ctypes
-import hashlib
 import logging
 import os
 import platform
-import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,10 +21,10 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.postprocess.kernels.registry import Kernel
+from posert.postprocess.kernels.sources import FOLDER as FOLDER
+from posert.postprocess.kernels.sources import library_of, outdated
 
 _LOG = logging.getLogger("posert")
-ROOT = Path(__file__).parents[2]
-FOLDER = Path(__file__).with_name("compiled")
 LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
 """Of x86-64 processors, the best first. Other architectures have one library."""
 _NEEDED = {
@@ -34,9 +32,6 @@ _NEEDED = {
     "x86-64-v3": ("AVX2 FMA3 F16C", "X86_V3"),
     "x86-64-v2": ("", "X86_V2"),
 }
-SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
-"""Of a library of this platform."""
-_RECORDS = ("runtime/spec.py",)
 _SCALARS = {"float64": (ctypes.c_double, float), "int64": (ctypes.c_int64, int)}
 _NOTHING: tuple[Callable[[], Any], tuple[int, ...], tuple[int, ...]] = (lambda: None), (), ()
 
@@ -108,9 +103,13 @@ def _library() -> ctypes.CDLL | None:
     """The library for this processor; None where numba has to compile.
 
     Raises:
-        PosertError: neither is here.
+        PosertError: neither is here, or not the level that POSERT_KERNELS names.
     """
     path, why = library_path(), ""
+    wanted = os.environ.get("POSERT_KERNELS")
+    if path is None and wanted and not outdated():
+        there = ", ".join(sorted(file.stem.removeprefix("kernels-") for file in FOLDER.glob("kernels-*")))
+        raise PosertError(f"no kernels for POSERT_KERNELS={wanted}", f"compiled here: {there or 'none'}")
     if path is not None:
         try:
             return ctypes.CDLL(str(path))
@@ -138,11 +137,6 @@ def library_path() -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def library_of(level: str) -> Path:
-    """Where the library for a level of this platform's processors lies, if it is there."""
-    return FOLDER / f"kernels-{level}{SUFFIX}"
-
-
 def levels() -> list[str]:
     """What this processor can run, the best first."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
@@ -161,36 +155,3 @@ def _processor_features() -> dict[str, bool]:
         return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
     except (ImportError, AttributeError):
         return {}
-
-
-def outdated() -> bool:
-    """Whether this is a checkout whose kernels have changed since they were compiled."""
-    stamp = FOLDER / "sources"
-    return (ROOT / "pyproject.toml").is_file() and not (stamp.is_file() and stamp.read_text() == sources_hash())
-
-
-@cache
-def sources_hash() -> str:
-    """Hash of every file that the machine code depends on."""
-    return hash_of(kernel_sources())
-
-
-def hash_of(paths: Iterable[Path]) -> str:
-    """Hash of the contents of files, in this order."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-
-
-@cache
-def kernel_sources() -> tuple[Path, ...]:
-    """The files that may hold kernels or their helpers (they import the registry), and records that kernels read."""
-    here, records = Path(__file__), [ROOT / name for name in _RECORDS]
-    paths = sorted([*(ROOT / "postprocess").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
-    mark = b"posert.postprocess.kernels.registry"
-    return tuple(path for path in paths if path in records or (path != here and mark in path.read_bytes()))
-
-
-def kernel_modules() -> dict[str, Path]:
-    """The modules that hold kernels, by name; importing them fills the registry."""
-    own = [path for path in kernel_sources() if FOLDER.parent not in path.parents]
-    names = [".".join(("posert", *path.relative_to(ROOT).with_suffix("").parts)) for path in own]
-    return {name.removesuffix(".__init__"): path for name, path in zip(names, own, strict=True)}

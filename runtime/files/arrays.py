@@ -36,7 +36,7 @@ def npz(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     `joints` [A]. Loads with `allow_pickle=False`.
     """
     if path is None:
-        raise PosertError("the format npz cannot go to standard output", "name a file as `output`")
+        raise PosertError("the format npz cannot go to standard output", "name a file with `output`")
     with whole_file(path) as temporary:
         spool = temporary.with_name(temporary.name + ".rows")
         try:
@@ -141,7 +141,7 @@ def parquet(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
         PosertError: pyarrow is missing.
     """
     if path is None:
-        raise PosertError("the format parquet cannot go to standard output", "name a file as `output`")
+        raise PosertError("the format parquet cannot go to standard output", "name a file with `output`")
     try:
         import pyarrow
         import pyarrow.parquet

@@ -51,7 +51,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         _remove(temporary)
         raise PosertError(
             f"{path} cannot be written: {error.strerror or error}",
-            "free some space, or give another `output`",
+            "free some space, or choose another place with `output`",
         ) from error
     except BaseException:
         _remove(temporary)

@@ -101,7 +101,7 @@ def six_digits(values: NDArray[np.floating]) -> list[float]:
 
 def _needed(path: Path | None, form: str) -> Path:
     if path is None:
-        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder as `output`")
+        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder with `output`")
     return path
 
 
@@ -161,7 +161,7 @@ def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 
     target, stem, skeleton = _needed(path, "openpose"), Path(source).stem, spec.skeleton
     parts, convert = parts_of(skeleton), in_units(unit, spec)
     if not set(parts) & set(skeleton.names):
-        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take the format json")
+        raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take `form` json")
 
     def document(result: Result) -> str:
         placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)

@@ -136,7 +136,7 @@ def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None
         return Outcome(job, error=error)
     except Exception as error:  # one odd file must not end a night's work
         _LOG.debug("unexpected failure in %s", job.source, exc_info=True)
-        return Outcome(job, error=PosertError(f"{job.source}: {type(error).__name__}: {error}", "`debug` shows where"))
+        return Outcome(job, error=PosertError(f"{job.source}: {type(error).__name__}: {error}", "see `debug`"))
 
 
 def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Report:

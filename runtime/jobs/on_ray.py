@@ -31,7 +31,7 @@ def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) 
         PosertError: ray is missing, or the cluster cannot be reached.
     """
     if address != "ray" and not address.startswith("ray://"):
-        raise PosertError(f"{address!r} is no cluster", "use ray, or ray://HOST:PORT as `on`")
+        raise PosertError(f"`on` {address!r} is no cluster", "use `on` ray, or `on` ray://HOST:PORT")
     ray = _import_ray()
     joined = not ray.is_initialized()
     if joined:
@@ -117,7 +117,7 @@ def _import_ray() -> ModuleType:
         import ray
         import ray.data
     except ImportError:
-        raise PosertError("a cluster needs Ray", "pip install 'posert[ray]'") from None
+        raise PosertError("`on` ray needs Ray", "pip install 'posert[ray]'") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a job whose actor always dies fails alone

@@ -13,7 +13,10 @@ from posert.runtime.loop import TopDown
 from posert.runtime.options import ModelOptions
 from posert.runtime.session import Model, open_model
 
-_OF_RESULTS = ("long_edge", "scale_number", "scale_gap", "detector", "params")  # of a model's options
+_RECORDED = (
+    "form", "selection", "batch", "track", "smooth", "features", "include_empty", "long_edge", "scale_number",
+    "scale_gap", "detector", "boxes", "top_down", "keypoint_scale", "params",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,12 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """What the results depend on besides the model file, as JSON; equal recipes give equal records."""
-        values = asdict(self.settings) | {name: getattr(self.options, name) for name in _OF_RESULTS}
+        values = asdict(self.options) | asdict(self.settings)
         values["params"] = [f"{name}={_text(value)}" for name, value in self.options.params.items()]
         values["detector"] = None if self.options.detector is None else str(self.options.detector)
         size_wh = self.settings.selection.size_wh
         values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
-        return values
+        return {name: values[name] for name in _RECORDED}
 
 
 def _text(value: Any) -> str:

@@ -229,7 +229,7 @@ def missing_bytes(path: str) -> int:
 def _read_pipe(size_wh: tuple[int, int] | None, fps: float) -> _Reader:
     """Raw RGB frames, row by row without padding, from standard input."""
     if size_wh is None:
-        raise PosertError("frames on standard input carry no size", "give it as `size_wh`")
+        raise PosertError("frames on standard input carry no size", "add `size_wh`")
     width, height = size_wh
     stream: BinaryIO = sys.stdin.buffer
     index = 0

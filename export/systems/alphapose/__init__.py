@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posert import __version__
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
+from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
-from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
 from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 
 OPTIONS: frozenset[str] = frozenset()
@@ -134,8 +134,7 @@ def _spec(entry: Entry, network: _Network, image: InputSpec, output: str) -> Mod
         rule |= _WHOLE_BODY
     params = {"integral": network.integral} if network.integral else {}
     stage = Stage("pose", "boxes", image, {"maps": output}, "heatmap", params, "poses", rule)
-    where = entry.url or entry.source
-    return ModelSpec(FORMAT, "alphapose", entry.name, skeleton, (stage,), entry.licence, where, f"posert {__version__}")
+    return model_spec(entry, skeleton, stage)
 
 
 def reference(entry: Entry, path: Path) -> Reference | None:

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from posert import __version__
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import tensorflow_models
+from posert.export.spec import model_spec
 from posert.export.weights import Entry
-from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import OPENPOSE_18
 
 OPTIONS: frozenset[str] = frozenset()
@@ -54,7 +54,7 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     # the sum ranks whole people above fragments: AP .152 against .143 on coco100, .124 against .116 on other photos
     outputs = {"heatmaps": "heatmaps", "pafs": "pafs"}
     stage = Stage("pose", "frame", image, outputs, "paf", {"person_score": "sum"})
-    return Exported(graph, _spec(entry, stage))
+    return Exported(graph, model_spec(entry, OPENPOSE_18, stage))
 
 
 def _ready_made(entry: Entry, path: Path) -> Exported:
@@ -72,14 +72,7 @@ def _ready_made(entry: Entry, path: Path) -> Exported:
             f"{path} is not {entry.name}: it has no tensor {', '.join(missing)}; it has {', '.join(sorted(has))}",
             "posert models list shows the names; export your own networks with posert export",
         )
-    return Exported(graph, _spec(entry, stage))
-
-
-def _spec(entry: Entry, stage: Stage) -> ModelSpec:
-    where = entry.url or entry.source
-    return ModelSpec(
-        FORMAT, "openpose", entry.name, OPENPOSE_18, (stage,), entry.licence, where, f"posert {__version__}"
-    )
+    return Exported(graph, model_spec(entry, OPENPOSE_18, stage))
 
 
 def reference(entry: Entry, path: Path) -> Reference | None:

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from posert import __version__
 from posert.errors import PosertError
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import caffe, caffe_forward
+from posert.export.spec import model_spec
 from posert.export.systems.openpose import layers
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.postprocess.decoders.paf import COCO_18_CHANNELS
-from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, ModelSpec, Stage
 from posert.skeletons import BODY_25, FACE_70, HAND_21, MPI_15, OPENPOSE_18
 
 _MPI: dict[str, Any] = {
@@ -54,9 +54,9 @@ def build(entry: Entry, path: Path) -> Exported:
     Raises:
         PosertError: no such network, or the weights are not this network's.
     """
-    own, net, outputs = _parts(entry, path)
+    network, net, outputs = _parts(entry, path)
     graph = caffe.to_onnx(net, caffe.read_blobs(path), outputs)
-    return Exported(graph, _spec(entry, own, graph.graph.input[0].name))
+    return Exported(graph, _spec(entry, network, graph.graph.input[0].name))
 
 
 def reference(entry: Entry, path: Path) -> Reference:
@@ -75,17 +75,17 @@ def _parts(entry: Entry, path: Path) -> tuple[Network, Any, dict[str, tuple[int,
     """What is known of the network, its layers, and role -> channels of its result."""
     if entry.name not in NETWORKS:
         raise PosertError(f"no network is known for {entry.name}", f"known are {', '.join(NETWORKS)}")
-    own, beside = NETWORKS[entry.name], path.with_suffix(".prototxt")
-    net = caffe.read_prototxt(beside) if beside.is_file() else caffe.network(own.layers())
-    parts, limbs = len(own.skeleton.names), len(own.skeleton.edges)
+    network, beside = NETWORKS[entry.name], path.with_suffix(".prototxt")
+    net = caffe.read_prototxt(beside) if beside.is_file() else caffe.network(network.layers())
+    parts, limbs = len(network.skeleton.names), len(network.skeleton.edges)
     if not limbs:
-        return own, net, {"maps": (0, parts)}
-    return own, net, {"heatmaps": (0, parts + 1), "pafs": (parts + 1, parts + 1 + 2 * limbs)}
+        return network, net, {"maps": (0, parts)}
+    return network, net, {"heatmaps": (0, parts + 1), "pafs": (parts + 1, parts + 1 + 2 * limbs)}
 
 
-def _spec(entry: Entry, own: Network, image_name: str) -> ModelSpec:
+def _spec(entry: Entry, network: Network, image_name: str) -> ModelSpec:
     """x / 256 - 0.5 of the BGR picture; 368 px high and as wide as the picture asks, or 368 x 368 around a box."""
-    whole = bool(own.skeleton.edges)
+    whole = bool(network.skeleton.edges)
     image = InputSpec(
         name=image_name, layout="NCHW", dtype="float32", color="bgr", size_wh=(0, 368) if whole else (368, 368),
         fit="corner_pixels" if whole else "boxes", multiple_of=16 if whole else 0, rounding="round",
@@ -94,10 +94,7 @@ def _spec(entry: Entry, own: Network, image_name: str) -> ModelSpec:
     )  # fmt: skip
     if whole:
         outputs = {"heatmaps": "heatmaps", "pafs": "pafs"}
-        stage = Stage("pose", "frame", image, outputs, "bodyparts", own.params)
+        stage = Stage("pose", "frame", image, outputs, "bodyparts", network.params)
     else:
         stage = Stage("pose", "boxes", image, {"maps": "maps"}, "heatmap")
-    made_by = f"posert {__version__}"
-    return ModelSpec(
-        FORMAT, "openpose", entry.name, own.skeleton, (stage,), entry.licence, entry.url or entry.source, made_by
-    )
+    return model_spec(entry, network.skeleton, stage)

@@ -1,0 +1,62 @@
+"""Where the kernels' machine code lies, and which files of a checkout it depends on.
+
+Owns the folder `compiled/` and the stamp in it. Knows neither kernels nor the compiler, and imports nothing: the build
+asks it before there is anything to import.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDER = Path(__file__).with_name("compiled")
+STAMP = FOLDER / "sources"
+SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+"""Of a library of this platform."""
+_REGISTRY = b"posert.postprocess.kernels.registry"
+_RECORDS = ("runtime/spec.py",)
+_NOT_CODE = ("load.py", "sources.py")
+
+
+def library_of(level: str, suffix: str = SUFFIX) -> Path:
+    """Where the library for a level of processors lies, if it is there."""
+    return FOLDER / f"kernels-{level}{suffix}"
+
+
+def object_of(target: str) -> Path:
+    """Where all kernels lie as one object for a target of `posert bundle`, if they are there."""
+    return FOLDER / f"{target}.o"
+
+
+def outdated() -> bool:
+    """Whether this is a checkout whose kernels have changed since they were compiled."""
+    return (ROOT / "pyproject.toml").is_file() and not (STAMP.is_file() and STAMP.read_text() == sources_hash())
+
+
+@cache
+def sources_hash() -> str:
+    """Hash of every file that the machine code depends on."""
+    return hash_of(kernel_sources())
+
+
+def hash_of(paths: Iterable[Path]) -> str:
+    """Hash of the contents of files, in this order."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+@cache
+def kernel_sources() -> tuple[Path, ...]:
+    """The files that may hold kernels or their helpers (they import the registry), and records that kernels read."""
+    paths = sorted([*(ROOT / "postprocess").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
+    records = [ROOT / name for name in _RECORDS]
+    others = [FOLDER.with_name(name) for name in _NOT_CODE]
+    return tuple(path for path in paths if path in records or (path not in others and _REGISTRY in path.read_bytes()))
+
+
+def kernel_modules() -> dict[str, Path]:
+    """The modules that hold kernels, by name; importing them fills the registry."""
+    own = [path for path in kernel_sources() if path.parent != FOLDER.parent]
+    names = [".".join(("posert", *path.relative_to(ROOT).with_suffix("").parts)) for path in own]
+    return {name.removesuffix(".__init__"): path for name, path in zip(names, own, strict=True)}

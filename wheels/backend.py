@@ -1,0 +1,127 @@
+"""setuptools, with compiled kernels: what `pip install .` and `pip install -e .` ask for (PEP 517).
+
+Owns what a wheel holds besides the Python files, and its tag. How kernels are compiled and linked is `kernels.py`'s.
+"""
+
+import base64
+import csv
+import hashlib
+import importlib.util
+import io
+import shutil
+import sysconfig
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from setuptools import build_meta
+from setuptools.build_meta import (  # noqa: F401
+    build_sdist,
+    get_requires_for_build_sdist,
+    prepare_metadata_for_build_editable,
+    prepare_metadata_for_build_wheel,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+_ARCHIVE_TIME = (1980, 1, 1, 0, 0, 0)  # equal sources make equal wheels
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    """numba, and a linker where there is none."""
+    return ["numba>=0.61", *([] if shutil.which("cc") else ["ziglang"])]
+
+
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    """As for a wheel; nothing where the kernels are compiled already."""
+    sources = _sources()
+    there = any(sources.FOLDER.glob(f"kernels-*{sources.SUFFIX}")) and not sources.outdated()
+    return [] if there else get_requires_for_build_wheel()
+
+
+def build_editable(folder: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    """setuptools' own; the kernels for this machine lie in the checkout, compiled now if they are not up to date."""
+    if get_requires_for_build_editable():
+        import kernels
+
+        kernels.make(kernels.load.levels()[:1])
+    return str(build_meta.build_editable(folder, config_settings, metadata_directory))
+
+
+def build_wheel(folder: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    """setuptools' wheel and the libraries for every processor of this platform."""
+    import kernels
+
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # setuptools would pack what lies there from another day
+    with tempfile.TemporaryDirectory() as scratch:
+        pure = Path(scratch, build_meta.build_wheel(scratch, config_settings, metadata_directory))
+        files = package_files(kernels.this_platform(), Path(scratch))
+        tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        return with_files(pure, files, f"py3-none-{tag}", Path(folder)).name
+
+
+def package_files(platform: str, scratch: Path) -> dict[str, Path]:
+    """Path in the wheel -> file, of a platform's libraries, made in `scratch`, and of the objects for C programs."""
+    import kernels
+
+    target = kernels.PLATFORMS[platform]
+    wanted = {kernels.build.Target(target.triple, level): level for level in target.levels}
+    objects = kernels.compiled([*wanted, *kernels.build.TARGETS.values()])
+    files = {kernels.sources.object_of(name): objects[its][0] for name, its in kernels.build.TARGETS.items()}
+    for its, level in wanted.items():
+        library = kernels.sources.library_of(level, target.suffix)
+        kernels.link(objects[its], scratch / library.name, target)
+        files[library] = scratch / library.name
+    return {f"posert/{path.relative_to(kernels.sources.ROOT).as_posix()}": file for path, file in files.items()}
+
+
+def with_files(wheel: Path, files: Mapping[str, Path], tag: str, folder: Path) -> Path:
+    """A wheel of pure Python with files and another tag, in `folder`."""
+    name, version, *_ = wheel.name.split("-")
+    made = folder / f"{name}-{version}-{tag}.whl"
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+        contents = {path: old.read(path) for path in old.namelist() if not path.endswith("/")}
+        contents |= {path: file.read_bytes() for path, file in sorted(files.items())}
+        contents[f"{info}/WHEEL"] = "\n".join(_retagged(contents[f"{info}/WHEEL"].decode(), tag)).encode()
+        del contents[f"{info}/RECORD"]
+        contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD").encode()
+        for path, data in contents.items():
+            entry = zipfile.ZipInfo(path, _ARCHIVE_TIME)
+            entry.external_attr = (0o100755 if path in files else 0o100644) << 16
+            new.writestr(entry, data, zipfile.ZIP_DEFLATED)
+    return made
+
+
+def _retagged(text: str, tag: str) -> Iterator[str]:
+    python, abi, platforms = tag.split("-")
+    for line in text.splitlines():
+        if line.startswith("Root-Is-Purelib"):
+            yield "Root-Is-Purelib: false"
+        elif line.startswith("Tag:"):
+            yield from (f"Tag: {python}-{abi}-{platform}" for platform in platforms.split("."))
+        else:
+            yield line
+    yield ""
+
+
+def _record(contents: Mapping[str, bytes], own: str) -> str:
+    rows: list[Iterable[Any]] = []
+    for path, data in contents.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        rows.append((path, f"sha256={digest}", len(data)))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([*rows, (own, "", "")])
+    return text.getvalue()
+
+
+def _sources() -> ModuleType:
+    """`posert.postprocess.kernels.sources`, without the package: numpy may not be here yet."""
+    spec = importlib.util.spec_from_file_location("sources", ROOT / "postprocess" / "kernels" / "sources.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
