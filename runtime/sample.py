@@ -1,23 +1,191 @@
-"""The sampling kernels: a rectangle of a frame straight into the network's tensor. Plain loops; knows only arrays.
+"""The sampling kernel: a rectangle of a frame straight into the network's tensor. Knows pixels, windows and numbers.
 
 Everything is separable and upright: taps (source index and weight) are computed once per column and once per row, then
 one pass interpolates, rounds, normalises, reorders the channels and writes the layout.
 
-Shared arguments: `bgr` u8 [H,W*3]; `tone` f32 [5,3] per output channel: pad value, mean, 1 / std, the index of its
-source channel, and (lowest, highest, unused) value that the tensor holds; `rounding` 0 none, 1 nearest, 2 truncate;
-`floats` f32, `bytes` u8, `ints` i32: the tensor, flat, and two arrays of length 0; `strides` i64 [3]: distances in it
-between channels, rows and columns.
+`tone` f32 [5,3], per output channel: pad value, mean, 1 / std, the index of its source channel, and (lowest, highest,
+unused) value that the tensor holds. `strides`: distances in the flat tensor between channels, rows and columns.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, I32x1, I32x2, I32x3, I64x1, U8x1, U8x2, jit, kernel
+from posert.postprocess.kernels.records import index_of
+from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
+from posert.postprocess.kernels.workspace import take_f32, take_i32, take_u8
+from posert.runtime.spec import InputSpec
+from posert.runtime.windows import SPEC_NUMBERS, read_spec
 
-HALF_PIXEL, CORNERS, ORIGIN = 0, 1, 2
+HALF_PIXEL, BLEND = index_of(InputSpec, "align", "half_pixel"), index_of(InputSpec, "align", "half_pixel_blend")
+CORNERS, ORIGIN = index_of(InputSpec, "align", "corners"), index_of(InputSpec, "align", "origin")
+_LINEAR, _AREA = index_of(InputSpec, "interpolation", "linear"), index_of(InputSpec, "interpolation", "area")
+_LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
+_NEAREST, _NHWC = index_of(InputSpec, "rounding", "round"), index_of(InputSpec, "layout", "NHWC")
+_FLOAT32, _UINT8 = index_of(InputSpec, "dtype", "float32"), index_of(InputSpec, "dtype", "uint8")
+_RGB = index_of(InputSpec, "color", "rgb")
 _HALF = np.float32(0.5)
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+_LONGEST_SIDE, _MOST_BYTES = 1 << 24, 1 << 31
+_NOTHING = np.zeros(0, np.uint8)
+
+
+class Taps(NamedTuple):
+    """Of one axis, S samples: `linear_taps` has index [2,S] and weight [S], `weighted_taps` both [S,T]."""
+
+    index: Any
+    weight: Any
+    inside: Any
+
+
+class Work(NamedTuple):
+    """Arrays of the workspace: the taps of both axes, `tone`, finished lines f32 [3,S], and what each rule needs."""
+
+    columns: Taps
+    rows: Taps
+    tone: Any
+    lines: Any
+    more: Any
+    end: int
+
+
+@kernel
+def sample_workspace(
+    numbers: F64x1, frame_width: int, frame_height: int, window: F64x1, width: int, height: int
+) -> int:
+    """Bytes that `sample_window` needs for this window; -1 for sizes that nobody has."""
+    return _bytes_needed(numbers, frame_width, frame_height, window, width, height)
+
+
+@kernel
+def sample_window(
+    rgb: int,
+    pixels: U8x2,
+    window: F64x1,
+    numbers: F64x1,
+    width: int,
+    height: int,
+    workspace: U8x1,
+    floats: F32x1,
+    bytes: U8x1,
+    ints: I32x1,
+) -> int:
+    """The rows written, which is the height of the input, or -1: something does not fit.
+
+    Args:
+        pixels: u8 [H,W*3], the frame, BGR, or RGB if `rgb` is not 0. window: f64 [4], left, top, right, bottom px.
+        numbers: see `windows.spec_numbers`. width, height: of the input, px.
+        workspace: as many bytes as `sample_workspace` says, with whatever is in them.
+        floats, bytes, ints: the tensor's row, flat, in the one of its type; the others have length 0.
+    """
+    length, rows = pixels.shape[1] // 3, pixels.shape[0]
+    needed = _bytes_needed(numbers, length, rows, window, width, height)
+    if needed < 0 or len(workspace) < needed or pixels.shape[1] != 3 * length:
+        return -1
+    spec, size = read_spec(numbers), 3 * width * height
+    own = len(floats) if spec.dtype == _FLOAT32 else len(bytes) if spec.dtype == _UINT8 else len(ints)
+    if own != size or len(floats) + len(bytes) + len(ints) != size:
+        return -1
+    strides = (1, 3 * width, 3) if spec.layout == _NHWC else (height * width, width, 1)
+    if _is_linear(spec, window, width, height):
+        work = _linear_work(workspace, width, height)
+        _set_tone(spec, rgb != 0, work.tone)
+        _align_taps(window[0], window[2], length, spec.align, work.columns)
+        _align_taps(window[1], window[3], rows, spec.align, work.rows)
+        _sample_linear(pixels, work, spec.rounding, floats, bytes, ints, strides)
+    else:
+        heavy = _weighted_work(workspace, spec, length, rows, window, width, height)
+        _set_tone(spec, rgb != 0, heavy.tone)
+        cubic = spec.interpolation != _AREA
+        weighted_taps(window[0], window[2], length, cubic, heavy.columns)
+        weighted_taps(window[1], window[3], rows, cubic, heavy.rows)
+        _sample_weighted(pixels, heavy, spec.rounding, floats, bytes, ints, strides)
+    return height
+
+
+@jit
+def _bytes_needed(numbers, length, rows, window, width, height):
+    least, most = min(length, rows, width, height), max(length, rows, width, height)
+    if least < 1 or most > _LONGEST_SIDE or len(window) != 4 or len(numbers) != SPEC_NUMBERS:
+        return -1
+    spec = read_spec(numbers)
+    if _is_linear(spec, window, width, height):
+        needed = _linear_work(_NOTHING, width, height).end
+    else:
+        needed = _weighted_work(_NOTHING, spec, length, rows, window, width, height).end
+    return needed if needed <= _MOST_BYTES else -1
+
+
+@jit
+def _is_linear(spec, window, width, height):
+    across, down = (window[2] - window[0]) / width, (window[3] - window[1]) / height
+    enlarges = (down if down > across else across) <= 1
+    return spec.interpolation == _LINEAR or spec.interpolation == (_AREA if enlarges else _LINEAR_OR_CUBIC)
+
+
+@jit
+def _linear_work(workspace, width, height):
+    """more: i32 [2,2,S], the pixels of two source rows at the left and the right tap of every column."""
+    index, at = take_i32(workspace, 0, (2, width))
+    weight, at = take_f32(workspace, at, (width,))
+    inside, at = take_u8(workspace, at, (width,))
+    row_index, at = take_i32(workspace, at, (2, height))
+    row_weight, at = take_f32(workspace, at, (height,))
+    row_inside, at = take_u8(workspace, at, (height,))
+    tone, at = take_f32(workspace, at, (5, 3))
+    lines, at = take_f32(workspace, at, (3, 3, width))
+    words, at = take_i32(workspace, at, (2, 2, width))
+    return Work(Taps(index, weight, inside), Taps(row_index, row_weight, row_inside), tone, lines, words, at)
+
+
+@jit
+def _weighted_work(workspace, spec, length, rows, window, width, height):
+    """more: f32 [W*3], the weighted sum of some source rows."""
+    across = _tap_count(spec, window[0], window[2], length, width)
+    down = _tap_count(spec, window[1], window[3], rows, height)
+    index, at = take_i32(workspace, 0, (width, across))
+    weight, at = take_f32(workspace, at, (width, across))
+    inside, at = take_u8(workspace, at, (width,))
+    row_index, at = take_i32(workspace, at, (height, down))
+    row_weight, at = take_f32(workspace, at, (height, down))
+    row_inside, at = take_u8(workspace, at, (height,))
+    tone, at = take_f32(workspace, at, (5, 3))
+    lines, at = take_f32(workspace, at, (3, width))
+    line, at = take_f32(workspace, at, (3 * length,))
+    return Work(Taps(index, weight, inside), Taps(row_index, row_weight, row_inside), tone, lines, line, at)
+
+
+@jit
+def _tap_count(spec, low, high, length, size):
+    """Taps of `weighted_taps`: a cell never needs more pixels than there are, a window without end all of them."""
+    if spec.interpolation != _AREA:
+        return 4
+    step = (high - low) / size
+    most = step if step < length - 1.0 else length - 1.0
+    return math.ceil(most if most > 0.0 else 0.0) + 1
+
+
+@jit
+def _set_tone(spec, rgb, tone):
+    for channel in range(3):
+        tone[0, channel] = spec.pad_value[channel]
+        tone[1, channel] = spec.mean[channel]
+        tone[2, channel] = 1.0 / spec.std[channel]
+        tone[3, channel] = channel if (spec.color == _RGB) == rgb else 2 - channel
+    if spec.dtype == _FLOAT32:
+        tone[4, 0], tone[4, 1] = -np.inf, np.inf
+    elif spec.dtype == _UINT8:
+        tone[4, 0], tone[4, 1] = 0.0, 255.0
+    else:
+        tone[4, 0], tone[4, 1] = -(2.0**31), 2.0**31 - 128
+
+
+@jit
+def _align_taps(low, high, length, align, taps):
+    """`linear_taps` by a spec's align: half_pixel_blend has its places, seen from the first pixel's centre."""
+    shift = 0.5 * (high - low) / len(taps.weight) - 0.5 if align == BLEND else 0.0
+    linear_taps(low + shift, high + shift, length, ORIGIN if align == BLEND else align, taps)
 
 
 @jit
@@ -50,16 +218,17 @@ def _inside(x, length, align):
     return x > np.float32(-1.0) and x < np.float32(length)
 
 
-@kernel
-def linear_taps(low: float, high: float, length: int, align: int, index: I32x2, weight: F32x1, inside: U8x1) -> int:
+@jit
+def linear_taps(low, high, length, align, taps):
     """Taps of linear interpolation along one axis.
 
     Args:
         low, high: the window, px. length: the frame, px. align: HALF_PIXEL, CORNERS or ORIGIN.
-        index: i32 [2,S] out, the two source pixels; ORIGIN gives `length` for one outside the frame (the pad value
-            takes part in its interpolation), the others stay on the border pixel.
-        weight: f32 [S] out, of the second one. inside: u8 [S] out, 0 = pad value.
+        taps: index i32 [2,S] gets the two source pixels; ORIGIN gives `length` for one outside the frame (the pad value
+            takes part in its interpolation), the others stay on the border pixel. weight f32 [S] gets that of the
+            second one, inside u8 [S] 0 where the pad value is.
     """
+    index, weight, inside = taps.index, taps.weight, taps.inside
     size = weight.shape[0]
     for i in range(size):
         x = _source(i, low, high, size, length, align)
@@ -79,7 +248,6 @@ def linear_taps(low: float, high: float, length: int, align: int, index: I32x2, 
         else:
             index[0, i] = max(first, 0)
             index[1, i] = min(second, length - 1)
-    return size
 
 
 @jit
@@ -94,7 +262,7 @@ def _finish(lines, column_in, tone, rounding):
         for x in range(line.shape[0]):
             line[x] = line[x] if column_in[x] else pad
         if rounding != 0:
-            half = _HALF if rounding == 1 else np.float32(0.0)
+            half = _HALF if rounding == _NEAREST else np.float32(0.0)
             for x in range(line.shape[0]):
                 line[x] = np.float32(np.int32(min(max(line[x], np.float32(0.0)), np.float32(255.0)) + half))
         for x in range(line.shape[0]):
@@ -181,28 +349,11 @@ def _last(index):
     return last
 
 
-@kernel
-def sample_linear(
-    bgr: U8x2,
-    columns: I32x2,
-    column_weight: F32x1,
-    column_in: U8x1,
-    rows: I32x2,
-    row_weight: F32x1,
-    row_in: U8x1,
-    tone: F32x2,
-    rounding: int,
-    floats: F32x1,
-    bytes: U8x1,
-    ints: I32x1,
-    strides: I64x1,
-    words: I32x3,
-    lines: F32x3,
-) -> int:
-    """Bilinear sampling, columns first; `words` i32 [2,2,S] and `lines` f32 [3,3,S] are workspace.
-
-    Taps as `linear_taps` gives them.
-    """
+@jit
+def _sample_linear(bgr, work, rounding, floats, bytes, ints, strides):
+    """Bilinear sampling, columns first."""
+    (columns, column_weight, column_in), (rows, row_weight, row_in) = work.columns, work.rows
+    tone, lines, words = work.tone, work.lines, work.more
     height, length, done = row_weight.shape[0], bgr.shape[0], lines[2]
     border = 3 * _last(columns) >= bgr.shape[1] or _last(rows) >= length
     held_top, held_bottom, top, bottom = -1, -1, 0, 1  # which source rows the two workspaces hold
@@ -232,7 +383,6 @@ def sample_linear(
                 _blend(words[top], words[bottom], column_weight, row_weight[y], tone, done)
         _finish(done, column_in, tone, rounding)
         _store_row(done, floats, bytes, ints, y, strides)
-    return height
 
 
 @jit
@@ -246,18 +396,19 @@ def _keys(x):
     return 0.0
 
 
-@kernel
-def weighted_taps(low: float, high: float, length: int, cubic: int, index: I32x2, weight: F32x2, inside: U8x1) -> int:
-    """Taps of cubic (`cubic` = 1) or area interpolation along one axis, HALF_PIXEL.
+@jit
+def weighted_taps(low, high, length, cubic, taps):
+    """Taps of cubic (`cubic`) or area interpolation along one axis, HALF_PIXEL.
 
     Cubic repeats the frame's border pixel; area averages over the part of its cell that lies in the frame.
 
     Args:
         low, high: the window, px. length: the frame, px.
-        index: i32 [S,T] out, source pixels. weight: f32 [S,T] out, they sum to 1; unused taps weigh 0.
-        inside: u8 [S] out, 0 = pad value.
+        taps: index i32 [S,T] gets source pixels, weight f32 [S,T] what sums to 1, 0 for unused taps, and inside u8 [S]
+            0 where the pad value is.
     """
-    size, taps = weight.shape
+    index, weight, inside = taps.index, taps.weight, taps.inside
+    size, count = weight.shape
     step = (high - low) / size
     for i in range(size):
         x = _source(i, low, high, size, length, HALF_PIXEL)
@@ -266,18 +417,18 @@ def weighted_taps(low: float, high: float, length: int, cubic: int, index: I32x2
             index[i, :] = 0
             weight[i, :] = np.float32(0.0)
             continue
-        begin, end = max(low + i * step, 0.0), min(low + (i + 1) * step, float(length))
+        begin, end = low + i * step, min(low + (i + 1) * step, float(length))
+        begin = begin if begin > 0.0 else 0.0  # also where it is not a number
         first = math.floor(x) - 1 if cubic else math.floor(begin)
         total = 0.0
-        for t in range(taps):
+        for t in range(count):
             at = first + t
             w = _keys(x - at) if cubic else max(0.0, min(end, at + 1.0) - max(begin, at))
             index[i, t] = min(max(at, 0), length - 1)
             weight[i, t] = np.float32(w)
             total += w
-        for t in range(taps):
+        for t in range(count):
             weight[i, t] = np.float32(weight[i, t] / total) if total > 0.0 else np.float32(0.0)
-    return size
 
 
 @jit
@@ -338,28 +489,11 @@ def _sum_four_columns(line, columns, weight, source, done):
         )
 
 
-@kernel
-def sample_weighted(
-    bgr: U8x2,
-    columns: I32x2,
-    column_weight: F32x2,
-    column_in: U8x1,
-    rows: I32x2,
-    row_weight: F32x2,
-    row_in: U8x1,
-    tone: F32x2,
-    rounding: int,
-    floats: F32x1,
-    bytes: U8x1,
-    ints: I32x1,
-    strides: I64x1,
-    line: F32x1,
-    lines: F32x2,
-) -> int:
-    """Separable sampling, rows first: that makes the pass over the whole picture contiguous.
-
-    `line` f32 [W*3] and `lines` f32 [3,S] are workspace. Taps as `weighted_taps` gives them.
-    """
+@jit
+def _sample_weighted(bgr, work, rounding, floats, bytes, ints, strides):
+    """Separable sampling, rows first: that makes the pass over the whole picture contiguous."""
+    (columns, column_weight, column_in), (rows, row_weight, row_in) = work.columns, work.rows
+    tone, lines, line = work.tone, work.lines, work.more
     height = row_weight.shape[0]
     for y in range(height):
         if row_in[y]:
@@ -373,4 +507,3 @@ def sample_weighted(
             _pad_lines(lines, tone)
         _finish(lines, column_in, tone, rounding)
         _store_row(lines, floats, bytes, ints, y, strides)
-    return height

@@ -21,6 +21,8 @@ _STRETCH, _CORNER = index_of(InputSpec, "fit", "stretch"), index_of(InputSpec, "
 _CENTER, _LETTERBOX = index_of(InputSpec, "fit", "center"), index_of(InputSpec, "fit", "letterbox")
 _SQUARE, _CORNER_PIXELS = index_of(InputSpec, "fit", "square"), index_of(InputSpec, "fit", "corner_pixels")
 
+SPEC_NUMBERS = len(numbers_of(InputSpec("", "NCHW", "float32", "rgb", (0, 0), "stretch")))
+"""How many numbers an `InputSpec` is."""
 read_spec = reader(InputSpec)
 """A helper for kernels: numbers f64 [n] -> the fields of `InputSpec` but its name."""
 

@@ -1,5 +1,6 @@
 """Where a network looks and what it sees there: TensorFlow's values bit for bit, OpenCV's within one grey level."""
 
+import itertools
 import os
 import typing
 from dataclasses import replace
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from posert.poses import Poses
 from posert.postprocess.geometry import to_frame
 from posert.runtime.prepare import prepare
+from posert.runtime.sample import sample_window, sample_workspace
 from posert.runtime.spec import Fit, InputSpec
-from posert.runtime.windows import place
+from posert.runtime.windows import place, spec_numbers
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
 FEW = slice(None) if COMPILED else slice(0, 2)  # plain Python takes seconds for each golden crop
@@ -261,6 +263,51 @@ def test_windows_that_are_no_place(rule: str, align: str, window: tuple) -> None
     spec = replace(PLAIN, interpolation=rule, align=align, pad_value=(9, 9, 9))
     out = prepare(np.full((40, 40, 3), 100, np.uint8), np.array([window], float), spec, (8, 8))
     assert (out == 9).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("rule", OPENCV)
+def test_absurd_sides_of_windows_read_no_other_memory(rule: str) -> None:
+    """A window from 5 to minus infinity once asked for the pixel that is not a number, and got it."""
+    sides = [np.nan, np.inf, -np.inf, 1e300, 5.0, -0.0]
+    windows = np.array(list(itertools.product(sides, sides)))[:, [0, 0, 1, 1]]
+    spec = replace(PLAIN, interpolation=rule)
+    assert np.isfinite(prepare(np.full((40, 40, 3), 100, np.uint8), windows, spec, (8, 8))).all()
+
+
+def test_pixels_that_are_rgb_give_the_same_tensor() -> None:
+    image, row = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8), np.empty(3 * 8 * 6, np.float32)
+    window, numbers = np.array([2.0, 3.0, 25.0, 17.0]), spec_numbers(PLAIN)
+    workspace = np.empty(sample_workspace(numbers, 30, 20, window, 8, 6), np.uint8)
+    rgb = np.ascontiguousarray(image[:, :, ::-1]).reshape(20, 90)
+    none = np.empty(0, np.uint8), np.empty(0, np.int32)
+    assert sample_window(1, rgb, window, numbers, 8, 6, workspace, row, *none) == 6
+    assert row.tobytes() == prepare(image, window[None], PLAIN, (8, 6)).tobytes()
+
+
+@pytest.mark.parametrize("part", ["numbers", "window", "workspace", "row", "pixels", "kind"])
+def test_what_does_not_fit_is_not_sampled(part: str) -> None:
+    """C programs call the kernel too: it must never write where nothing is."""
+    numbers, window, row = spec_numbers(PLAIN), np.array([2.0, 3.0, 25.0, 17.0]), np.empty(3 * 8 * 6, np.float32)
+    given = {"pixels": np.zeros((20, 90), np.uint8), "window": window, "numbers": numbers, "row": row}
+    given["workspace"] = np.empty(sample_workspace(numbers, 30, 20, window, 8, 6), np.uint8)
+    floats, bytes, ints = given["row"], np.empty(0, np.uint8), np.empty(0, np.int32)
+    if part == "kind":
+        floats, ints = np.empty(0, np.float32), np.empty(3 * 8 * 6, np.int32)
+    elif part == "pixels":
+        given["pixels"] = np.zeros((20, 91), np.uint8)
+    else:
+        given[part] = given[part][:-1].copy()
+        floats = given["row"] if part == "row" else floats
+    passed = given["pixels"], given["window"], given["numbers"], 8, 6, given["workspace"]
+    assert sample_window(0, *passed, floats, bytes, ints) == -1
+    for sides in ((0, 20, 8, 6), (30, 20, 8, 0), (-1, 20, 8, 6), (30, 1 << 40, 8, 6)):
+        assert sample_workspace(numbers, *sides[:2], window, *sides[2:]) == -1
+
+
+def test_a_tensor_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="8 x 9 px do not go into a tensor"):
+        prepare(np.zeros((9, 8, 3), np.uint8), np.zeros((1, 4)), PLAIN, (5, 5), np.empty((1, 4, 4, 3), np.float32))
 
 
 edge = st.floats(-30, 60, allow_nan=False)
