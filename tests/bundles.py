@@ -2,7 +2,10 @@
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from posert import estimate, open_model
 from posert.export.embed import library
 from posert.export.embed.bundle import bundle
 from posert.poses import Frame
+from posert.postprocess.kernels import sources
 
 PLAIN = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-g", "-O1", "-ffp-contract=off")
 SANITIZED = (*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover")
@@ -26,6 +30,22 @@ class How:
     runtime: Path | None = None
     example: Path | None = None
     emulator: tuple[str, ...] = ()
+
+
+def _as_in_a_wheel() -> None:
+    """The object of every kernel, which a wheel brings along: compiled once, and kept by `wheels/kernels.py`."""
+    place = sources.ROOT / "wheels" / "kernels.py"
+    spec = spec_from_file_location("wheels_kernels", place)
+    if find_spec("numba") is None or spec is None or spec.loader is None or not place.is_file():
+        return
+    making = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(making)
+    own = sources.object_of
+    made = cache(lambda: making.make_objects(["x86_64-linux"])["x86_64-linux"])
+    sources.object_of = lambda target: made() if target == "x86_64-linux" else own(target)
+
+
+_as_in_a_wheel()
 
 
 def built(model: str | Path, folder: Path, **how: Any) -> Path:

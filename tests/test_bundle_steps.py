@@ -85,7 +85,8 @@ def for_other(folder: Path, out: Path, triple: str, cpu: str) -> Path:
     text = (folder / "kernels.h").read_text()
     names = [name for name in every_kernel() if f"int64_t {name}(" in text]
     kernels = [every_kernel()[name] for name in names]
-    code, prefix = unique(build.compile_kernels(build.lower(kernels), build.Target(triple, cpu, small=True)).code)
+    target = build.Target(triple, cpu, small="wasm" in triple)  # LLVM keeps numba's error paths in small code for i686
+    code, prefix = unique(build.compile_kernels(build.lower(kernels), target).code)
     for path in [*folder.glob("*.c"), *folder.glob("*.h")]:
         shutil.copy(path, out)
     (out / "kernels.h").write_text(header(kernels, prefix))
@@ -130,7 +131,7 @@ def test_calls_out_of_turn_say_so(follow: Path) -> None:
         assert "comes after posert_begin" in steps.said()
         assert steps.begin(picture) == OK
         status, feed, _ = steps.next()
-        assert (status, feed.file, feed.type, list(feed.dims)) == (OK, b"follow.onnx", 0, [1, 64, 64, 3])
+        assert (status, feed.file, feed.type, list(feed.dims)) == (OK, b"follow.onnx", 1, [1, 64, 64, 3])
         assert steps.next()[0] == BAD_ARGUMENT
         assert len(steps.estimate(picture)) == 1  # a picture may begin anew at any time
         with pytest.raises(PosertError, match="opened with no_runtime"):

@@ -13,9 +13,10 @@ import numpy as np
 import posert
 from posert import open_model
 from posert.errors import PosertError
-from posert.export.embed.kernels import PREFIX, TARGETS, every_kernel, header, machine_code, unique
+from posert.export.embed.kernels import PREFIX, every_kernel, header, machine_code, unique
 from posert.export.embed.table import model_table
 from posert.postprocess import decoder
+from posert.postprocess.kernels.build import TARGETS
 from posert.runtime.session import Model, find_model
 from posert.runtime.windows import place
 
@@ -64,7 +65,7 @@ def bundle(
         _check(model)
         texts, spec = {"model.c": model_table(model, file)}, model.spec
     about = {"MODEL": spec.model, "LICENCE": spec.licence or "not stated", "TARGET": target}
-    about |= {"CPU": cpu or TARGETS[target][1], "NAME": prefix}
+    about |= {"CPU": cpu or TARGETS[target].cpu, "NAME": prefix}
     about |= dict(zip(("MAJOR", "MINOR", "PATCH"), posert.__version__.split("."), strict=False))
     files = [file, *(file.parent / str(stage.file) for stage in spec.stages if stage.file is not None)]
     about |= {"VERSION": posert.__version__, "FILES": " ".join(sorted({item.name for item in files}))}

@@ -1,6 +1,6 @@
 """The kernels of a bundle: the object file with their machine code, and the header that declares them.
 
-Owns the targets, and where the object comes from: the package brings one for each target; for another processor, or
+Owns where the object comes from: the package brings one for each target (`build.TARGETS`); for another processor, or
 where it is missing, numba compiles it. Knows nothing of what the kernels do.
 """
 
@@ -8,28 +8,21 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 
 from posert.errors import PosertError
-from posert.postprocess.kernels import build, load
+from posert.postprocess.kernels import build, sources
 from posert.postprocess.kernels.registry import KERNELS, Axes, Kernel
 
 PREFIX = "posert_k_"
-TARGETS = {
-    "x86_64-linux": ("x86_64-unknown-linux-gnu", "x86-64-v2"),
-    "aarch64-linux": ("aarch64-unknown-linux-gnu", "generic"),
-    "x86_64-macos": ("x86_64-apple-macosx11.0.0", "x86-64-v2"),
-    "arm64-macos": ("arm64-apple-macosx11.0.0", "apple-m1"),
-    "x86_64-windows": ("x86_64-pc-windows-gnu", "x86-64-v2"),
-}
-"""Name -> LLVM's triple, and LLVM's name of the least processor."""
 _C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t"}
 
 
 def every_kernel() -> dict[str, Kernel]:
     """C name -> kernel, of the whole package."""
-    for module in load.kernel_modules():
+    for module in sources.kernel_modules():
         importlib.import_module(module)
     return KERNELS
 
@@ -40,26 +33,25 @@ def machine_code(names: Iterable[str], target: str, cpu: str = "") -> bytes:
     Raises:
         PosertError: the package has no object for this, and numba is not there to compile it.
     """
-    triple, usual = TARGETS[target]
-    packaged = load.FOLDER / f"{target}.o"
-    if cpu in ("", usual) and packaged.is_file() and not load.outdated():
+    usual = build.TARGETS[target]
+    wanted = replace(usual, cpu=cpu or usual.cpu)
+    packaged = sources.object_of(target)
+    if wanted == usual and packaged.is_file() and not sources.outdated():
         return packaged.read_bytes()
     if find_spec("numba") is None:
         raise PosertError(
-            f"posert has no compiled kernels for {target} ({cpu or usual}) here",
+            f"posert has no compiled kernels for {target} ({wanted.cpu}) here",
             "pip install 'posert[jit]' compiles them",
         )
-    return _compiled(tuple(sorted(names)), triple, cpu or usual)
+    return _compiled(tuple(sorted(names)), wanted)
 
 
 @lru_cache(maxsize=8)
-def _compiled(names: tuple[str, ...], triple: str, cpu: str) -> bytes:
+def _compiled(names: tuple[str, ...], target: build.Target) -> bytes:
     """Several bundles of one process share it."""
     kernels = every_kernel()
     try:
-        return build.compile_kernels(
-            build.lower(kernels[name] for name in names), build.Target(triple, cpu, small=True)
-        ).code
+        return build.compile_kernels(build.lower(kernels[name] for name in names), target).code
     except RuntimeError as error:
         raise PosertError(str(error).split("\n")[0], "leave `cpu` away, or give a name that LLVM knows") from error
 

@@ -106,7 +106,7 @@ class NativeModel:
         self._check(self._function("open")(ctypes.byref(self._handle), ctypes.byref(options)))
 
     def _function(self, name: str) -> Any:
-        return self._c[f"{self._prefix}_{name}"]
+        return getattr(self._c, f"{self._prefix}_{name}")
 
     def _check(self, status: int) -> None:
         if status:
