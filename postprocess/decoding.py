@@ -4,11 +4,13 @@ Owns what every decoder has (`Decoder`) and how its kernels are called from Pyth
 (`export/embed/c/posert.c`). Knows no decoder.
 """
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,12 +46,14 @@ class DecoderKernels:
         people: (4 arrays f32, flat; shapes, size, numbers, table; workspace u8, zeros when new, for these sizes and
             parameters alone; counts i64 [R], keypoints f32 [N,K,3], scores f32 [N], boxes f32 [N,4]) -> the number of
             people of all R rows, or a problem. counts gets that of each row. Pixels are the network input's.
+        row_threads: a row is long enough in work to be given to a thread of its own.
     """
 
     roles: tuple[str, ...]
     problems: tuple[str, ...]
     workspace: Kernel
     people: Kernel
+    row_threads: bool = False
 
 
 class Decoder(Protocol):
@@ -94,12 +98,41 @@ def decode_rows(
     """
     arrays = [outputs.get(role) for role in kernels.roles]
     tensors = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
-    bench = _bench(kernels, tuple(() if t is None else t.shape for t in tensors), skeleton, params, input_wh)
+    rows = max((len(tensor) for tensor in tensors if tensor is not None), default=0)
+    if rows < 2 or not kernels.row_threads:
+        return _decode(kernels, tensors, skeleton, params, input_wh)
+
+    def decode_row(row: int) -> list[Poses]:
+        own = [None if tensor is None else tensor[row : row + 1] for tensor in tensors]
+        return _decode(kernels, own, skeleton, params, input_wh)
+
+    return [poses for found in _threads(os.getpid()).map(decode_row, range(rows)) for poses in found]
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Threads for the rows of batches, as many as this process may use processors: they keep their workspaces.
+
+    A process that was forked has none of them, so each has its own.
+    """
+    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return ThreadPoolExecutor(len(processors), "posert-rows")
+
+
+def _decode(
+    kernels: DecoderKernels,
+    tensors: list[Float32Array | None],
+    skeleton: Skeleton,
+    params: Any,
+    input_wh: tuple[int, int],
+) -> list[Poses]:
+    shapes = tuple(() if tensor is None else tensor.shape for tensor in tensors)
+    bench = _bench(kernels, shapes, skeleton, params, input_wh)
     flat = [_ABSENT if tensor is None else tensor.reshape(-1) for tensor in tensors]
     flat += [_ABSENT] * (MAX_ROLES - len(flat))
     found = kernels.people(*flat, *bench.given, bench.workspace, bench.counts, *bench.people)
     if found < 0:
-        raise _problem(kernels, found, outputs)
+        raise _problem(kernels, found, shapes)
     ends = np.cumsum(bench.counts).tolist()
     keypoints, scores, boxes = bench.people
     rows = [slice(end - count, end) for count, end in zip(bench.counts.tolist(), ends, strict=True)]
@@ -156,9 +189,7 @@ def _new_bench(
     needs = np.zeros(2, np.int64)
     found = kernels.workspace(*given, needs)
     if found < 0:
-        raise _problem(
-            kernels, found, {role: shape for role, shape in zip(kernels.roles, shapes, strict=True) if shape}
-        )
+        raise _problem(kernels, found, shapes)
     size, most = needs.tolist()
     people = (
         np.zeros((rows * most, keypoints, 3), np.float32),
@@ -174,9 +205,9 @@ def packed(skeleton: Skeleton, params: Any) -> tuple[NDArray[np.float64], NDArra
     return numbers_of(params), table_of([skeleton.edges, skeleton.flip, *lists_of(params)])
 
 
-def _problem(kernels: DecoderKernels, found: int, outputs: Mapping[str, Any]) -> PosertError:
-    shapes = ", ".join(f"{role} {list(getattr(array, 'shape', array))}" for role, array in outputs.items())
+def _problem(kernels: DecoderKernels, found: int, shapes: tuple[tuple[int, ...], ...]) -> PosertError:
+    given = ", ".join(f"{role} {list(shape)}" for role, shape in zip(kernels.roles, shapes, strict=True) if shape)
     name = kernels.people.fn.__name__.removesuffix("_people")
     return PosertError(
-        f"the decoder {name} cannot use {shapes}: {kernels.problems[-found - 1]}", "export the model again"
+        f"the decoder {name} cannot use {given}: {kernels.problems[-found - 1]}", "export the model again"
     )

@@ -100,8 +100,8 @@ def blend(rows: np.ndarray, x: float, y: float, s: float, factor: float) -> Join
     return 0.5 * (best + second), mean[0], mean[1], mean[2]
 
 
-def target(way, pose, table, least, relative, reverse_match, factor) -> Joint | None:
-    a, b = way
+def target(directed, pose, table, least, relative, reverse_match, factor) -> Joint | None:
+    a, b = directed
     v_a, x_a, y_a, s_a = pose[a]
     found = blend(table[a, b], x_a, y_a, s_a, factor)
     if found is None:
@@ -118,34 +118,34 @@ def target(way, pose, table, least, relative, reverse_match, factor) -> Joint | 
 
 
 def grow(pose: dict[int, Joint], skeleton: Skeleton, compute, greedy: bool) -> None:
-    """Fills `pose`; `compute(way)` gives a joint or None. The queue is a list, searched from the front."""
+    """Fills `pose`; `compute(directed)` gives a joint or None. The queue is a list, searched from the front."""
     queue: list[tuple[float, tuple[int, int], Joint | None]] = []
     added = set()
 
     def add(joint: int) -> None:
         for a, b in skeleton.edges:
             if joint in (a, b):
-                way = (a, b) if joint == a else (b, a)
-                if way[1] not in pose and way not in added:
-                    added.add(way)
-                    queue.append((f32(math.sqrt(pose[joint][0])), way, None))
+                directed = (a, b) if joint == a else (b, a)
+                if directed[1] not in pose and directed not in added:
+                    added.add(directed)
+                    queue.append((f32(math.sqrt(pose[joint][0])), directed, None))
 
     for joint in sorted(pose):
         add(joint)
     while queue:
         entry = queue.pop(max(range(len(queue)), key=lambda i: (queue[i][0], -i)))
-        _, way, joint = entry
-        if way[1] in pose:
+        _, directed, joint = entry
+        if directed[1] in pose:
             continue
         if joint is None:
-            joint = compute(way)
+            joint = compute(directed)
             if joint is None:
                 continue
             if not greedy:
-                queue.append((f32(joint[0]), way, joint))
+                queue.append((f32(joint[0]), directed, joint))
                 continue
-        pose[way[1]] = joint
-        add(way[1])
+        pose[directed[1]] = joint
+        add(directed[1])
 
 
 class Occupied:
@@ -179,15 +179,20 @@ def decode(cif: np.ndarray, caf: np.ndarray, skeleton: Skeleton, params: Params,
         if occupied(k, (v, x, y, scale)):
             continue
         pose = {k: (v, x, y, scale)}
-        grow(pose, skeleton, lambda way, p=pose: target(way, p, table, *rules), params.greedy)
+        grow(pose, skeleton, lambda directed, p=pose: target(directed, p, table, *rules), params.greedy)
         for joint, value in pose.items():
             occupied.mark(joint, value)
         poses.append(pose)
     if forced:
         weak = connections(caf, hr, skeleton, stride, params.force_complete_caf_threshold)
         for pose in poses:
-            grow(pose, skeleton, lambda way, p=pose: target(way, p, weak, least, relative, False, 4.0), params.greedy)
-            grow(pose, skeleton, lambda way, p=pose: (1e-5, *p[way[0]][1:]), True)
+            grow(
+                pose,
+                skeleton,
+                lambda directed, p=pose: target(directed, p, weak, least, relative, False, 4.0),
+                params.greedy,
+            )
+            grow(pose, skeleton, lambda directed, p=pose: (1e-5, *p[directed[0]][1:]), True)
     table_of_joints = np.zeros((len(poses), parts, 4))
     for i, pose in enumerate(poses):
         for joint, value in pose.items():

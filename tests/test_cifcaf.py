@@ -14,17 +14,11 @@ from hypothesis import strategies as st
 
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton
-from posert.postprocess.decoders import cifcaf
-from posert.postprocess.decoders.cifcaf import (
-    MAX_POSES,
-    Params,
-    _fill_maps,
-    _score_connections,
-    _Workspace,
-    caf,
-    cif,
-    decode,
-)
+from posert.postprocess.decoders.cifcaf import KERNELS, MAX_POSES, Params, decode
+from posert.postprocess.decoders.cifcaf.caf import MAX_READS, blend
+from posert.postprocess.decoders.cifcaf.cif import accumulate, list_intensities, take_maps, take_seeds
+from posert.postprocess.decoders.cifcaf.work import Work, take_work
+from posert.postprocess.decoding import packed
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
 STRIDE = 8
@@ -58,77 +52,93 @@ def original(golden: Path):
     return np.load(golden / "pifpaf.npz")
 
 
+def worked(cif: np.ndarray, caf: np.ndarray, skeleton: Skeleton, params: Params = SETTINGS["default"]) -> Work:
+    """What the kernels leave behind after one row."""
+    (parts, _, h, w), edges, needs = cif.shape, len(skeleton.edges), np.zeros(2, np.int64)
+    shapes = np.array([[1, *cif.shape], [1, *caf.shape], [0] * 5, [0] * 5])
+    given = shapes, np.array([(w - 1) * STRIDE + 1, (h - 1) * STRIDE + 1, parts]), *packed(skeleton, params)
+    assert KERNELS.workspace(*given, needs) == 0
+    workspace, none = np.zeros(needs[0], np.uint8), np.zeros(0, np.float32)
+    people = np.empty((needs[1], parts, 3), np.float32), np.empty(needs[1], np.float32)
+    boxes = np.empty((needs[1], 4), np.float32)
+    KERNELS.people(
+        cif.reshape(-1), caf.reshape(-1), none, none, *given, workspace, np.zeros(1, np.int64), *people, boxes
+    )
+    work, end = take_work(workspace, parts, edges, h, w, STRIDE)
+    assert end == needs[0]
+    return work
+
+
 @pytest.fixture(scope="module")
-def stages(original):
-    """The kernels' own intermediate results for the original's fields."""
-    work = _Workspace((41, 55), STRIDE, 17, tuple(map(tuple, original["skeleton0"].tolist())))
-    cells = _fill_maps(original["cif"], original["caf"], Params(), work)
-    seeds = cif.find_seeds(*work.cells, cells, 0.2, work.maps[0], work.seeds, *work.sorting)
-    return work, seeds, _score_connections(0.3, work)
+def work(original) -> Work:
+    return worked(original["cif"], original["caf"], original_skeleton(original))
 
 
-def test_the_originals_confidence_maps(original) -> None:
-    """All of them, as if every pixel were read. The golden map is float16: half a unit in its last place is 2.4e-4."""
-    work = _Workspace((41, 55), STRIDE, 17, tuple(map(tuple, original["skeleton0"].tolist())))
-    _, high, wide = work.size
-    cells = cif.list_intensities(original["cif"].reshape(17, 5, -1), *work.size, 0.3, 2.0, *work.cells, *work.maps)
-    work.maps[1][:] = 1
-    cif.accumulate(work.cells[0], cells, 0.3, 16, high, wide, *work.maps)
-    tiles = work.maps[0].reshape(17, -(-high // 8), -(-wide // 8), 8, 8)
-    hr = tiles.swapaxes(2, 3).reshape(17, 8 * tiles.shape[1], -1)[:, :high, :wide]
-    expected = original["cifhr_minus_revision"].astype(np.float32)
+def original_skeleton(original) -> Skeleton:
+    return Skeleton(draw.COCO.names, tuple(map(tuple, original["skeleton0"].tolist())))
+
+
+def test_the_originals_confidence_maps(original, work) -> None:
+    """Two of them, as if every pixel were read. The golden map is float16: half a unit in its last place is 2.4e-4."""
+    high, wide = 40 * STRIDE + 1, 54 * STRIDE + 1
+    cells, *_ = take_seeds(np.zeros(0, np.uint8), 0, 2 * 41 * 55)
+    maps, _ = take_maps(np.zeros(0, np.uint8), 0, 2, high, wide)
+    count = list_intensities(original["cif"][:2].reshape(2, 5, -1), STRIDE, 0.3, 2.0, cells, maps)
+    maps.values[:], maps.claimed[:] = 0, 1
+    accumulate(cells, count, 0.3, 16, maps)
+    tiles = maps.values.reshape(2, -(-high // 8), -(-wide // 8), 8, 8)
+    hr = tiles.swapaxes(2, 3).reshape(2, 8 * tiles.shape[1], -1)[:, :high, :wide]
+    expected = original["cifhr_minus_revision"][:2].astype(np.float32)
     assert np.abs(hr - expected).max() < 3e-4
     assert ((hr > 0) == (expected > 0)).mean() > 0.9999  # the original's own buffer rounds at 1e-5
 
 
-def test_the_originals_seeds(original, stages) -> None:
-    work, count, _ = stages
-    got = work.seeds[work.order[:count]]
+def test_the_originals_seeds(original, work) -> None:
+    found = len(original["seeds_f"])
+    got = work.seeds.values[work.seeds.order[:found]]
     assert got[:, 1].tolist() == original["seeds_f"].tolist()
     assert got[:, [0, 2, 3, 4]] == pytest.approx(original["seeds_vxys"], abs=1e-4)
+    assert (work.seeds.values[found:] == 0).all()
 
 
 @pytest.mark.parametrize("side", ["fwd", "bwd"])
-def test_the_originals_connections(original, stages, side: str) -> None:
-    work, _, total = stages
-    counts, rows = original[f"caf_{side}_counts"], original[f"caf_{side}"]
-    assert total == original["caf_fwd_counts"].sum() + original["caf_bwd_counts"].sum()
+def test_the_originals_connections(original, work, side: str) -> None:
+    table, counts, rows = work.connections, original[f"caf_{side}_counts"], original[f"caf_{side}"]
+    assert table.starts[-1, -1] == original["caf_fwd_counts"].sum() + original["caf_bwd_counts"].sum()
     for edge, expected in enumerate(np.split(rows, np.cumsum(counts)[:-1])):
-        starts = work.starts[2 * edge + (side == "bwd")]
-        order = np.argsort(work.places[starts[0] : starts[-1]])
-        got = work.connections[starts[0] : starts[-1]][order]
+        starts = table.starts[2 * edge + (side == "bwd")]
+        order = np.argsort(table.places[starts[0] : starts[-1]])
+        got = table.values[starts[0] : starts[-1]][order]
         assert got == pytest.approx(expected, abs=1e-4), f"edge {edge}"
 
 
-def test_a_bucket_holds_what_lies_in_it(stages) -> None:
-    work, _, _ = stages
-    size_px, wide, high = work.grid
-    for starts in work.starts:
-        for bucket in range(wide * high):
-            for _, x, y, *_ in work.connections[starts[bucket] : starts[bucket + 1]]:
-                place = [min(max(int(v / size_px), 0), n - 1) for v, n in ((x, wide), (y, high))]
-                assert bucket == place[1] * wide + place[0]
+def test_a_bucket_holds_what_lies_in_it(work) -> None:
+    table = work.connections
+    for starts in table.starts:
+        for bucket in range(table.wide * table.high):
+            for _, x, y, *_ in table.values[starts[bucket] : starts[bucket + 1]]:
+                place = [min(max(int(v * table.per_px), 0), n - 1) for v, n in ((x, table.wide), (y, table.high))]
+                assert bucket == place[1] * table.wide + place[0]
 
 
-def test_the_originals_targets(original, stages) -> None:
+def test_the_originals_targets(original, work) -> None:
     """Probes: x, y, scale and score of the target of every edge's middle connection, from its own source."""
-    work, _, _ = stages
-    table = work.connections, work.places
-    grid = (1 / work.grid[0], *work.grid[1:])
+    table = work.connections
     for edge, expected in enumerate(original["blend_probe_xysv"]):
-        starts = work.starts[2 * edge]
-        middle = np.argsort(work.places[starts[0] : starts[-1]])[(starts[-1] - starts[0]) // 2]
-        row = work.connections[starts[0] + middle]
-        source = float(row[1]), float(row[2]), float(row[5])
-        v, x, y, s = caf.blend(table, starts, grid, *source, 1.0, np.zeros(1, np.int64))
+        starts = table.starts[2 * edge]
+        middle = np.argsort(table.places[starts[0] : starts[-1]])[(starts[-1] - starts[0]) // 2]
+        row = table.values[starts[0] + middle]
+        v, x, y, s = blend(table, 2 * edge, float(row[1]), float(row[2]), float(row[5]), 1.0)
         assert (x, y, s, v) == pytest.approx(expected, abs=1e-4), f"edge {edge}"
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_originals_people(original, name: str) -> None:
     """Same people, same order; places within 1e-3 px, scores within 1e-4 (measured: 3e-5 px, 2e-7)."""
-    skeleton = Skeleton(draw.COCO.names, tuple(map(tuple, original["skeleton0"].tolist())))
-    poses, people = run(original["cif"], original["caf"], skeleton, SETTINGS[name]), original[f"ann_{name}"]
+    poses, people = (
+        run(original["cif"], original["caf"], original_skeleton(original), SETTINGS[name]),
+        original[f"ann_{name}"],
+    )
     assert len(poses) == len(people)
     found = people[:, :, 0] > 0
     assert ((poses.keypoints[:, :, 2] > 0) == found).all()
@@ -224,7 +234,7 @@ def test_the_worst_fields_take_bounded_time(kind: str, name: str) -> None:
     poses = run(cif, caf, draw.COCO, SETTINGS[name])
     assert len(poses) <= MAX_POSES
     assert time.process_time() - began < 5
-    assert cifcaf._idle[-1].visits[0] <= caf.MAX_VISITS + 81 * 81
+    assert worked(cif, caf, draw.COCO, SETTINGS[name]).connections.reads[0] <= MAX_READS + 81 * 81
 
 
 def test_the_same_fields_give_the_same_bits(original) -> None:
@@ -255,7 +265,7 @@ def test_rows_of_a_batch_are_decoded_in_their_order() -> None:
 
 @pytest.mark.skipif(not COMPILED, reason="plain Python holds the lock")
 def test_decoding_leaves_the_interpreter_free() -> None:
-    """Another thread takes a step every millisecond; under the lock it could only between two of the five kernels."""
+    """Another thread takes a step every millisecond; under the lock it could only between two rows."""
     cif, caf = hostile("random", draw.COCO, 81)
     run(cif[:, :, :2, :2], caf[:, :, :2, :2], draw.COCO)
     steps = 0
@@ -270,9 +280,11 @@ def test_decoding_leaves_the_interpreter_free() -> None:
 @pytest.mark.parametrize(
     ("cif", "caf", "input_wh", "message"),
     [
-        ((1, 4, 5, 4, 4), (1, 4, 8, 4, 4), (25, 25), r"cif \[1, 4, 5, 4, 4\], expected \[R,5,5,h,w\]"),
-        ((1, 5, 5, 4, 4), (1, 4, 9, 4, 4), (25, 25), r"caf \[1, 4, 9, 4, 4\], expected \[1, 4, 8, 4, 4\]"),
-        ((1, 5, 5, 4, 4), (1, 4, 8, 4, 4), (25, 49), "4x4 cells for an input of 25x49 px"),
+        ((1, 4, 5, 4, 4), (1, 4, 8, 4, 4), (25, 25), r"cif \[1, 4, 5, 4, 4\].*: cif must be \[R,K,5,h,w\]"),
+        ((1, 5, 5, 4, 4), (1, 4, 9, 4, 4), (25, 25), r"caf \[1, 4, 9, 4, 4\]: caf must be \[R,L,8,h,w\]"),
+        ((2, 5, 5, 4, 4), (1, 4, 8, 4, 4), (25, 25), "caf must be"),
+        ((1, 5, 5, 4, 4), (1, 4, 8, 4, 4), (25, 49), "the cells must fit the network input"),
+        ((1, 5, 5, 1, 16385), (1, 4, 8, 1, 16385), (131073, 1), "too large"),
     ],
 )
 def test_fields_that_do_not_fit(cif: tuple, caf: tuple, input_wh: tuple, message: str) -> None:
@@ -282,7 +294,7 @@ def test_fields_that_do_not_fit(cif: tuple, caf: tuple, input_wh: tuple, message
 
 def test_an_edge_beyond_the_keypoints() -> None:
     skeleton = Skeleton(("a", "b"), ((0, 2),))
-    with pytest.raises(PosertError, match="edges outside the 2 keypoints"):
+    with pytest.raises(PosertError, match="must join two of its keypoints"):
         run(np.zeros((2, 5, 3, 3), np.float32), np.zeros((1, 8, 3, 3), np.float32), skeleton)
 
 

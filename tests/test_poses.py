@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from posert.poses import keypoint_boxes
+from posert.postprocess.geometry import keypoint_boxes
 
 
 def test_only_found_keypoints_stretch_a_box() -> None:

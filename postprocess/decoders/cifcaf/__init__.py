@@ -3,26 +3,37 @@
 Roles: `cif` f32 [R,K,5,h,w] and `caf` f32 [R,L,8,h,w], activated, in units of cells. Defaults are the original's.
 """
 
-import os
-from collections import deque
+import math
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from itertools import repeat
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton, no_poses
-from posert.postprocess.decoders.cifcaf import caf as caf_kernels
-from posert.postprocess.decoders.cifcaf import cif as cif_kernels
-from posert.postprocess.decoders.cifcaf import grow, nms
+from posert.poses import Poses, Skeleton
+from posert.postprocess.decoders.cifcaf.caf import list_associations, score_connections
+from posert.postprocess.decoders.cifcaf.cif import accumulate, find_seeds, list_intensities
+from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses
+from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress
+from posert.postprocess.decoders.cifcaf.work import take_work
+from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.kernels.records import reader
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+from posert.postprocess.kernels.workspace import listed_pairs, shaped
 
-MAX_POSES = 1024
-"""At most so many poses are grown per image, before the overlapping ones fall away."""
+_PROBLEMS = (
+    "cif must be [R,K,5,h,w] with the skeleton's K keypoints",
+    "caf must be [R,L,8,h,w] with the skeleton's L edges and the h x w cells of cif",
+    "each edge of the skeleton must join two of its keypoints",
+    "a cell must be 1 to 64 px wide and high, and the cells must fit the network input",
+    "the fields are too large",
+)
+_MAX_SIDE, _MAX_BYTES = (
+    1 << 14,
+    1 << 33,
+)  # of the fields; of a workspace, of which few pages are ever touched. So pixels
+# of a map and connections can be counted in i32.
+merge = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +86,6 @@ class Params:
             raise ValueError(", ".join(wrong))
 
 
-def least_mean(params: Params) -> float:
-    """The least mean joint score of a person, `instance_threshold` or what stands for None."""
-    if params.instance_threshold is not None:
-        return float(params.instance_threshold)
-    return 0.0 if params.force_complete_pose else 0.15
-
-
 def decode(
     outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
 ) -> list[Poses]:
@@ -95,170 +99,120 @@ def decode(
 
     A keypoint's score is the original's joint score, a person's the weighted mean of them (the best three count three
     times); boxes hold the joints, each widened by its scale. Equal values are taken in field order. Cells with a value
-    that is not finite are ignored; `MAX_POSES`, `cif.WORK_PER_PIXEL` and `caf.MAX_VISITS` bound the time.
+    that is not finite are ignored; `MAX_POSES`, `cif.WORK_PER_PIXEL` and `caf.MAX_READS` bound the time.
     Rows are decoded in threads.
 
     Raises:
         PosertError: the fields do not fit the skeleton or the input.
     """
-    cif = np.ascontiguousarray(outputs["cif"], np.float32)
-    caf = np.ascontiguousarray(outputs["caf"], np.float32)
-    stride = _check(cif, caf, skeleton, input_wh)
-    if len(cif) <= 1:
-        return [_decode_row(a, b, skeleton, params, stride) for a, b in zip(cif, caf, strict=True)]
-    with ThreadPoolExecutor(min(len(cif), os.cpu_count() or 1)) as pool:
-        return list(pool.map(_decode_row, cif, caf, repeat(skeleton), repeat(params), repeat(stride)))
+    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
 
 
-def _check(cif: Float32Array, caf: Float32Array, skeleton: Skeleton, input_wh: tuple[int, int]) -> int:
-    """Pixels per cell."""
-    parts, edges = len(skeleton.names), len(skeleton.edges)
-    problems = []
-    if cif.ndim != 5 or cif.shape[1:3] != (parts, 5) or min(cif.shape[3:]) < 1:
-        problems.append(f"cif {list(cif.shape)}, expected [R,{parts},5,h,w]")
-    elif caf.shape != (cif.shape[0], edges, 8, *cif.shape[3:]):
-        problems.append(f"caf {list(caf.shape)}, expected {[cif.shape[0], edges, 8, *cif.shape[3:]]}")
-    if not _sound(skeleton.edges, parts):
-        problems.append(f"edges outside the {parts} keypoints, or from a keypoint to itself")
-    stride = 1
-    if not problems:
-        cells, sides = cif.shape[:2:-1], input_wh  # w, h
-        stride = round((sides[0] - 1) / (cells[0] - 1)) if cells[0] > 1 else 0
-        stride = stride or (round((sides[1] - 1) / (cells[1] - 1)) if cells[1] > 1 else 1)
-        if not 1 <= stride <= 64 or any(
-            abs((side - 1) - stride * (cell - 1)) >= stride for side, cell in zip(sides, cells, strict=True)
-        ):
-            problems.append(f"fields of {cells[0]}x{cells[1]} cells for an input of {sides[0]}x{sides[1]} px")
-    if problems:
-        raise PosertError("the decoder cifcaf cannot use " + "; ".join(problems), "export the model again")
-    return stride
+_params = reader(Params)
 
 
-@cache
-def _sound(edges: tuple[tuple[int, int], ...], parts: int) -> bool:
-    return all(a != b and 0 <= a < parts and 0 <= b < parts for a, b in edges)
+@jit
+def _pixels_per_cell(shapes, size):
+    """The stride of the fields, px; 0: they do not fit the input."""
+    h, w, width, height = shapes[0, 3], shapes[0, 4], size[WIDTH] - 1, size[HEIGHT] - 1
+    stride = round(width / (w - 1)) if w > 1 else 0
+    if stride == 0:
+        stride = round(height / (h - 1)) if h > 1 else 1
+    fits = abs(width - stride * (w - 1)) < stride and abs(height - stride * (h - 1)) < stride
+    return stride if fits and stride <= 64 else 0
 
 
-class _Workspace:
-    """Everything the kernels write to, for one size of the fields and one skeleton."""
-
-    def __init__(self, cells_hw: tuple[int, int], stride: int, parts: int, edges: tuple[tuple[int, int], ...]) -> None:
-        self.key = cells_hw, stride, parts, edges
-        h, w = cells_hw
-        high, wide = (h - 1) * stride + 1, (w - 1) * stride + 1
-        cells, ways, tile = h * w, 2 * len(edges), cif_kernels.TILE
-        tiles = -(-high // tile) * -(-wide // tile)
-        self.size = float(stride), high, wide
-        self.maps = np.zeros((parts, tiles * tile * tile), np.float32), np.zeros((parts, tiles), np.uint8)
-        self.cells = np.empty((parts * cells, 5), np.float32), np.empty(parts * cells, np.int32)
-        self.seeds = np.empty((parts * cells, 5), np.float32)
-        value, self.order = np.empty(parts * cells, np.float32), np.empty(parts * cells, np.int32)
-        self.sorting = (
-            value, value.view(np.int32), self.order, np.empty(parts * cells, np.int32),
-            np.empty(cif_kernels.RADIX, np.int64),
-        )  # fmt: skip
-        self.ends = np.array([pair for a, b in edges for pair in ((a, b), (b, a))], np.int64).reshape(-1, 2)
-        self.ways = np.argsort(self.ends[:, 0], kind="stable").astype(np.int64)
-        self.first_way = np.searchsorted(self.ends[self.ways, 0], np.arange(parts + 1)).astype(np.int64)
-        self.grid = 4.0 * stride, w // 4 + 1, h // 4 + 1
-        self.rows = (
-            np.empty((len(edges) * cells, 7), np.float32), np.empty((len(edges) * cells, 2), np.int32),
-            np.empty(len(edges) + 1, np.int64),
-        )  # fmt: skip
-        self.scores = np.empty(cells, np.float32), np.empty(cells, np.int32)
-        self.starts = np.empty((ways, self.grid[1] * self.grid[2] + 1), np.int32)
-        self.places = np.empty(ways * cells, np.int32)
-        self.connections = np.empty((ways * cells, 7), np.float32)
-        self.visits = np.zeros(1, np.int64)
-        self.frontier = (
-            np.empty(ways, np.int32), np.empty(ways, np.float32), np.empty(ways, np.int64), np.empty(ways, np.uint8),
-            np.empty((ways, 4), np.float64),
-        )  # fmt: skip
-        self.occupied = np.zeros((parts, high // 2 + 1, wide // 2 + 1), np.uint8)
-        self.poses = np.empty((MAX_POSES, parts, 4), np.float64)
-        self.rank = np.empty(MAX_POSES, np.float32), np.empty(MAX_POSES, np.int32)
-        self.ranked = np.empty(parts, np.float64)
-
-    def fields(self) -> tuple[Any, ...]:
-        """What growing reads: the skeleton's directions and the connections."""
-        return self.ends, self.first_way, self.ways, self.connections, self.places, self.starts, *self.grid
+@kernel
+def cifcaf_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+    """0, or a problem. See `DecoderKernels`."""
+    parts, edges, h, w = size[KEYPOINTS], listed_pairs(table, EDGES), shapes[0, 3], shapes[0, 4]
+    if shapes[0, 1] != parts or shapes[0, 2] != 5 or h < 1 or w < 1:
+        return -1
+    same = shapes[1, 0] == shapes[0, 0] and shapes[1, 3] == h and shapes[1, 4] == w
+    if shapes[1, 1] != len(edges) or shapes[1, 2] != 8 or not same:
+        return -2
+    for edge in range(len(edges)):
+        a, b = edges[edge, 0], edges[edge, 1]
+        if a == b or min(a, b) < 0 or max(a, b) >= parts:
+            return -3
+    if max(h, w, parts, len(edges)) > _MAX_SIDE:
+        return -5
+    stride = _pixels_per_cell(shapes, size)
+    if stride == 0:
+        return -4
+    _, needs[0] = take_work(needs[:0], parts, len(edges), h, w, stride)
+    needs[1] = MAX_POSES
+    return -5 if needs[0] > _MAX_BYTES else 0
 
 
-_idle: deque[_Workspace] = deque(maxlen=16)
-"""Workspaces that nobody uses now; a decode takes one that fits and brings it back, so threads never share one."""
-
-
-def _workspace(cells_hw: tuple[int, int], stride: int, skeleton: Skeleton) -> _Workspace:
-    """An idle workspace for this size and skeleton, or a new one."""
-    try:
-        work = _idle.pop()
-    except IndexError:
-        return _Workspace(cells_hw, stride, len(skeleton.names), skeleton.edges)
-    if work.key == (cells_hw, stride, len(skeleton.names), skeleton.edges):
-        return work
-    return _Workspace(cells_hw, stride, len(skeleton.names), skeleton.edges)
-
-
-def _fill_maps(cif: Float32Array, caf: Float32Array, params: Params, work: _Workspace) -> int:
+@jit
+def _fill_maps(cif, caf, edges, stride, params, work):
     """The maps where they are read; returns the number of CIF cells."""
-    forced, cells = params.force_complete_pose, cif.shape[2] * cif.shape[3]
-    weakest = min(params.caf_threshold, params.force_complete_caf_threshold) if forced else params.caf_threshold
-    count: int = cif_kernels.list_intensities(
-        cif.reshape(-1, 5, cells), *work.size, float(min(params.cif_threshold, params.seed_threshold)),
-        float(params.seed_threshold), *work.cells, *work.maps,
-    )  # fmt: skip
-    caf_kernels.list_associations(
-        caf.reshape(-1, 8, cells), work.ends, *work.size, float(weakest), *work.rows, *work.maps
-    )  # fmt: skip
-    cif_kernels.accumulate(
-        work.cells[0], count, float(params.cif_threshold), params.cif_neighbors, *work.size[1:], *work.maps
-    )  # fmt: skip
+    weakest = params.caf_threshold
+    if params.force_complete_pose:
+        weakest = min(weakest, params.force_complete_caf_threshold)
+    lowest = min(params.cif_threshold, params.seed_threshold)
+    count = list_intensities(cif, stride, lowest, params.seed_threshold, work.cells, work.maps)
+    list_associations(caf, edges, stride, weakest, work.associations, work.maps)
+    accumulate(work.cells, count, params.cif_threshold, params.cif_neighbors, work.maps)
     return count
 
 
-def _score_connections(threshold: float, work: _Workspace) -> int:
-    count: int = caf_kernels.score_connections(
-        *work.rows, work.ends, work.maps[0], float(threshold), *work.grid, *work.scores, work.starts, work.places,
-        work.connections,
-    )  # fmt: skip
-    return count
-
-
-def _decode_row(cif: Float32Array, caf: Float32Array, skeleton: Skeleton, params: Params, stride: int) -> Poses:
-    work = _workspace((cif.shape[2], cif.shape[3]), stride, skeleton)
-    forced = params.force_complete_pose
-    least = 0.0 if forced else float(min(params.keypoint_threshold, params.seed_threshold))
-    relative = 0.0 if forced else float(params.keypoint_threshold_rel)
-    cells = _fill_maps(cif, caf, params, work)
-    seeds = cif_kernels.find_seeds(
-        *work.cells, cells, float(params.seed_threshold), work.maps[0], work.seeds, *work.sorting
-    )  # fmt: skip
-    _score_connections(params.caf_threshold, work)
-    work.visits[0] = 0
-    count = grow.grow_poses(
-        work.seeds, work.order, seeds, *work.fields(), least, relative, int(params.reverse_match),
-        int(params.greedy), work.visits, *work.frontier, work.occupied, work.poses,
-    )  # fmt: skip
+@jit
+def _grow(cif, caf, edges, stride, params, work):
+    """The number of poses that stay; the first in their order is the best."""
+    forced, poses = params.force_complete_pose, work.poses
+    least = 0.0 if forced else min(params.keypoint_threshold, params.seed_threshold)
+    relative = 0.0 if forced else params.keypoint_threshold_rel
+    cells = _fill_maps(cif, caf, edges, stride, params, work)
+    seeds = find_seeds(work.cells, cells, params.seed_threshold, work.maps, work.seeds)
+    score_connections(work.associations, edges, work.maps, params.caf_threshold, work.connections)
+    work.connections.reads[0] = 0
+    rules = Rules(least, relative, params.reverse_match, params.greedy, 1.0)
+    count = grow_poses(
+        work.seeds, seeds, work.graph, work.connections, rules, work.frontier, poses.occupied, poses.joints
+    )
     if forced:
-        _score_connections(params.force_complete_caf_threshold, work)
-        grow.complete_poses(
-            work.poses, count, *work.fields(), least, relative, int(params.greedy), work.visits, *work.frontier
-        )  # fmt: skip
-    kept = nms.suppress(
-        work.poses, count, 0.0 if forced else float(params.nms_keypoint_threshold), least_mean(params), work.occupied,
-        *work.rank,
-    )  # fmt: skip
-    poses = _people(work, kept)
-    _idle.append(work)
-    return poses
+        weakest = params.force_complete_caf_threshold
+        score_connections(work.associations, edges, work.maps, weakest, work.connections)
+        rules = Rules(least, relative, 0, params.greedy, 4.0)
+        complete_poses(poses.joints, count, work.graph, work.connections, rules, work.frontier)
+    least_mean = params.instance_threshold
+    if math.isnan(least_mean):
+        least_mean = 0.0 if forced else 0.15
+    return suppress(poses, count, 0.0 if forced else params.nms_keypoint_threshold, least_mean)
 
 
-def _people(work: _Workspace, count: int) -> Poses:
-    """The first `count` poses of the ranking."""
-    parts = work.poses.shape[1]
-    if not count:
-        return no_poses(parts)
-    keypoints, scores = np.empty((count, parts, 3), np.float32), np.empty(count, np.float32)
-    boxes = np.empty((count, 4), np.float32)
-    nms.report_people(work.poses, work.rank[1], count, work.ranked, keypoints, scores, boxes)
-    return Poses(keypoints, scores, boxes)
+@kernel
+def cifcaf_people(
+    cif: F32x1,
+    caf: F32x1,
+    unused: F32x1,
+    unused_too: F32x1,
+    shapes: I64x2,
+    size: I64x1,
+    numbers: F64x1,
+    table: I64x1,
+    workspace: U8x1,
+    counts: I64x1,
+    keypoints: F32x3,
+    scores: F32x1,
+    boxes: F32x2,
+) -> int:
+    """The people of all rows of the fields. See `DecoderKernels`."""
+    params, parts, edges, found = _params(numbers), size[KEYPOINTS], listed_pairs(table, EDGES), 0
+    h, w, stride = shapes[0, 3], shapes[0, 4], _pixels_per_cell(shapes, size)
+    work, _ = take_work(workspace, parts, len(edges), h, w, stride)
+    if work.ready[0] == 0:
+        fill_graph(work.graph, edges)
+        work.ready[0] = 1
+    for row in range(counts.shape[0]):
+        fields = shaped(cif, row * parts * 5 * h * w, (parts, 5, h * w))
+        pairs = shaped(caf, row * len(edges) * 8 * h * w, (len(edges), 8, h * w))
+        counts[row] = _grow(fields, pairs, edges, stride, params, work)
+        report_people(work.poses, counts[row], keypoints[found:], scores[found:], boxes[found:])
+        found += counts[row]
+    return found
+
+
+KERNELS = DecoderKernels(("cif", "caf"), _PROBLEMS, cifcaf_workspace, cifcaf_people, row_threads=True)

@@ -1,13 +1,16 @@
-"""Shared kernels: composite intensity fields (CIF) -> high-resolution confidence maps and seeds. Knows no skeleton.
+"""Composite intensity fields (CIF) -> high-resolution confidence maps and seeds. Knows no skeleton.
 
-A map is kept in tiles of `TILE` x `TILE` pixels, each of them contiguous; a pixel's index there is its `spot`. Few
+A map is kept in tiles of `TILE` x `TILE` pixels, each of them contiguous; a pixel is its index there, -1 outside. Few
 pixels are ever read: those that the seeds and the connections point at. They are claimed first (which zeroes their
 tile), and then only claimed tiles are filled.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, I32x1, I64x1, U8x2, jit, kernel
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.workspace import take_f32, take_i32, take_i64, take_u8
 
 WORK_PER_PIXEL = 32
 """A map takes at most so many additions per pixel on average; bounds time on hostile fields (12 people: 0.1)."""
@@ -16,6 +19,62 @@ _SHIFT = 3  # TILE is 2 to this power
 _LINES = 4  # of a tile that are filled together, if a Gaussian reaches them; their number is known to the compiler
 BLOCK = 32  # cells that are passed over at once if none of them is above the threshold
 _FAR = 1e9  # px; a Gaussian as wide as this is flat on any map
+_DIGITS, _RADIX = 3, 2048  # 11 bits each: a positive float's 31 bits, as an integer in the same order
+
+
+class Maps(NamedTuple):
+    """The confidence maps of high x wide px: values f32 [K,tiles*TILE^2] 0..1, claimed u8 [K,tiles]: 1 = is read."""
+
+    high: int
+    wide: int
+    values: Any
+    claimed: Any
+
+
+class Cells(NamedTuple):
+    """The cells that count, in keypoint, row, column order.
+
+    values f32 [K*h*w,5]: confidence, keypoint, x px, y px, scale px. pixels i32 [K*h*w]: where the map is read.
+    """
+
+    values: Any
+    pixels: Any
+
+
+class Seeds(NamedTuple):
+    """Where poses may begin; order i32 [K*h*w] begins with the best, equal ones in the order of the cells.
+
+    values f32 [K*h*w,5]: value, keypoint, x px, y px, scale px. The others sort: bits i32 [K*h*w], the value's; other
+    i32 [K*h*w], counts i64 [2048].
+    """
+
+    values: Any
+    order: Any
+    bits: Any
+    other: Any
+    counts: Any
+
+
+@jit
+def take_maps(workspace, at, parts, high, wide):
+    """`Maps` at byte `at` of the workspace, and the place after them."""
+    tiles = ((high + TILE - 1) // TILE) * ((wide + TILE - 1) // TILE)
+    values, at = take_f32(workspace, at, (parts, tiles * TILE * TILE))
+    claimed, at = take_u8(workspace, at, (parts, tiles))
+    return Maps(high, wide, values, claimed), at
+
+
+@jit
+def take_seeds(workspace, at, count):
+    """`Cells` and `Seeds` for `count` cells, and the place after them."""
+    values, at = take_f32(workspace, at, (count, 5))
+    pixels, at = take_i32(workspace, at, (count,))
+    seeds, at = take_f32(workspace, at, (count, 5))
+    order, at = take_i32(workspace, at, (count,))
+    bits, at = take_i32(workspace, at, (count,))
+    other, at = take_i32(workspace, at, (count,))
+    counts, at = take_i64(workspace, at, (_RADIX,))
+    return Cells(values, pixels), Seeds(seeds, order, bits, other, counts), at
 
 
 @jit
@@ -40,43 +99,28 @@ def quiet(confidence, begin, least):
 
 
 @jit
-def claim(map_, claimed, high, wide, x, y):
-    """The spot of the pixel nearest to x, y on a map of high x wide pixels, its tile claimed; -1 outside the map."""
-    if x < -0.49 or y < -0.49 or x > wide - 0.51 or y > high - 0.51:
+def claim(maps, k, x, y):
+    """The pixel nearest to x, y on map `k`, its tile claimed; -1 outside the map."""
+    if x < -0.49 or y < -0.49 or x > maps.wide - 0.51 or y > maps.high - 0.51:
         return -1
     column, row = int(x + 0.5), int(y + 0.5)
-    tile = (row >> _SHIFT) * ((wide + TILE - 1) >> _SHIFT) + (column >> _SHIFT)
-    if claimed[tile] == 0:
-        claimed[tile] = 1
-        map_[tile * TILE * TILE : (tile + 1) * TILE * TILE] = np.float32(0)
+    tile = (row >> _SHIFT) * ((maps.wide + TILE - 1) >> _SHIFT) + (column >> _SHIFT)
+    if maps.claimed[k, tile] == 0:
+        maps.claimed[k, tile] = 1
+        maps.values[k, tile * TILE * TILE : (tile + 1) * TILE * TILE] = np.float32(0)
     return tile * TILE * TILE + (row & (TILE - 1)) * TILE + (column & (TILE - 1))
 
 
-@kernel
-def list_intensities(
-    cif: F32x3,
-    stride: float,
-    high: int,
-    wide: int,
-    threshold: float,
-    seed_threshold: float,
-    cells: F32x2,
-    spots: I32x1,
-    hr: F32x2,
-    claimed: U8x2,
-) -> int:
-    """The number of cells whose confidence is not below `threshold` and whose values are finite.
+@jit
+def list_intensities(cif, stride, threshold, seed_threshold, cells, maps):
+    """The number of cells whose confidence is not below `threshold` and whose values are finite; begins a frame.
 
-    Args:
-        cif: f32 [K,5,h*w]: unused, confidence, x, y, scale, the last three in cells. stride: px per cell.
-        high, wide: sides of the maps, px. seed_threshold: the map is read at cells with at least this confidence.
-        cells: f32 [K*h*w,5] out: confidence, keypoint, x px, y px, scale px, in keypoint, row, column order.
-        spots: i32 [K*h*w] out, where the map is read, or -1.
-        hr: f32 [K,tiles*TILE^2] the maps. claimed: u8 [K,tiles] out, 1 where a map is read; this call begins a frame.
+    cif f32 [K,5,h*w]: unused, confidence, x, y, scale, the last three in cells of `stride` px. The map is read at cells
+    with at least `seed_threshold`.
     """
     size, step = cif.shape[2], np.float32(stride)
     least, seed, count = np.float32(threshold), np.float32(seed_threshold), 0
-    claimed[:] = 0
+    maps.claimed[:] = 0
     for k in range(cif.shape[0]):
         confidence, xs, ys, scales = cif[k, 1], cif[k, 2], cif[k, 3], cif[k, 4]
         for begin in range(0, size, BLOCK):
@@ -90,10 +134,9 @@ def list_intensities(
                 x, y, scale = xs[i] * step, ys[i] * step, scales[i] * step
                 if not finite(v, x, y, scale):
                     continue
-                cells[count, 0], cells[count, 1], cells[count, 2] = v, k, x
-                cells[count, 3], cells[count, 4], spots[count] = y, scale, -1
-                if v >= seed:
-                    spots[count] = claim(hr[k], claimed[k], high, wide, float(x), float(y))
+                row = cells.values[count]
+                row[0], row[1], row[2], row[3], row[4] = v, k, x, y, scale
+                cells.pixels[count] = claim(maps, k, float(x), float(y)) if v >= seed else -1
                 count += 1
     return count
 
@@ -140,90 +183,63 @@ def _add_gaussian(map_, claimed, high, wide, x, y, sigma, peak):
     return work
 
 
-@kernel
-def accumulate(
-    cells: F32x2, count: int, threshold: float, neighbors: int, high: int, wide: int, hr: F32x2, claimed: U8x2
-) -> int:
-    """Fills the claimed tiles of the high-resolution maps; returns the additions, counted in pixels.
+@jit
+def accumulate(cells, count, threshold, neighbors, maps):
+    """Fills the claimed tiles of the maps, all zeros before, from those of `count` cells that reach `threshold`.
 
-    Args:
-        cells: as `list_intensities` gives them, `count` of them. threshold: least confidence of a cell.
-        neighbors: a peak of so many full cells sums to 1. high, wide: sides of the maps, px.
-        hr: f32 [K,tiles*TILE^2] 0..1 out; claimed tiles are all zeros before. claimed: u8 [K,tiles].
+    A peak of `neighbors` full cells sums to 1.
     """
-    least, total, part, budget = np.float32(threshold), 0, -1, 0
+    least, part, budget = np.float32(threshold), -1, 0
     for i in range(count):
-        v, x, y = cells[i, 0], cells[i, 2], cells[i, 3]
-        k = int(cells[i, 1])
+        v, x, y = cells.values[i, 0], cells.values[i, 2], cells.values[i, 3]
+        k = int(cells.values[i, 1])
         if k != part:
-            part, budget = k, WORK_PER_PIXEL * high * wide
+            part, budget = k, WORK_PER_PIXEL * maps.high * maps.wide
         if not v >= least or budget <= 0:
             continue
-        sigma = min(max(np.float32(1), np.float32(0.5) * cells[i, 4]), np.float32(_FAR))
-        work = _add_gaussian(hr[k], claimed[k], high, wide, x, y, sigma, v / np.float32(neighbors))
-        budget -= work
-        total += work
-    return total
-
-
-_DIGITS, RADIX = 3, 2048  # 11 bits each: a positive float's 31 bits, as an integer in the same order
+        sigma = min(max(np.float32(1), np.float32(0.5) * cells.values[i, 4]), np.float32(_FAR))
+        budget -= _add_gaussian(
+            maps.values[k], maps.claimed[k], maps.high, maps.wide, x, y, sigma, v / np.float32(neighbors)
+        )
 
 
 @jit
-def _sort_descending(bits, order, other, counts, count):
-    """Fills order i32 [:count] from the largest of bits i32 (>= 0) to the smallest, equal ones in index order.
+def _sort_descending(seeds, count):
+    """Orders the first `count` seeds by their bits (>= 0), the largest first, equal ones in index order.
 
-    A radix sort: linear in time, whatever the values. other i32 [:count], counts i64 [2048] are workspace.
+    A radix sort: linear in time, whatever the values.
     """
+    bits, counts = seeds.bits, seeds.counts
     for i in range(count):
-        other[i] = i
+        seeds.other[i] = i
     for digit in range(_DIGITS):
         shift = 11 * digit
-        source, target = (order, other) if digit % 2 else (other, order)
+        source, target = (seeds.order, seeds.other) if digit % 2 else (seeds.other, seeds.order)
         counts[:] = 0
         for i in range(count):
-            counts[RADIX - 1 - ((bits[i] >> shift) & (RADIX - 1))] += 1
+            counts[_RADIX - 1 - ((bits[i] >> shift) & (_RADIX - 1))] += 1
         begin = 0
-        for bucket in range(RADIX):
+        for bucket in range(_RADIX):
             begin, counts[bucket] = begin + counts[bucket], begin
         for i in range(count):
-            bucket = RADIX - 1 - ((bits[source[i]] >> shift) & (RADIX - 1))
+            bucket = _RADIX - 1 - ((bits[source[i]] >> shift) & (_RADIX - 1))
             target[counts[bucket]] = source[i]
             counts[bucket] += 1
 
 
-@kernel
-def find_seeds(
-    cells: F32x2,
-    spots: I32x1,
-    count: int,
-    threshold: float,
-    hr: F32x2,
-    seeds: F32x2,
-    value: F32x1,
-    value_bits: I32x1,
-    order: I32x1,
-    other: I32x1,
-    counts: I64x1,
-) -> int:
-    """The number of seeds; seeds[order[0]] is the best, equal ones stand in keypoint, row, column order.
-
-    Args:
-        cells, spots: as `list_intensities` gives them, `count` of them. threshold: least confidence of a cell and least
-            value of a seed. hr: the filled maps. seeds: f32 [K*h*w,5] out: value, keypoint, x px, y px, scale px.
-        value: f32 [K*h*w] workspace, value_bits: i32 [K*h*w], the same memory. other: i32 [K*h*w] and counts: i64
-            [2048] are workspace too. order: i32 [K*h*w] out.
-    """
+@jit
+def find_seeds(cells, count, threshold, maps, seeds):
+    """The number of seeds among `count` cells; `threshold`: least confidence of a cell and least value of a seed."""
     least, found = np.float32(threshold), 0
     for i in range(count):
-        c, k, spot = cells[i, 0], int(cells[i, 1]), spots[i]
+        c, k, pixel = cells.values[i, 0], int(cells.values[i, 1]), cells.pixels[i]
         if not c >= least:
             continue
-        v = np.float32(0.9 * (float(hr[k, spot]) if spot >= 0 else -1.0) + 0.1 * c)
+        v = np.float32(0.9 * (float(maps.values[k, pixel]) if pixel >= 0 else -1.0) + 0.1 * c)
         if v >= least:
-            seeds[found, 0], value[found] = v, v
+            seeds.values[found, 0], seeds.bits[found] = v, v.view(np.int32)
             for j in range(1, 5):
-                seeds[found, j] = cells[i, j]
+                seeds.values[found, j] = cells.values[i, j]
             found += 1
-    _sort_descending(value_bits, order, other, counts, found)
+    _sort_descending(seeds, found)
     return found

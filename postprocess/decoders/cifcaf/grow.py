@@ -1,31 +1,87 @@
-"""Shared kernels: seeds and connections -> poses, by growing each along the skeleton. Knows keypoints by index only.
+"""Seeds and connections -> poses, by growing each along the skeleton. Knows keypoints by index only.
 
-A joint is (score, x px, y px, scale px); score 0 means that it is not there. Equal priorities are taken in the order
-in which they were found.
+A joint is (score, x px, y px, scale px); score 0 means that it is not there. The frontier of a pose is a heap of the
+directed edges that leave it, the most certain on top; equal priorities are taken in the order in which they were found.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.caf import blend
 from posert.postprocess.decoders.cifcaf.cif import clamp
-from posert.postprocess.kernels.registry import (
-    F32x1,
-    F32x2,
-    F64x2,
-    F64x3,
-    I32x1,
-    I32x2,
-    I64x1,
-    I64x2,
-    U8x1,
-    U8x3,
-    jit,
-    kernel,
-)
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_i64, take_u8
 
 _GUESSED = 1e-5  # score of a joint that only copies its neighbour
+_UNTRIED, _QUEUED, _COMPUTED = 0, 1, 2  # states of a directed edge
+
+
+class Graph(NamedTuple):
+    """The skeleton's directed edges: ends i64 [2L,2], start and end keypoint; leaving i64 [2L], those that leave
+    keypoint k are leaving[firsts[k]:firsts[k + 1]], firsts i64 [K+1]."""
+
+    ends: Any
+    firsts: Any
+    leaving: Any
+
+
+class Frontier(NamedTuple):
+    """The heap i32 [2L] of directed edges, and of each its priority f32, entry (when it was queued) i64, state u8, and
+    joint f64 [2L,4] once it is computed."""
+
+    heap: Any
+    priority: Any
+    entry: Any
+    state: Any
+    joint: Any
+
+
+class Rules(NamedTuple):
+    """When a connection gives a joint.
+
+    Attributes:
+        least, relative: least score of a joint, and as a fraction of its neighbour's.
+        reverse_match: whether a connection must lead back to its source.
+        greedy: take the first joint that the frontier yields.
+        window: factor on the neighbourhood of a joint in which connections count.
+    """
+
+    least: float
+    relative: float
+    reverse_match: int
+    greedy: int
+    window: float
+
+
+@jit
+def take_graph(workspace, at, parts, edges):
+    """`Graph` and `Frontier` at byte `at` of the workspace, and the place after them."""
+    ends, at = take_i64(workspace, at, (2 * edges, 2))
+    firsts, at = take_i64(workspace, at, (parts + 1,))
+    leaving, at = take_i64(workspace, at, (2 * edges,))
+    heap, at = take_i32(workspace, at, (2 * edges,))
+    priority, at = take_f32(workspace, at, (2 * edges,))
+    entry, at = take_i64(workspace, at, (2 * edges,))
+    state, at = take_u8(workspace, at, (2 * edges,))
+    joint, at = take_f64(workspace, at, (2 * edges, 4))
+    return Graph(ends, firsts, leaving), Frontier(heap, priority, entry, state, joint), at
+
+
+@jit
+def fill_graph(graph, edges):
+    """The directed edges of the skeleton's edges i64 [L,2]."""
+    for edge in range(len(edges)):
+        for side in range(2):
+            graph.ends[2 * edge + side, 0], graph.ends[2 * edge + side, 1] = edges[edge, side], edges[edge, 1 - side]
+    count = 0
+    for joint in range(len(graph.firsts)):
+        graph.firsts[joint] = count
+        for directed in range(len(graph.ends)):
+            if graph.ends[directed, 0] == joint:
+                graph.leaving[count] = directed
+                count += 1
 
 
 @jit
@@ -49,74 +105,83 @@ def free(occupied, poses, count):
 
 @jit
 def is_occupied(occupied, x, y):
+    """Whether a place, px, is taken on a map u8 [H,W] of half the resolution."""
     height, width = occupied.shape
     return occupied[clamp(y / 2, 0, height - 1), clamp(x / 2, 0, width - 1)] != 0
 
 
 @jit
-def _before(keys, turns, a, b):
-    return keys[a] > keys[b] or (keys[a] == keys[b] and turns[a] < turns[b])
+def _before(frontier, a, b):
+    priority, entry = frontier.priority, frontier.entry
+    return priority[a] > priority[b] or (priority[a] == priority[b] and entry[a] < entry[b])
 
 
 @jit
-def _push(heap, size, keys, turns, way):
-    """Adds a direction to the heap (largest key first, then earliest turn); returns the new size."""
-    at = size
-    while at > 0 and _before(keys, turns, way, heap[(at - 1) // 2]):
+def _push(frontier, size, directed):
+    """Adds a directed edge to the heap (largest priority first, then earliest entry); returns the new size."""
+    heap, at = frontier.heap, size
+    while at > 0 and _before(frontier, directed, heap[(at - 1) // 2]):
         heap[at] = heap[(at - 1) // 2]
         at = (at - 1) // 2
-    heap[at] = way
+    heap[at] = directed
     return size + 1
 
 
 @jit
-def _drop_top(heap, size, keys, turns):
+def _drop_top(frontier, size):
     """Removes heap[0]; returns the new size."""
     size -= 1
-    way, at = heap[size], 0
+    heap, at = frontier.heap, 0
+    directed = heap[size]
     while 2 * at + 1 < size:
         child = 2 * at + 1
-        if child + 1 < size and _before(keys, turns, heap[child + 1], heap[child]):
+        if child + 1 < size and _before(frontier, heap[child + 1], heap[child]):
             child += 1
-        if not _before(keys, turns, heap[child], way):
+        if not _before(frontier, heap[child], directed):
             break
         heap[at] = heap[child]
         at = child
-    heap[at] = way
+    heap[at] = directed
     return size
 
 
 @jit
-def _add(joint, pose, graph, frontier, size, turn):
-    """Pushes the untried directions from `joint` to joints that are not there; returns the size and the turn."""
-    ends, first_way, ways = graph
-    heap, keys, turns, state, _ = frontier
-    for i in range(first_way[joint], first_way[joint + 1]):
-        way = ways[i]
-        if pose[ends[way, 1], 0] > 0 or state[way] != 0:
+def _add(joint, pose, graph, frontier, size, entry):
+    """Pushes the untried directed edges from `joint` to joints that are not there; returns the size and the entry."""
+    for i in range(graph.firsts[joint], graph.firsts[joint + 1]):
+        directed = graph.leaving[i]
+        if pose[graph.ends[directed, 1], 0] > 0 or frontier.state[directed] != _UNTRIED:
             continue
-        state[way] = 1
-        keys[way], turns[way] = np.float32(math.sqrt(pose[joint, 0])), turn
-        size, turn = _push(heap, size, keys, turns, way), turn + 1
-    return size, turn
+        frontier.state[directed] = _QUEUED
+        frontier.priority[directed], frontier.entry[directed] = np.float32(math.sqrt(pose[joint, 0])), entry
+        size, entry = _push(frontier, size, directed), entry + 1
+    return size, entry
 
 
 @jit
-def _target(way, pose, ends, fields, grid, rules, visits, out):
-    """Whether a direction leads to a joint, which is then in out f64 [4]."""
-    connections, places, starts = fields
-    least, relative, reverse_match, _, factor = rules
-    a = ends[way, 0]
+def _begin(pose, graph, frontier):
+    """The frontier of a pose, from nothing; returns the size and the entry."""
+    frontier.state[:] = _UNTRIED
+    size, entry = 0, 0
+    for joint in range(pose.shape[0]):
+        if pose[joint, 0] > 0:
+            size, entry = _add(joint, pose, graph, frontier, size, entry)
+    return size, entry
+
+
+@jit
+def _target(directed, pose, graph, connections, rules, out):
+    """Whether a directed edge leads to a joint, which is then in out f64 [4]."""
+    a = graph.ends[directed, 0]
     v_a, x_a, y_a, s_a = pose[a, 0], pose[a, 1], pose[a, 2], pose[a, 3]
-    table = connections, places
-    v, x, y, s = blend(table, starts[way], grid, x_a, y_a, s_a, factor, visits)
+    v, x, y, s = blend(connections, directed, x_a, y_a, s_a, rules.window)
     if not v > 0:
         return False
     v = math.sqrt(v * v_a)
-    if v < least or v < relative * v_a:
+    if v < rules.least or v < rules.relative * v_a:
         return False
-    if reverse_match:
-        v_r, x_r, y_r, _ = blend(table, starts[way ^ 1], grid, x, y, s, factor, visits)
+    if rules.reverse_match:
+        v_r, x_r, y_r, _ = blend(connections, directed ^ 1, x, y, s, rules.window)
         if not v_r > 0 or abs(x_a - x_r) + abs(y_a - y_r) > s_a:
             return False
     out[0], out[1], out[2], out[3] = v, x, y, s
@@ -124,99 +189,53 @@ def _target(way, pose, ends, fields, grid, rules, visits, out):
 
 
 @jit
-def _grow(pose, graph, fields, grid, rules, frontier, visits):
+def _grow(pose, graph, connections, rules, frontier):
     """Completes pose f64 [K,4] along the skeleton, the most certain joint first."""
-    ends = graph[0]
-    heap, keys, turns, state, joints = frontier
-    state[:] = 0
-    size, turn, greedy = 0, 0, rules[3]
-    for joint in range(pose.shape[0]):
-        if pose[joint, 0] > 0:
-            size, turn = _add(joint, pose, graph, frontier, size, turn)
+    size, entry = _begin(pose, graph, frontier)
     while size > 0:
-        way = heap[0]
-        size = _drop_top(heap, size, keys, turns)
-        end = ends[way, 1]
+        directed = frontier.heap[0]
+        size = _drop_top(frontier, size)
+        end, joint = graph.ends[directed, 1], frontier.joint[directed]
         if pose[end, 0] > 0:
             continue
-        if state[way] == 1:  # not computed yet
-            if not _target(way, pose, ends, fields, grid, rules, visits, joints[way]):
+        if frontier.state[directed] == _QUEUED:
+            if not _target(directed, pose, graph, connections, rules, joint):
                 continue
-            if not greedy:
-                state[way], keys[way], turns[way] = 2, np.float32(joints[way, 0]), turn
-                size, turn = _push(heap, size, keys, turns, way), turn + 1
+            if not rules.greedy:
+                frontier.state[directed] = _COMPUTED
+                frontier.priority[directed], frontier.entry[directed] = np.float32(joint[0]), entry
+                size, entry = _push(frontier, size, directed), entry + 1
                 continue
         for i in range(4):
-            pose[end, i] = joints[way, i]
-        size, turn = _add(end, pose, graph, frontier, size, turn)
+            pose[end, i] = joint[i]
+        size, entry = _add(end, pose, graph, frontier, size, entry)
 
 
 @jit
 def _flood(pose, graph, frontier):
     """Gives every joint that is not there the place of its neighbour, the most certain neighbour first."""
-    ends = graph[0]
-    heap, keys, turns, state, _ = frontier
-    state[:] = 0
-    size, turn = 0, 0
-    for joint in range(pose.shape[0]):
-        if pose[joint, 0] > 0:
-            size, turn = _add(joint, pose, graph, frontier, size, turn)
+    size, entry = _begin(pose, graph, frontier)
     while size > 0:
-        way = heap[0]
-        size = _drop_top(heap, size, keys, turns)
-        start, end = ends[way, 0], ends[way, 1]
+        directed = frontier.heap[0]
+        size = _drop_top(frontier, size)
+        start, end = graph.ends[directed, 0], graph.ends[directed, 1]
         if pose[end, 0] > 0:
             continue
         pose[end, 0] = _GUESSED
         for i in range(1, 4):
             pose[end, i] = pose[start, i]
-        size, turn = _add(end, pose, graph, frontier, size, turn)
+        size, entry = _add(end, pose, graph, frontier, size, entry)
 
 
-@kernel
-def grow_poses(
-    seeds: F32x2,
-    order: I32x1,
-    seed_count: int,
-    ends: I64x2,
-    first_way: I64x1,
-    ways: I64x1,
-    connections: F32x2,
-    places: I32x1,
-    starts: I32x2,
-    bucket_px: float,
-    grid_w: int,
-    grid_h: int,
-    least: float,
-    relative: float,
-    reverse_match: int,
-    greedy: int,
-    visits: I64x1,
-    heap: I32x1,
-    keys: F32x1,
-    turns: I64x1,
-    state: U8x1,
-    joints: F64x2,
-    occupied: U8x3,
-    poses: F64x3,
-) -> int:
+@jit
+def grow_poses(seeds, seed_count, graph, connections, rules, frontier, occupied, poses):
     """The number of poses, one from every seed that no earlier pose occupies, at most len(poses).
 
-    Args:
-        seeds, order: as `find_seeds` gives them. ends: i64 [2L,2]. first_way, ways: i64 [K+1] and [2L], the directions
-            that leave each keypoint. connections, places, starts, bucket_px, grid_w, grid_h: of `score_connections`.
-        least, relative: least score of a joint, and as a fraction of its neighbour's. reverse_match: whether a
-            connection must lead back to its source. greedy: take the first joint that a frontier yields.
-        visits: i64 [1], connections read, see MAX_VISITS. heap i32 [2L], keys f32 [2L], turns i64 [2L], state u8 [2L],
-            joints f64 [2L,4] are workspace. occupied: u8 [K,H/2+1,W/2+1], all zeros, before and after.
-        poses: f64 [P,K,4] out: score, x px, y px, scale px.
+    occupied: u8 [K,H/2+1,W/2+1], all zeros, before and after. poses: f64 [P,K,4] out: score, x px, y px, scale px.
     """
-    frontier, graph = (heap, keys, turns, state, joints), (ends, first_way, ways)
-    fields, grid = (connections, places, starts), (1.0 / bucket_px, grid_w, grid_h)
-    rules = (least, relative, reverse_match, greedy, 1.0)
     count = 0
     for i in range(seed_count):
-        seed = seeds[order[i]]
+        seed = seeds.values[seeds.order[i]]
         part = int(seed[1])
         if is_occupied(occupied[part], float(seed[2]), float(seed[3])):
             continue
@@ -225,7 +244,7 @@ def grow_poses(
         pose = poses[count]
         pose[:] = 0
         pose[part, 0], pose[part, 1], pose[part, 2], pose[part, 3] = seed[0], seed[2], seed[3], seed[4]
-        _grow(pose, graph, fields, grid, rules, frontier, visits)
+        _grow(pose, graph, connections, rules, frontier)
         for joint in range(pose.shape[0]):
             if pose[joint, 0] > 0:
                 mark(occupied[joint], pose[joint, 1], pose[joint, 2], pose[joint, 3], 1)
@@ -234,37 +253,9 @@ def grow_poses(
     return count
 
 
-@kernel
-def complete_poses(
-    poses: F64x3,
-    count: int,
-    ends: I64x2,
-    first_way: I64x1,
-    ways: I64x1,
-    connections: F32x2,
-    places: I32x1,
-    starts: I32x2,
-    bucket_px: float,
-    grid_w: int,
-    grid_h: int,
-    least: float,
-    relative: float,
-    greedy: int,
-    visits: I64x1,
-    heap: I32x1,
-    keys: F32x1,
-    turns: I64x1,
-    state: U8x1,
-    joints: F64x2,
-) -> int:
-    """Gives each of `count` poses all joints, from weak connections and then from neighbours; returns `count`.
-
-    The arguments are those of `grow_poses`; the connections here are those above a low threshold.
-    """
-    frontier, graph = (heap, keys, turns, state, joints), (ends, first_way, ways)
-    fields, grid = (connections, places, starts), (1.0 / bucket_px, grid_w, grid_h)
-    rules = (least, relative, 0, greedy, 4.0)
+@jit
+def complete_poses(poses, count, graph, connections, rules, frontier):
+    """Gives each of `count` poses all joints, from weak connections and then from neighbours."""
     for i in range(count):
-        _grow(poses[i], graph, fields, grid, rules, frontier, visits)
+        _grow(poses[i], graph, connections, rules, frontier)
         _flood(poses[i], graph, frontier)
-    return count

@@ -1,40 +1,65 @@
-"""Shared kernels: overlapping poses -> the best of them. Knows joints (score, x, y, scale), not how they were found."""
+"""Overlapping poses -> the best of them, as people. Knows joints (score, x, y, scale), not how they were found."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.grow import free, is_occupied, mark
 from posert.postprocess.decoders.paf.limbs import sort_descending
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, F64x3, I32x1, U8x3, jit, kernel
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_u8
 
+MAX_POSES = 1024
+"""At most so many poses are grown per image, before the overlapping ones fall away."""
 _SUPPRESSED = 1e-5  # factor on the score of a joint whose place is taken
 _HEADS, _HEAD_WEIGHT = 3, 3.0  # the three most certain joints count three times in a person's score
 
 
+class Candidates(NamedTuple):
+    """What grows: joints f64 [P,K,4]: score, x px, y px, scale px; order i32 [P], the best first, by mean f32 [P];
+    occupied u8 [K,H/2+1,W/2+1], all zeros between calls; ranked f64 [K], the scores of one."""
+
+    joints: Any
+    order: Any
+    mean: Any
+    occupied: Any
+    ranked: Any
+
+
 @jit
-def _rank(poses, count, value, order):
-    """Order i32 [:count] of the poses by mean joint score, best first; means go to value f32."""
+def take_candidates(workspace, at, parts, high, wide):
+    """`Candidates` for maps of high x wide px at byte `at` of the workspace, and the place after them."""
+    joints, at = take_f64(workspace, at, (MAX_POSES, parts, 4))
+    order, at = take_i32(workspace, at, (MAX_POSES,))
+    mean, at = take_f32(workspace, at, (MAX_POSES,))
+    occupied, at = take_u8(workspace, at, (parts, high // 2 + 1, wide // 2 + 1))
+    ranked, at = take_f64(workspace, at, (parts,))
+    return Candidates(joints, order, mean, occupied, ranked), at
+
+
+@jit
+def _rank(poses, count):
+    """Orders `count` poses by mean joint score, best first."""
+    joints = poses.joints
     for i in range(count):
         total = 0.0
-        for joint in range(poses.shape[1]):
-            total += poses[i, joint, 0]
-        value[i] = np.float32(total / poses.shape[1])
-    sort_descending(value, order, count)
+        for joint in range(joints.shape[1]):
+            total += joints[i, joint, 0]
+        poses.mean[i] = np.float32(total / joints.shape[1])
+    sort_descending(poses.mean, poses.order, count)
 
 
-@kernel
-def suppress(
-    poses: F64x3, count: int, least: float, least_mean: float, occupied: U8x3, value: F32x1, order: I32x1
-) -> int:
-    """The number of poses that stay; poses[order[0]] is the best one.
+@jit
+def suppress(poses, count, least, least_mean):
+    """The number of poses that stay; the first in their order is the best.
 
-    Args:
-        poses: f64 [P,K,4]: score, x px, y px, scale px; joints that fall away get score 0. count: of them.
-        least: a joint's score must be larger. least_mean: least mean score over the K joints.
-        occupied: u8 [K,H/2+1,W/2+1], all zeros, before and after. value: f32 [P] is workspace. order: i32 [P] out.
+    Of `count` poses; joints that fall away get score 0. least: a joint's score must be larger. least_mean: least mean
+    score over the K joints.
     """
-    _rank(poses, count, value, order)
+    joints, order, occupied = poses.joints, poses.order, poses.occupied
+    _rank(poses, count)
     for i in range(count):
-        pose = poses[order[i]]
+        pose = joints[order[i]]
         for joint in range(pose.shape[0]):
             v, x, y, s = pose[joint, 0], pose[joint, 1], pose[joint, 2], pose[joint, 3]
             if v > 0:
@@ -42,14 +67,14 @@ def suppress(
                     pose[joint, 0] = v * _SUPPRESSED
                 else:
                     mark(occupied[joint], x, y, s, 1)
-    free(occupied, poses, count)
+    free(occupied, joints, count)
     for i in range(count):
-        for joint in range(poses.shape[1]):
-            if poses[i, joint, 0] <= least:
-                poses[i, joint, 0] = 0.0
-    _rank(poses, count, value, order)
+        for joint in range(joints.shape[1]):
+            if joints[i, joint, 0] <= least:
+                joints[i, joint, 0] = 0.0
+    _rank(poses, count)
     kept = 0
-    while kept < count and value[order[kept]] >= np.float32(least_mean):
+    while kept < count and poses.mean[order[kept]] >= np.float32(least_mean):
         kept += 1
     return kept
 
@@ -70,21 +95,17 @@ def _score(pose, ranked):
     return total / weights
 
 
-@kernel
-def report_people(
-    poses: F64x3, order: I32x1, count: int, ranked: F64x1, keypoints: F32x3, scores: F32x1, boxes: F32x2
-) -> int:
-    """`count`: so many people, the poses order[0], order[1] and so on.
+@jit
+def report_people(poses, count, keypoints, scores, boxes):
+    """The first `count` poses of the order as people.
 
-    Args:
-        poses, order: as `suppress` leaves them. ranked: f64 [K] workspace.
-        keypoints: f32 [N,K,3] out: x px, y px, score, all 0 if not found. scores: f32 [N] out.
-        boxes: f32 [N,4] out: left, top, right, bottom px around the joints found, each widened by its scale.
+    keypoints f32 [N,K,3] out: x px, y px, score, all 0 if not found. scores f32 [N] out. boxes f32 [N,4] out: left,
+    top, right, bottom px around the joints found, each widened by its scale.
     """
     for i in range(count):
-        pose, box, found = poses[order[i]], boxes[i], False
+        pose, box, found = poses.joints[poses.order[i]], boxes[i], False
         box[:] = 0
-        scores[i] = _score(pose, ranked)
+        scores[i] = _score(pose, poses.ranked)
         for joint in range(pose.shape[0]):
             v, x, y, s = pose[joint, 0], pose[joint, 1], pose[joint, 2], pose[joint, 3]
             if not v > 0:
@@ -96,4 +117,3 @@ def report_people(
             box[0], box[1] = min(box[0], left) if found else left, min(box[1], top) if found else top
             box[2], box[3] = max(box[2], right) if found else right, max(box[3], bottom) if found else bottom
             found = True
-    return count
