@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.postprocess.decoders.paf.peaks import _banded, _cubic_matrix, value_at
 from posert.postprocess.kernels.registry import F32x2, F32x3, I64x1, I64x2, U8x2, jit, kernel
 
 BLOCK = 8
@@ -18,6 +17,45 @@ INTERIOR, RING = 0, 1
 _REACH = 3  # OpenPose refines a peak within 7 x 7 samples
 
 Axis = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _banded(matrix: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The non-zero band of f64 [S,length] as first column and weights."""
+    length = matrix.shape[1]
+    used = matrix != 0
+    first = used.argmax(axis=1)
+    last = length - 1 - used[:, ::-1].argmax(axis=1)
+    count = int((last - first).max()) + 1
+    first = np.minimum(first, length - count)
+    weights = np.take_along_axis(matrix, first[:, None] + np.arange(count), axis=1)
+    return np.ascontiguousarray(first, np.int64), np.ascontiguousarray(weights, np.float32)
+
+
+def _cubic_matrix(length: int, size: int) -> NDArray[np.float64]:
+    center = (np.arange(size) + 0.5) * length / size - 0.5
+    matrix = np.zeros((size, length))
+    for tap in range(-1, 3):
+        cell = np.floor(center) + tap
+        x = np.abs(center - cell)
+        near = (1.25 * x - 2.25) * x * x + 1
+        far = ((-0.75 * x + 3.75) * x - 6) * x + 3
+        np.add.at(matrix, (np.arange(size), cell.clip(0, length - 1).astype(int)), np.where(x <= 1, near, far))
+    return matrix
+
+
+@jit
+def value_at(field, y, x, first_y, weight_y, first_x, weight_x, gain):
+    """One up-sampled value (f32) of `field` f32 [h,w] at sample (y, x); taps and gain as `plain_taps` gives them."""
+    top, left = first_y[y], first_x[x]
+    if weight_y.shape[1] == 1 and weight_x.shape[1] == 1:
+        return weight_y[y, 0] * (weight_x[x, 0] * field[top, left]) * gain
+    total = np.float32(0.0)
+    for i in range(weight_y.shape[1]):
+        line = np.float32(0.0)
+        for j in range(weight_x.shape[1]):
+            line += weight_x[x, j] * field[top + i, left + j]
+        total += weight_y[y, i] * line
+    return total * gain
 
 
 @lru_cache(maxsize=64)

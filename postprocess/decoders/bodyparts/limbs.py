@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from posert.postprocess.decoders.paf.peaks import value_at
+from posert.postprocess.decoders.bodyparts.centroids import value_at
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, I32x2, I64x1, I64x2, jit, kernel
 
 _TINY = np.float32(1e-6)

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.grow import free, is_occupied, mark
-from posert.postprocess.decoders.paf.limbs import sort_descending
 from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.sort import sort_descending
 from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_u8
 
 MAX_POSES = 1024

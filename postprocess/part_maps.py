@@ -1,0 +1,49 @@
+"""Heatmaps and part-affinity fields: what decoders of them check alike. Knows shapes and skeletons, no decoder.
+
+Roles: `heatmaps` f32 [R,>=K,h,w] (a background map may follow the K parts) and `pafs` f32 [R,C,h,w].
+"""
+
+from posert.postprocess.decoding import EDGES, FIRST_LIST, KEYPOINTS
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.workspace import listed, listed_pairs
+
+ROLES = ("heatmaps", "pafs")
+PROBLEMS = (
+    "heatmaps must be [R,>=K,h,w] with a map for each of the skeleton's K keypoints",
+    "pafs must be [R,C,h,w] with the channels of paf_channels, and as large as heatmaps",
+    "paf_channels must be a pair of channels for each of the skeleton's edges",
+    "the skeleton's edges must join its keypoints",
+    "they are too large to work on",
+)
+TOO_LARGE = -5
+MOST_BYTES = 1 << 31
+_MOST = 1 << 20  # sides, keypoints and edges: their products fit in 64 bits
+
+
+@jit
+def _outside(numbers, end):
+    """Whether an integer of i64 [n] is not within 0..end - 1."""
+    for i in range(numbers.shape[0]):
+        if not 0 <= numbers[i] < end:
+            return True
+    return False
+
+
+@jit
+def part_maps_problem(shapes, size, table):
+    """0, or which of `PROBLEMS` a decoder has whose first list is `paf_channels`; see `DecoderKernels`."""
+    parts, edges, channels = size[KEYPOINTS], listed_pairs(table, EDGES), listed(table, FIRST_LIST)
+    h, w = shapes[0, 2], shapes[0, 3]
+    if shapes[0, 1] < parts or h < 1 or w < 1 or shapes[0, 4] != 0:
+        return -1
+    if shapes[1, 0] != shapes[0, 0] or shapes[1, 2] != h or shapes[1, 3] != w or shapes[1, 4] != 0:
+        return -2
+    if channels.shape[0] != 2 * edges.shape[0]:
+        return -3
+    if _outside(channels, shapes[1, 1]):
+        return -2
+    if parts < 1 or _outside(listed(table, EDGES), parts):
+        return -4
+    if max(max(h, w), max(parts, edges.shape[0])) > _MOST:
+        return TOO_LARGE
+    return 0
