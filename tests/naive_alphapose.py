@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the kernels in heatmap.py, detect.py and _nms.py, written from the rules and nothing else."""
+"""Slow, obvious twins of heatmap.py, detect.py, box_nms.py and suppression/poses.py, written from the rules alone."""
 
 import numpy as np
 
@@ -24,16 +24,16 @@ def mean(heatmap: np.ndarray) -> tuple[float, float, float]:
     return (mass * x).sum() / mass.sum(), (mass * y).sum() / mass.sum(), mass.max()
 
 
-def boxes_kept(boxes: np.ndarray, max_iou: float, extra: float, inclusive: bool) -> list[int]:
+def boxes_kept(boxes: np.ndarray, iou_threshold: float, extra: float, inclusive: bool) -> list[int]:
     """Greedy suppression of [N,5]: sort once, then compare with everything kept so far."""
     kept: list[int] = []
     for i in np.argsort(-boxes[:, 4], kind="stable").tolist():
-        if all(not _overlaps(boxes[j], boxes[i], max_iou, extra, inclusive) for j in kept):
+        if all(not _overlaps(boxes[j], boxes[i], iou_threshold, extra, inclusive) for j in kept):
             kept.append(i)
     return kept
 
 
-def _overlaps(a: np.ndarray, b: np.ndarray, max_iou: float, extra: float, inclusive: bool) -> bool:
+def _overlaps(a: np.ndarray, b: np.ndarray, iou_threshold: float, extra: float, inclusive: bool) -> bool:
     def area(box: np.ndarray) -> float:
         return (box[2] - box[0] + extra) * (box[3] - box[1] + extra)
 
@@ -42,7 +42,7 @@ def _overlaps(a: np.ndarray, b: np.ndarray, max_iou: float, extra: float, inclus
     if width <= 0 or height <= 0:
         return False
     iou = width * height / (area(a) + area(b) - width * height)
-    return iou > max_iou or (inclusive and iou >= max_iou)
+    return iou > iou_threshold or (inclusive and iou >= iou_threshold)
 
 
 def people(keypoints: np.ndarray, boxes: np.ndarray, box_scores: np.ndarray, p: object) -> tuple[list, list]:

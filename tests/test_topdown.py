@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton, join, no_poses
-from posert.postprocess import decoder_names, nms, suppression, suppression_params
+from posert.postprocess import decoder_names, suppression_params, suppression_rule
+from posert.postprocess.box_nms import box_nms
 from posert.postprocess.decoders import detect, heatmap
 from posert.postprocess.geometry import to_frame
-from posert.postprocess.suppression import poses
+from posert.postprocess.suppression import poses as rule
 from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
 from posert.runtime.windows import place
@@ -182,11 +183,14 @@ def test_two_hundred_people() -> None:
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ({"boxes": np.zeros((1, 2))}, "needs grid_rows, or head8, head16 and head32; the model gives boxes"),
-        ({"grid_rows": grid_rows({}, classes=3)}, "knows 3 classes, expected 80"),
-        ({"grid_rows": np.zeros((1, 10, 85))}, r"expected \[R,84,85\]"),
-        ({f"head{s}": np.zeros((1, 24, 64 // s, 64 // s)) for s in (8, 16, 32)}, "knows 3 classes, expected 80"),
-        ({f"head{s}": np.zeros((1, 255, 3, 3)) for s in (8, 16, 32)}, r"expected \[R,255,8,8\]"),
+        ({"boxes": np.zeros((1, 2))}, "needs grid_rows, or head8, head16 and head32"),
+        ({"grid_rows": grid_rows({}, classes=3)}, r"grid_rows \[1, 84, 8\]: it knows other classes"),
+        ({"grid_rows": np.zeros((1, 10, 85))}, r"grid_rows must be \[R,P,5\+C\]"),
+        ({"grid_rows": np.zeros((2, 84))}, "grid_rows must be"),
+        ({f"head{s}": np.zeros((1, 24, 64 // s, 64 // s)) for s in (8, 16, 32)}, "it knows other classes"),
+        ({f"head{s}": np.zeros((1, 255, 3, 3)) for s in (8, 16, 32)}, "with the cells of 8, 16 and 32 px"),
+        ({f"head{s}": np.zeros((s, 255, 64 // s, 64 // s)) for s in (8, 16, 32)}, "head8, head16 and head32 must be"),
+        ({"grid_rows": grid_rows({}), "head8": np.zeros((2, 255, 8, 8))}, "grid_rows must be"),
     ],
 )
 def test_detectors_that_do_not_fit(outputs: dict, message: str) -> None:
@@ -205,10 +209,10 @@ def test_params_are_checked() -> None:
 
 def test_rules_are_no_decoders_and_decoders_no_rules() -> None:
     assert "suppress_poses" not in decoder_names()
-    assert suppression("poses") is poses
+    assert suppression_rule("poses") is rule
     for name in ("heatmap", "../poses", "os", ""):
         with pytest.raises(PosertError, match="suppression rule"):
-            suppression(name)
+            suppression_rule(name)
 
 
 @settings(max_examples=60, deadline=None)
@@ -219,7 +223,7 @@ def test_boxes_and_their_slow_twin(seed: int, count: int, inclusive: bool) -> No
     score = rng.integers(0, 6, (count, 1)) / 8  # small whole numbers: ties and overlaps of exactly a half
     boxes = np.concatenate([corner, corner + side, score], axis=1).astype(np.float32)
     picks = np.empty(count, np.int64)
-    kept = nms.box_nms(boxes, count, 0.5, float(inclusive), int(inclusive), np.empty(count, np.uint8), picks)
+    kept = box_nms(boxes, count, 0.5, float(inclusive), int(inclusive), np.empty(count, np.uint8), picks)
     assert picks[:kept].tolist() == naive.boxes_kept(boxes.astype(float), 0.5, float(inclusive), inclusive)
 
 
@@ -232,7 +236,7 @@ def golden_people(golden: Path) -> tuple[dict, Poses, Poses]:
 
 def test_people_found_twice_are_merged_as_the_original_does(golden: Path) -> None:
     made, poses, regions = golden_people(golden)
-    kept = poses.suppress(poses, regions, poses.Params())
+    kept = rule.suppress(poses, regions, rule.Params())
     assert kept.keypoints[:, :, :2] == pytest.approx(made["nms_xy"], abs=PX)
     assert kept.keypoints[:, :, 2] == pytest.approx(made["nms_kp_scores"], abs=1e-6)
     assert kept.scores == pytest.approx(made["proposal_scores"], abs=1e-6)
@@ -264,8 +268,8 @@ WHOLE = {"whole_body": True, "mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.sampled_from([0.1, 1.0, 4.0]))
 def test_people_and_their_slow_twin(keypoints: int, values: dict, seed: int, count: int, spread: float) -> None:
     poses, regions = crowd(seed, count, keypoints, spread)
-    params = poses.Params(**values)
-    kept = poses.suppress(poses, regions, params)
+    params = rule.Params(**values)
+    kept = rule.suppress(poses, regions, params)
     picks, merged = naive.people(poses.keypoints, regions.boxes_xyxy, regions.scores, params)
     assert (kept.boxes_xyxy == regions.boxes_xyxy[picks]).all()
     for person, (points, score) in enumerate(merged):
@@ -274,12 +278,12 @@ def test_people_and_their_slow_twin(keypoints: int, values: dict, seed: int, cou
 
 
 def test_suppressing_nobody() -> None:
-    assert len(poses.suppress(no_poses(17), no_poses(0), poses.Params())) == 0
+    assert len(rule.suppress(no_poses(17), no_poses(0), rule.Params())) == 0
 
 
 def test_suppression_needs_a_region_for_each_pose(golden: Path) -> None:
     _, poses, _ = golden_people(golden)
-    with pytest.raises(ValueError, match="6 poses from 0 regions"):
-        poses.suppress(poses, no_poses(0), poses.Params())
+    with pytest.raises(ValueError, match="6 poses of 17 keypoints, 0 regions: each pose needs a region"):
+        rule.suppress(poses, no_poses(0), rule.Params())
     with pytest.raises(ValueError, match="at least 111 keypoints"):
-        poses.suppress(poses, poses, poses.Params(whole_body=True))
+        rule.suppress(poses, poses, rule.Params(whole_body=True))

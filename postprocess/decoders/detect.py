@@ -8,19 +8,31 @@ heads, three anchors each).
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton
-from posert.postprocess import nms
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, jit, kernel
+from posert.poses import Poses, Skeleton
+from posert.postprocess.box_nms import box_nms
+from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.kernels.records import reader
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+from posert.postprocess.kernels.workspace import shaped, take_f32, take_i64, take_u8
 
-_STRIDES = (8, 16, 32)
-# Darknet's anchors, width and height px, smallest first (parity 1.2.3); three for each of _STRIDES.
-ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
+_PROBLEMS = (
+    "it needs grid_rows, or head8, head16 and head32",
+    "it knows other classes than the parameters say: give a detector of COCO's 80 classes, or boxes of your own",
+    "grid_rows must be [R,P,5+C] with a row for each cell of 8, 16 and 32 px",
+    "head8, head16 and head32 must be [R,3*(5+C),H,W] with the cells of 8, 16 and 32 px",
+    "the class of people must be one of the classes",
+    "the input is too large",
+)
+# Darknet's anchors, width and height px, smallest first (parity 1.2.3); three for each of the strides 8, 16, 32.
+_ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
+_MAX_SIDE, _MAX_BYTES = 1 << 16, 1 << 31  # of the input, px; of a workspace
+_NO_KEYPOINTS = Skeleton((), ())
+merge = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,75 +76,67 @@ def decode(
     Raises:
         PosertError: roles are missing, or the network has other classes or another input size.
     """
-    if "grid_rows" in outputs:
-        rows = np.ascontiguousarray(outputs["grid_rows"], np.float32)
-        _check_rows(rows, params, input_wh)
-        return [_from_rows(row, params, input_wh) for row in rows]
-    heads = [outputs.get(f"head{stride}") for stride in _STRIDES]
-    if any(head is None for head in heads):
-        raise PosertError(
-            f"the decoder detect needs grid_rows, or head8, head16 and head32; the model gives {', '.join(outputs)}"
-        )
-    arrays = [np.ascontiguousarray(head, np.float32) for head in heads]
-    for head, stride in zip(arrays, _STRIDES, strict=True):
-        _check_head(head, stride, params, input_wh)
-    return [_from_heads([head[row] for head in arrays], params) for row in range(len(arrays[0]))]
+    return decode_rows(KERNELS, outputs, _NO_KEYPOINTS, params, input_wh)
 
 
-def _check_rows(rows: Float32Array, params: Params, input_wh: tuple[int, int]) -> None:
-    cells = sum((input_wh[0] // stride) * (input_wh[1] // stride) for stride in _STRIDES)
-    if rows.ndim == 3 and rows.shape[2] != 5 + params.classes:
-        raise _wrong_classes(rows.shape[2] - 5, params)
-    if rows.ndim != 3 or rows.shape[1] != cells:
-        raise _misfit("grid_rows", rows, f"[R,{cells},{5 + params.classes}]")
+_params = reader(Params)
 
 
-def _check_head(head: Float32Array, stride: int, params: Params, input_wh: tuple[int, int]) -> None:
-    width, height = input_wh[0] // stride, input_wh[1] // stride
-    if head.ndim == 4 and head.shape[1] != 3 * (5 + params.classes):
-        raise _wrong_classes(head.shape[1] // 3 - 5, params)
-    if head.ndim != 4 or head.shape[2:] != (height, width):
-        raise _misfit(f"head{stride}", head, f"[R,{3 * (5 + params.classes)},{height},{width}]")
+class _Found(NamedTuple):
+    """What may be people: boxes f32 [P,6]: left, top, right, bottom px, the score to sort by, the person's score; alive
+    u8 [P] and picks i64 [P], see `box_nms`."""
+
+    boxes: Any
+    alive: Any
+    picks: Any
 
 
-def _wrong_classes(found: int, params: Params) -> PosertError:
-    return PosertError(
-        f"the detector knows {found} classes, expected {params.classes} with people as number {params.person}",
-        "give a detector trained on COCO's 80 classes, or boxes of your own with --boxes FILE",
-    )
+@jit
+def _take_found(workspace, count):
+    boxes, at = take_f32(workspace, 0, (count, 6))
+    alive, at = take_u8(workspace, at, (count,))
+    picks, at = take_i64(workspace, at, (count,))
+    return _Found(boxes, alive, picks), at
 
 
-def _misfit(role: str, rows: NDArray[Any], expected: str) -> PosertError:
-    return PosertError(f"the output {role} has shape {list(rows.shape)}, expected {expected}", "export the model again")
+@jit
+def _rows_or_heads(shapes, channels, size):
+    """How many boxes there may be in a row of the batch, or a problem."""
+    cells = 0
+    for scale in range(3):
+        cells += (size[WIDTH] // (8 << scale)) * (size[HEIGHT] // (8 << scale))
+    if shapes[0, 0] > 0 or shapes[0, 2] > 0:
+        three_axes = shapes[0, 2] > 0 and shapes[0, 3] == 0
+        if shapes[0, 1] != cells or not three_axes or max(shapes[1, 0], shapes[2, 0], shapes[3, 0]) > shapes[0, 0]:
+            return -3
+        return cells if shapes[0, 2] == channels else -2
+    for scale in range(3):
+        if shapes[1 + scale, 1] == 0:
+            return -1
+        if shapes[1 + scale, 1] != 3 * channels:
+            return -2
+        height, width = size[HEIGHT] // (8 << scale), size[WIDTH] // (8 << scale)
+        if shapes[1 + scale, 2] != height or shapes[1 + scale, 3] != width or shapes[1 + scale, 4] != 0:
+            return -4
+        if shapes[1 + scale, 0] != shapes[1, 0]:
+            return -4
+    return 3 * cells
 
 
-def _from_rows(rows: Float32Array, params: Params, input_wh: tuple[int, int]) -> Poses:
-    found = np.empty((len(rows), 6), np.float32)
-    count = yolox_boxes(rows, *input_wh, params.min_score, params.person, found)
-    return _poses(found, _kept(found, count, params.max_iou, 0.0, inclusive=False))
-
-
-def _from_heads(heads: list[Float32Array], params: Params) -> Poses:
-    found = np.empty((sum(3 * head.shape[1] * head.shape[2] for head in heads), 6), np.float32)
-    anchors = np.array(ANCHORS, np.float32).reshape(3, 6)
-    count = 0
-    for scale in (2, 1, 0):  # the coarse grid first
-        count = yolov3_boxes(
-            heads[scale], _STRIDES[scale], anchors[scale], params.min_score, params.person, found, count
-        )
-    picks = _kept(found, count, params.max_iou, 1.0, inclusive=True)
-    if len(picks) > params.crowd:
-        picks = _kept(found, count, params.crowd_max_iou, 1.0, inclusive=True)
-    return _poses(found, picks)
-
-
-def _kept(found: Float32Array, count: int, max_iou: float, extra_px: float, *, inclusive: bool) -> NDArray[np.int64]:
-    alive, picks = np.empty(count, np.uint8), np.empty(count, np.int64)
-    return picks[: nms.box_nms(found, count, max_iou, extra_px, int(inclusive), alive, picks)]
-
-
-def _poses(found: Float32Array, picks: NDArray[np.int64]) -> Poses:
-    return Poses(np.zeros((len(picks), 0, 3), np.float32), found[picks, 5], found[picks, :4])
+@kernel
+def detect_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+    """0, or a problem. See `DecoderKernels`."""
+    params = _params(numbers)
+    if not 0 <= params.person < params.classes:
+        return -5
+    if not (0 < size[WIDTH] <= _MAX_SIDE and 0 < size[HEIGHT] <= _MAX_SIDE):
+        return -6
+    most = _rows_or_heads(shapes, 5 + params.classes, size)
+    if most < 0:
+        return most
+    _, needs[0] = _take_found(needs[:0], most)
+    needs[1] = most
+    return -6 if needs[0] > _MAX_BYTES else 0
 
 
 @jit
@@ -143,9 +147,9 @@ def _write(found, at, x, y, width, height, key, score):
     found[at, 4], found[at, 5] = key, score
 
 
-@kernel
-def yolox_boxes(rows: F32x2, width: int, height: int, min_score: float, person: int, found: F32x2) -> int:
-    """Number of people; found f32 [P,6] gets left, top, right, bottom px, the score to sort by, and the objectness."""
+@jit
+def yolox_boxes(rows, width, height, min_score, person, found):
+    """Number of people among rows f32 [P,5+C]; found f32 [P,6] gets their boxes, products and objectness."""
     count = start = 0
     for scale in range(3):
         stride = 8 << scale
@@ -178,16 +182,11 @@ def _sigmoid(value):
     return one / (one + math.exp(-value))
 
 
-@kernel
-def yolov3_boxes(
-    head: F32x3, stride: int, anchors: F32x1, min_score: float, person: int, found: F32x2, count: int
-) -> int:
-    """`count` and the people of one head, f32 [3*(5+C),H,W]; found is written from row `count` on, as `yolox_boxes`.
-
-    anchors f32 [6]: width and height px of the three anchors.
-    """
+@jit
+def yolov3_boxes(head, scale, min_score, person, found, count):
+    """`count` and the people of one head, f32 [3*(5+C),H,W]; found is written from row `count` on, as `yolox_boxes`."""
     channels = head.shape[0] // 3
-    size = np.float32(stride)
+    size = np.float32(8 << scale)
     for line in range(head.shape[1]):
         for column in range(head.shape[2]):
             for anchor in range(3):
@@ -203,8 +202,80 @@ def yolov3_boxes(
                     continue
                 x = (_sigmoid(head[first, line, column]) + np.float32(column)) * size
                 y = (_sigmoid(head[first + 1, line, column]) + np.float32(line)) * size
-                width = math.exp(head[first + 2, line, column]) * (anchors[2 * anchor] / size) * size
-                height = math.exp(head[first + 3, line, column]) * (anchors[2 * anchor + 1] / size) * size
+                width = (
+                    math.exp(head[first + 2, line, column])
+                    * (np.float32(_ANCHORS[6 * scale + 2 * anchor]) / size)
+                    * size
+                )
+                height = (
+                    math.exp(head[first + 3, line, column])
+                    * (np.float32(_ANCHORS[6 * scale + 2 * anchor + 1]) / size)
+                    * size
+                )
                 _write(found, count, x, y, width, height, score, score)
                 count += 1
     return count
+
+
+@jit
+def _head(flat, shapes, scale, row):
+    """One row of a head, f32 [3*(5+C),H,W]."""
+    channels, height, width = shapes[1 + scale, 1], shapes[1 + scale, 2], shapes[1 + scale, 3]
+    return shaped(flat, row * channels * height * width, (channels, height, width))
+
+
+@jit
+def _from_heads(heads, shapes, row, params, found):
+    """The number of people in one row of the three heads, flat f32; the coarse grid comes first."""
+    least, person, boxes = params.min_score, params.person, found.boxes
+    count = yolov3_boxes(_head(heads[2], shapes, 2, row), 2, least, person, boxes, 0)
+    count = yolov3_boxes(_head(heads[1], shapes, 1, row), 1, least, person, boxes, count)
+    count = yolov3_boxes(_head(heads[0], shapes, 0, row), 0, least, person, boxes, count)
+    kept = box_nms(boxes, count, params.max_iou, 1.0, 1, found.alive, found.picks)
+    if kept > params.crowd:
+        kept = box_nms(boxes, count, params.crowd_max_iou, 1.0, 1, found.alive, found.picks)
+    return kept
+
+
+@jit
+def _from_rows(grid_rows, shapes, row, size, params, found):
+    """The number of people in one row of the batch of grid_rows, flat f32."""
+    cells, channels = shapes[0, 1], shapes[0, 2]
+    grid = shaped(grid_rows, row * cells * channels, (cells, channels))
+    count = yolox_boxes(grid, size[WIDTH], size[HEIGHT], params.min_score, params.person, found.boxes)
+    return box_nms(found.boxes, count, params.max_iou, 0.0, 0, found.alive, found.picks)
+
+
+@kernel
+def detect_people(
+    grid_rows: F32x1,
+    head8: F32x1,
+    head16: F32x1,
+    head32: F32x1,
+    shapes: I64x2,
+    size: I64x1,
+    numbers: F64x1,
+    table: I64x1,
+    workspace: U8x1,
+    counts: I64x1,
+    keypoints: F32x3,
+    scores: F32x1,
+    boxes: F32x2,
+) -> int:
+    """The boxes of all rows; keypoints are left as they are. See `DecoderKernels`."""
+    params, total = _params(numbers), 0
+    found, _ = _take_found(workspace, _rows_or_heads(shapes, 5 + params.classes, size))
+    for row in range(counts.shape[0]):
+        if shapes[0, 2] > 0:
+            counts[row] = _from_rows(grid_rows, shapes, row, size, params, found)
+        else:
+            counts[row] = _from_heads((head8, head16, head32), shapes, row, params, found)
+        for i in range(counts[row]):
+            for side in range(4):
+                boxes[total + i, side] = found.boxes[found.picks[i], side]
+            scores[total + i] = found.boxes[found.picks[i], 5]
+        total += counts[row]
+    return total
+
+
+KERNELS = DecoderKernels(("grid_rows", "head8", "head16", "head32"), _PROBLEMS, detect_workspace, detect_people)

@@ -1,15 +1,30 @@
 """Suppression rule `poses`: people found twice become one (AlphaPose's parametric pose suppression, parity 1.8, 1.9).
 
 A rule has two public names, `Params` and `suppress`. It sees poses and the regions they were looked for in, both in
-pixels of the frame.
+pixels of the frame. Of equal scores the first counts as the highest.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from posert.poses import Poses
-from posert.postprocess import nms
+from posert.postprocess.kernels.records import numbers_of, reader
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
+from posert.postprocess.kernels.workspace import take_f64, take_u8
+
+PROBLEMS = (
+    "a whole body has at least 111 keypoints",
+    "each pose needs a region of its own",
+    "there are too many people",
+)
+"""What the negative numbers of both kernels say: -1 is the first."""
+_MOST = 1 << 24  # people
+_NEAR_PX, _MERGE_PX = 7.0, 15.0  # parity 1.8: caps of the reference distance for matching and for merging
+_FACE, _HANDS = 1.9, 0.55  # parity 1.9: distances of face and hands count in other units
+_CANDIDATE, _CLUSTER, _GONE = 1, 2, 0  # states of a pose; those of the cluster are one person with this pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +71,212 @@ def suppress(poses: Poses, regions: Poses, params: Params) -> Poses:
         ValueError: the numbers of poses and regions differ, or a whole body has fewer than 111 keypoints.
     """
     people, count = poses.keypoints.shape[:2]
-    if len(regions) != people:
-        raise ValueError(f"{people} poses from {len(regions)} regions")
-    if params.whole_body and count < 111:
-        raise ValueError(f"a whole body has at least 111 keypoints, these have {count}")
     if not people or not count:
         return poses
-    keypoints = np.ascontiguousarray(poses.keypoints, np.float32).copy()
-    keypoints[:, :, 2][keypoints[:, :, 2] == 0] = 1e-5  # AlphaPose's own way around a weight of 0
-    boxes = np.ascontiguousarray(regions.boxes_xyxy, np.float32)
-    merged, scores = np.empty_like(keypoints), np.empty(people, np.float32)
-    alive, means, picks = np.empty(people, np.uint8), np.empty(people), np.empty(people, np.int64)
-    region_scores = np.ascontiguousarray(regions.scores, np.float32)
-    kept = nms.pose_nms(
-        keypoints, boxes, region_scores, int(params.whole_body), _rule(params), alive, means, merged, scores, picks
-    )
-    return Poses(merged[:kept], scores[:kept], boxes[picks[:kept]])
+    keypoints = np.array(poses.keypoints, np.float32, order="C")
+    regions_xyxy, region_scores = (np.ascontiguousarray(a, np.float32) for a in (regions.boxes_xyxy, regions.scores))
+    numbers, merged, scores = numbers_of(params), np.empty_like(keypoints), np.empty(people, np.float32)
+    boxes = np.empty((people, 4), np.float32)
+    kept = pose_nms_workspace(people, count, numbers)
+    if kept >= 0:
+        workspace = np.empty(kept, np.uint8)
+        kept = pose_nms(keypoints, regions_xyxy, region_scores, numbers, workspace, merged, scores, boxes)
+    if kept < 0:
+        raise ValueError(f"{people} poses of {count} keypoints, {len(regions)} regions: {PROBLEMS[-kept - 1]}")
+    return Poses(merged[:kept], scores[:kept], boxes[:kept])
 
 
-def _rule(params: Params) -> np.ndarray:
-    rule = np.empty(nms.RULE_SIZE)
-    rule[nms.MU], rule[nms.DELTA1], rule[nms.DELTA2] = params.mu, params.delta1, params.delta2
-    rule[nms.GAMMA], rule[nms.MIN_SCORE], rule[nms.MIN_MATCHES] = params.gamma, params.min_score, params.matches
-    rule[nms.ALPHA], rule[nms.MIN_AREA] = params.alpha, params.min_area
-    return rule
+_params = reader(Params)
+
+
+class _States(NamedTuple):
+    """Of each pose: state u8 [N], and mean keypoint score f64 [N]."""
+
+    state: Any
+    mean: Any
+
+
+@jit
+def _take_states(workspace, people):
+    state, at = take_u8(workspace, 0, (people,))
+    mean, at = take_f64(workspace, at, (people,))
+    return _States(state, mean), at
+
+
+@kernel
+def pose_nms_workspace(people: int, keypoints: int, numbers: F64x1) -> int:
+    """Bytes of the workspace for so many people of so many keypoints, or a problem."""
+    if _params(numbers).whole_body and keypoints < 111:
+        return -1
+    if not 0 <= people <= _MOST:
+        return -3
+    _, end = _take_states(numbers[:0], people)
+    return end
+
+
+@kernel
+def pose_nms(
+    keypoints: F32x3,
+    region_boxes: F32x2,
+    region_scores: F32x1,
+    numbers: F64x1,
+    workspace: U8x1,
+    merged: F32x3,
+    scores: F32x1,
+    boxes: F32x2,
+) -> int:
+    """Number of people kept (parity 1.8, 1.9), or a problem.
+
+    Args:
+        keypoints: f32 [N,K,3], x px, y px, score; a score of 0 becomes 1e-5, AlphaPose's own way around a weight of 0.
+        region_boxes, region_scores: f32 [N,4] xyxy px, f32 [N], of the detector. numbers: the `Params`.
+        merged: f32 [N,K,3] out, the people kept, each its cluster's weighted mean. scores: f32 [N] out, their final
+            scores. boxes: f32 [N,4] out, those of their regions.
+    """
+    rule, people = _params(numbers), keypoints.shape[0]
+    if len(region_boxes) != people or len(region_scores) != people:
+        return -2
+    poses, _ = _take_states(workspace, people)
+    _begin(keypoints, poses)
+    kept, left = 0, people
+    while left > 0:
+        pick = _best(poses)
+        box = region_boxes[pick]
+        reach = rule.alpha * max(box[2] - box[0], box[3] - box[1])
+        left -= _gather(keypoints, pick, min(reach, _NEAR_PX), left, rule, poses)
+        if _merge(keypoints, pick, min(reach, _MERGE_PX), rule, region_scores[pick], poses, merged, scores, kept):
+            for side in range(4):
+                boxes[kept, side] = box[side]
+            kept += 1
+        for i in range(people):
+            if poses.state[i] == _CLUSTER:
+                poses.state[i] = _GONE
+    return kept
+
+
+@jit
+def _begin(keypoints, poses):
+    """Every pose is a candidate."""
+    people, count, _ = keypoints.shape
+    for i in range(people):
+        poses.state[i], poses.mean[i] = _CANDIDATE, 0.0
+        for k in range(count):
+            if keypoints[i, k, 2] == 0:
+                keypoints[i, k, 2] = np.float32(1e-5)
+            poses.mean[i] += keypoints[i, k, 2] / count
+
+
+@jit
+def _best(poses):
+    """The candidate with the highest mean."""
+    pick = -1
+    for i in range(len(poses.state)):
+        if poses.state[i] == _CANDIDATE and (pick < 0 or poses.mean[i] > poses.mean[pick]):
+            pick = i
+    return pick
+
+
+@jit
+def _gather(keypoints, pick, near, candidates, rule, poses):
+    """The number of poses in the cluster of this pick."""
+    found = 0
+    for i in range(len(poses.state)):
+        if poses.state[i] != _CANDIDATE:
+            continue
+        if rule.whole_body:
+            same = _same_whole_body(keypoints, pick, i, near, candidates, rule)
+        else:
+            same = _same_body(keypoints, pick, i, near, rule)
+        if same or i == pick:
+            poses.state[i] = _CLUSTER
+            found += 1
+    return found
+
+
+@jit
+def _distance(keypoints, p, i, k):
+    x = float(keypoints[p, k, 0]) - float(keypoints[i, k, 0])
+    y = float(keypoints[p, k, 1]) - float(keypoints[i, k, 1])
+    return math.sqrt(x * x + y * y)
+
+
+@jit
+def _same_body(keypoints, p, i, near, rule):
+    """Whether poses p and i are one person, by closeness of all keypoints or by the number that match."""
+    score = point = 0.0
+    matches = 0
+    for k in range(keypoints.shape[1]):
+        distance = _distance(keypoints, p, i, k)
+        if distance <= 1.0:
+            score += math.tanh(keypoints[p, k, 2] / rule.delta1) * math.tanh(keypoints[i, k, 2] / rule.delta1)
+        point += math.exp(-distance / rule.delta2)
+        if distance <= near:
+            matches += 1
+    return score + rule.mu * point > rule.gamma or matches >= rule.matches
+
+
+@jit
+def _same_whole_body(keypoints, p, i, near, candidates, rule):
+    """As `_same_body`, the parts weighed apart. Odd details (low scores count, indices of 136) are AlphaPose's."""
+    count = keypoints.shape[1]
+    score = point = 0.0
+    matches = sure = 0
+    for k in range(count):
+        if k < count - 110:
+            size, unit, weight_score, weight_point = count - 110, 1.0, 1.0, 1.0
+        elif k < count - 42:
+            size, unit, weight_score, weight_point = 68, _FACE, 1.0, 1.0
+        else:
+            size, unit, weight_score, weight_point = 42, _HANDS, 0.1, 1.5
+        distance = _distance(keypoints, p, i, k)
+        low = keypoints[i, k, 2] < rule.min_score
+        if low and distance <= 1.0:
+            alike = math.tanh(keypoints[p, k, 2] / rule.delta1) * math.tanh(keypoints[i, k, 2] / rule.delta1)
+            score += weight_score * alike / size
+        if not low:
+            point += weight_point * math.exp(-distance / (unit * rule.delta2)) / size
+        if keypoints[p, k, 2] > rule.min_score / 2:
+            sure += 1
+        allowed = 1.0 if k < 26 else (_FACE if k < 94 else _HANDS)
+        if distance <= allowed * near:
+            matches += 1
+    found = 0.0
+    if 2 * candidates * sure >= 2:
+        found = matches * count / (4.0 * candidates * sure)
+    return score + rule.mu * point > rule.gamma or found >= rule.matches
+
+
+@jit
+def _merge(keypoints, pick, reach, rule, box_score, poses, merged, scores, at):
+    """Whether the cluster around `pick` is a person; row `at` of merged and scores gets it."""
+    count = keypoints.shape[1]
+    highest = -math.inf
+    for k in range(count):
+        highest = max(highest, keypoints[pick, k, 2])
+    if highest < rule.min_score:
+        return False
+    mean, best = 0.0, -math.inf
+    low_x = low_y = math.inf
+    high_x = high_y = -math.inf
+    for k in range(count):
+        weight = x = y = square = 0.0
+        for i in range(keypoints.shape[0]):
+            if poses.state[i] == _CLUSTER and _distance(keypoints, pick, i, k) <= reach:
+                own = float(keypoints[i, k, 2])
+                weight += own
+                square += own * own
+                x += own * keypoints[i, k, 0]
+                y += own * keypoints[i, k, 1]
+        if weight == 0.0:
+            weight, x, y = 1.0, float(keypoints[pick, k, 0]), float(keypoints[pick, k, 1])
+        x, y, square = x / weight, y / weight, square / weight
+        merged[at, k, 0] = x
+        merged[at, k, 1] = y
+        merged[at, k, 2] = square
+        mean += square / count
+        best = max(best, square)
+        low_x, low_y, high_x, high_y = min(low_x, x), min(low_y, y), max(high_x, x), max(high_y, y)
+    if best < rule.min_score or 2.25 * (high_x - low_x) * (high_y - low_y) < rule.min_area:
+        return False
+    scores[at] = mean + box_score + 1.25 * best
+    return True

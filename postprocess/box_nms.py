@@ -1,0 +1,43 @@
+"""Greedy box suppression, for decoders that find boxes. Of equal scores the first counts as the highest."""
+
+import numpy as np
+
+from posert.postprocess.kernels.registry import jit
+
+
+@jit
+def box_nms(boxes, count, iou_threshold, extra_px, inclusive, alive, picks):
+    """Number of boxes kept of the first `count`; `picks` i64 [N] gets their rows, highest score first.
+
+    Args:
+        boxes: f32 [N,5+], left, top, right, bottom px, score. alive: u8 [N], workspace.
+        iou_threshold: overlap that a kept box allows; with `inclusive` less than that.
+        extra_px: added to every width and height; 1 in the convention that counts pixels.
+    """
+    one = np.float32(extra_px)
+    for i in range(count):
+        alive[i] = 1
+    kept = 0
+    while True:
+        best = -1
+        for i in range(count):
+            if alive[i] and (best < 0 or boxes[i, 4] > boxes[best, 4]):
+                best = i
+        if best < 0:
+            return kept
+        alive[best] = 0
+        picks[kept] = best
+        kept += 1
+        area = (boxes[best, 2] - boxes[best, 0] + one) * (boxes[best, 3] - boxes[best, 1] + one)
+        for i in range(count):
+            if not alive[i]:
+                continue
+            width = min(boxes[best, 2], boxes[i, 2]) - max(boxes[best, 0], boxes[i, 0]) + one
+            height = min(boxes[best, 3], boxes[i, 3]) - max(boxes[best, 1], boxes[i, 1]) + one
+            if width <= 0 or height <= 0:
+                continue
+            shared = width * height
+            other = (boxes[i, 2] - boxes[i, 0] + one) * (boxes[i, 3] - boxes[i, 1] + one)
+            iou = shared / (area + other - shared)
+            if iou > iou_threshold or (inclusive and iou >= iou_threshold):
+                alive[i] = 0
