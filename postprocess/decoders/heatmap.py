@@ -6,18 +6,29 @@ Roles: `maps` f32 [R,K,H,W], one row per person; optionally `mirrored_maps`, of 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton
-from posert.postprocess.geometry import keypoint_boxes
-from posert.postprocess.kernels.registry import F32x2, kernel
+from posert.poses import Poses, Skeleton
+from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.geometry import box_of_keypoints
+from posert.postprocess.kernels.records import reader
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+from posert.postprocess.kernels.workspace import listed, take_f32
 
-MIRRORS = True
-"""This decoder can use `mirrored_...` roles."""
+_PROBLEMS = (
+    "it needs maps",
+    "maps must be [R,K,H,W] with the skeleton's K keypoints",
+    "mirrored_maps must have the shape of maps",
+    "the skeleton must say which keypoints swap sides in a mirrored picture (flip)",
+    "maps have more than 2^28 cells",
+)
+_MOST_CELLS = 1 << 28
+_NOTHING = np.zeros(0, np.uint8)
+_HALF, _ZERO = np.float32(0.5), np.float32(0.0)
+merge = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,114 +64,172 @@ def decode(
     Raises:
         PosertError: the role is missing, its shape does not fit the skeleton, or mirrored maps need `skeleton.flip`.
     """
-    count = len(skeleton.names)
-    maps = _maps(outputs, "maps", count)
-    split = count - (count if params.integral < 0 else min(params.integral, count))
-    points = _points(maps, split)
-    if "mirrored_maps" in outputs:
-        mirrored = unmirror(_maps(outputs, "mirrored_maps", count), skeleton)
-        peaks = _points(np.ascontiguousarray((maps + mirrored) / 2), split)[:, :split]
-        means = (points[:, split:] + _points(mirrored, split)[:, split:]) / 2
-        points = np.concatenate([peaks, means], axis=1)
-    points[:, :, 0] *= input_wh[0] / maps.shape[3]
-    points[:, :, 1] *= input_wh[1] / maps.shape[2]
-    # Added in order, so that C gets the same bits.
-    sums: Float32Array = points[:, :, 2].cumsum(axis=1)[:, -1] if count else np.zeros(len(points), np.float32)
-    scores = sums / np.float32(max(1, count))
-    boxes = keypoint_boxes(points)
-    return [Poses(points[i : i + 1], scores[i : i + 1], boxes[i : i + 1]) for i in range(len(points))]
+    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
 
 
-def unmirror(maps: Float32Array, skeleton: Skeleton) -> Float32Array:
-    """Maps f32 [R,K,H,W] of a mirrored input as maps of the input itself: mirrored, left and right keypoints swapped.
+_params = reader(Params)
 
-    They move right by one column (column 0 stays): mirroring cells of an even number of pixels puts them one column
+
+@kernel
+def heatmap_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+    """0, or a problem; needs: one map if there are mirrored ones, and one person of each row. See `DecoderKernels`."""
+    maps, mirrored, parts = shapes[0], shapes[1], size[KEYPOINTS]
+    if maps[0] == 0:
+        return -1
+    if maps[1] != parts or maps[2] < 1 or maps[3] < 1 or maps[4] != 0:
+        return -2
+    if maps[2] > _MOST_CELLS // maps[3]:
+        return -5
+    needs[0], needs[1] = 0, 1
+    if mirrored[0] == 0:
+        return 0
+    for axis in range(5):
+        if mirrored[axis] != maps[axis]:
+            return -3
+    flip = listed(table, FLIP)
+    if len(flip) != parts:
+        return -4
+    for k in flip:
+        if not 0 <= k < parts:
+            return -4
+    needs[0] = _work(_NOTHING, maps[2] * maps[3]).end
+    return 0
+
+
+class _Work(NamedTuple):
+    """For mirrored maps: one map f32 [H*W] as it would be of the input itself, and its point f32 [3]."""
+
+    cells: Any
+    point: Any
+    end: int
+
+
+@jit
+def _work(workspace, size):
+    cells, at = take_f32(workspace, 0, (size,))
+    point, at = take_f32(workspace, at, (3,))
+    return _Work(cells, point, at)
+
+
+@kernel
+def heatmap_people(
+    maps: F32x1,
+    mirrored_maps: F32x1,
+    unused: F32x1,
+    unused_too: F32x1,
+    shapes: I64x2,
+    size: I64x1,
+    numbers: F64x1,
+    table: I64x1,
+    workspace: U8x1,
+    counts: I64x1,
+    keypoints: F32x3,
+    scores: F32x1,
+    boxes: F32x2,
+) -> int:
+    """One person of each row of `maps`. See `DecoderKernels`."""
+    parts, height, width = size[KEYPOINTS], shapes[0, 2], shapes[0, 3]
+    flip, integral, cells = listed(table, FLIP), _params(numbers).integral, height * width
+    peaks = parts - (parts if integral < 0 else min(integral, parts))
+    scale_x, scale_y = np.float32(size[WIDTH] / width), np.float32(size[HEIGHT] / height)
+    for row in range(counts.shape[0]):
+        total = np.float32(-0.0)  # which adds nothing to anything
+        for k in range(parts):
+            point, begin = keypoints[row, k], (row * parts + k) * cells
+            own = maps[begin : begin + cells]
+            if shapes[1, 0] > 0:
+                begin = (row * parts + flip[k]) * cells
+                _averaged_point(own, mirrored_maps[begin : begin + cells], width, k < peaks, workspace, point)
+            else:
+                _point(own, width, k < peaks, point)
+            point[0] *= scale_x
+            point[1] *= scale_y
+            total += point[2]
+        scores[row] = total / np.float32(parts)
+        box_of_keypoints(keypoints[row], boxes[row])
+        counts[row] = 1
+    return counts.shape[0]
+
+
+@jit
+def _averaged_point(cells, mirrored, width, peak, workspace, point):
+    """point: the peak of the average of both maps, or the average of their centres of mass."""
+    work = _work(workspace, len(cells))
+    unmirror(mirrored, width, work.cells)
+    if peak:
+        for i in range(len(cells)):
+            work.cells[i] = (cells[i] + work.cells[i]) * _HALF
+        _point(work.cells, width, peak, point)
+    else:
+        _point(cells, width, peak, point)
+        _point(work.cells, width, peak, work.point)
+        for i in range(3):
+            point[i] = (point[i] + work.point[i]) * _HALF
+
+
+@jit
+def unmirror(mirrored, width, cells):
+    """cells f32 [H*W]: the map of a mirrored input as one of the input itself.
+
+    It moves right by one column (column 0 stays): mirroring cells of an even number of pixels puts them one column
     off. AlphaPose means the same, but its copy overlaps itself on the CPU (parity 1.6); this is what it means to do.
-
-    Raises:
-        PosertError: the skeleton does not say which keypoints swap.
     """
-    if len(skeleton.flip) != maps.shape[1]:
-        raise PosertError(
-            "the model does not say which keypoints swap sides in a mirrored picture", "leave --flip away"
-        )
-    swapped = maps[:, list(skeleton.flip), :, ::-1]
-    return np.concatenate([swapped[..., :1], swapped[..., :-1]], axis=3)
+    for line in range(len(cells) // width):
+        begin = line * width
+        cells[begin] = mirrored[begin + width - 1]
+        for x in range(1, width):
+            cells[begin + x] = mirrored[begin + width - x]
 
 
-def _maps(outputs: Mapping[str, NDArray[Any]], role: str, count: int) -> Float32Array:
-    if role not in outputs:
-        raise PosertError(f"the decoder heatmap needs {role}, the model gives {', '.join(outputs)}")
-    maps = outputs[role]
-    if maps.ndim != 4 or maps.shape[1] != count or 0 in maps.shape[2:]:
-        raise PosertError(
-            f"the output {role} has shape {list(maps.shape)}, expected [R,{count},H,W]", "export the model again"
-        )
-    return np.ascontiguousarray(maps, np.float32)
+@jit
+def _point(cells, width, peak, point):
+    """point f32 [3]: x, y (cells) and score of a map f32 [H*W]; 0, 0, 0 if it has no finite value."""
+    point[:] = _ZERO
+    if peak:
+        _peak(cells, width, point)
+    else:
+        _centre_of_mass(cells, width, point)
 
 
-def _points(maps: Float32Array, split: int) -> Float32Array:
-    """f32 [R,K,3] x, y in cells and score: the first `split` keypoints by their peak, the rest by their mass."""
-    rows, count, height, width = maps.shape
-    points = np.zeros((rows * count, 3), np.float32)
-    flat = maps.reshape(rows * count, height * width)
-    heatmap_peaks(flat, count, 0, split, width, points)
-    heatmap_means(flat, count, split, count, width, points)
-    return points.reshape(rows, count, 3)
+@jit
+def _peak(cells, width, point):
+    """The first highest cell; inside the map, a quarter of a cell towards the higher neighbour of each axis.
 
-
-@kernel
-def heatmap_peaks(maps: F32x2, count: int, first: int, last: int, width: int, points: F32x2) -> int:
-    """Number of maps decoded: keypoints first..last-1 of each row of `count` maps; points gets x, y (cells), score.
-
-    The first highest cell; inside the map, a quarter of a cell towards the higher neighbour of each axis. A maximum
-    <= 0 puts the point on cell 0, 0 and keeps the score (parity 1.7 a).
+    A maximum <= 0 puts the point on cell 0, 0 and keeps the score (parity 1.7 a).
     """
-    height = maps.shape[1] // width
-    done = 0
-    for row in range(maps.shape[0]):
-        if row % count < first or row % count >= last:
-            continue
-        done += 1
-        values = maps[row]
-        best, at = np.float32(-np.inf), 0
-        for i in range(values.shape[0]):
-            if values[i] > best:
-                best, at = values[i], i
-        if best == -np.inf:
-            continue
-        points[row, 2] = best
-        if best <= 0:
-            continue
-        column, line = at % width, at // width
-        x, y = float(column), float(line)
-        if 1 < column < width - 1 and 1 < line < height - 1:
-            x += 0.25 * np.sign(values[at + 1] - values[at - 1])
-            y += 0.25 * np.sign(values[at + width] - values[at - width])
-        points[row, 0] = x
-        points[row, 1] = y
-    return done
+    height = len(cells) // width
+    best, at = np.float32(-np.inf), 0
+    for i in range(len(cells)):
+        if cells[i] > best:
+            best, at = cells[i], i
+    if best == -np.inf:
+        return
+    point[2] = best
+    if best <= 0:
+        return
+    column, line = at % width, at // width
+    x, y = float(column), float(line)
+    if 1 < column < width - 1 and 1 < line < height - 1:
+        x += 0.25 * np.sign(cells[at + 1] - cells[at - 1])
+        y += 0.25 * np.sign(cells[at + width] - cells[at - width])
+    point[0], point[1] = x, y
 
 
-@kernel
-def heatmap_means(maps: F32x2, count: int, first: int, last: int, width: int, points: F32x2) -> int:
-    """Number of maps decoded, as `heatmap_peaks`: the centre of mass of the sigmoid, its maximum the score."""
-    done = 0
-    for row in range(maps.shape[0]):
-        if row % count < first or row % count >= last:
-            continue
-        done += 1
-        total = x = y = best = 0.0
-        for i in range(maps.shape[1]):
-            mass = 1.0 / (1.0 + math.exp(-float(maps[row, i])))
+@jit
+def _centre_of_mass(cells, width, point):
+    """The centre of mass of the map's sigmoid, its maximum the score."""
+    total = x = y = best = 0.0
+    for line in range(len(cells) // width):
+        for column in range(width):
+            mass = 1.0 / (1.0 + math.exp(-float(cells[line * width + column])))
             if not mass >= 0.0:  # not a number
                 continue
             total += mass
-            x += mass * (i % width)
-            y += mass * (i // width)
+            x += mass * column
+            y += mass * line
             best = max(best, mass)
-        if total > 0.0:
-            points[row, 0] = x / total
-            points[row, 1] = y / total
-            points[row, 2] = best
-    return done
+    if total > 0.0:
+        point[0], point[1], point[2] = x / total, y / total, best
+
+
+KERNELS = DecoderKernels(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people)
