@@ -120,8 +120,7 @@ posert_status posert__suppress(posert *p, const posert__rule *rule, const posert
 {
     posert__people *merged = &p->found[2], old = *people;
     const int64_t count = people->count, parts = posert__the_model.keypoint_count;
-    if (count != regions->count)
-        return posert__fail(p, POSERT_FAILED, "%ld poses from %ld regions", (long)count, (long)regions->count);
+    if (count == 0 || parts == 0) return POSERT_OK;
     const int64_t bytes = rule->workspace(count, parts, POSERT__1(rule->numbers.at, rule->numbers.count));
     if (bytes < 0) return posert__fail(p, POSERT_FAILED, "%s", rule->problems[-bytes - 1]);
     merged->count = 0;
@@ -131,8 +130,8 @@ posert_status posert__suppress(posert *p, const posert__rule *rule, const posert
         return posert__fail(p, POSERT_NO_MEMORY, "no memory to compare people");
     memset(p->ruling.at, 0, (size_t)bytes);
     merged->count = rule->people(
-        POSERT__3(people->keypoints, count, parts, 3), POSERT__2(regions->boxes, count, 4),
-        POSERT__1(regions->scores, count), POSERT__1(rule->numbers.at, rule->numbers.count),
+        POSERT__3(people->keypoints, count, parts, 3), POSERT__2(regions->boxes, regions->count, 4),
+        POSERT__1(regions->scores, regions->count), POSERT__1(rule->numbers.at, rule->numbers.count),
         POSERT__1(p->ruling.at, bytes), POSERT__3(merged->keypoints, count, parts, 3), POSERT__1(merged->scores, count),
         POSERT__2(merged->boxes, count, 4));
     if (merged->count < 0) return posert__fail(p, POSERT_FAILED, "%s", rule->problems[-merged->count - 1]);
