@@ -8,10 +8,13 @@ from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from posert.errors import PosertError
+
+if TYPE_CHECKING:
+    from posert.postprocess.decoding import Decoder
+    from posert.postprocess.suppression import SuppressionRule
 
 
 def _names(folder: str) -> list[str]:
@@ -25,22 +28,22 @@ def decoder_names() -> list[str]:
 
 
 @cache
-def decoder(name: str) -> ModuleType:
+def decoder(name: str) -> "Decoder":
     """The decoder module called `name`, checked against the folder before anything is imported.
 
     Raises:
         PosertError: no such decoder (the file comes from a newer posert, or is hostile).
     """
-    return _module("decoders", "decoder", name)
+    return cast("Decoder", _module("decoders", "decoder", name))
 
 
 @cache
-def suppression_rule(name: str) -> ModuleType:
+def suppression_rule(name: str) -> "SuppressionRule":
     """The module of the suppression rule `name`, as `decoder`."""
-    return _module("suppression", "suppression rule", name)
+    return cast("SuppressionRule", _module("suppression", "suppression rule", name))
 
 
-def _module(folder: str, what: str, name: str) -> ModuleType:
+def _module(folder: str, what: str, name: str) -> object:
     if name not in _names(folder):
         raise PosertError(
             f"the model asks for the {what} {name!r}; this posert has {', '.join(_names(folder))}",
@@ -55,25 +58,25 @@ def decoder_params(name: str, values: dict[str, Any]) -> Any:
     Raises:
         PosertError: unknown decoder, unknown parameters (all of them listed), or a value that `Params` refuses.
     """
-    return _params(decoder(name), f"decoder {name!r}", values)
+    return _params(decoder(name).Params, f"decoder {name!r}", values)
 
 
 def suppression_params(name: str, values: dict[str, Any]) -> Any:
     """The `Params` of the suppression rule `name`, as `decoder_params`."""
-    return _params(suppression_rule(name), f"suppression rule {name!r}", values)
+    return _params(suppression_rule(name).Params, f"suppression rule {name!r}", values)
 
 
-def _params(module: ModuleType, what: str, values: dict[str, Any]) -> Any:
-    known = {field.name for field in fields(module.Params)}
+def _params(kind: Any, what: str, values: dict[str, Any]) -> Any:
+    known = {field.name for field in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise PosertError(
             f"{what} has no parameters {', '.join(unknown)}; it knows {', '.join(sorted(known))}",
-            "check the names after --set; else update posert, or export the model again with this version",
+            "check the names after `params`; else update posert, or export the model again with this version",
         )
     try:
-        return module.Params(**values)
+        return kind(**values)
     except (TypeError, ValueError) as error:
         raise PosertError(
-            f"{what} cannot use its parameters: {error}", "correct --set, or export the model again"
+            f"{what} cannot use its parameters: {error}", "correct `params`, or export the model again"
         ) from error

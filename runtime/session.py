@@ -117,7 +117,7 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
     sessions = {name: opened[path] for name, path in files.items()}
     for stage in spec.stages:
         _check_tensors(sessions[stage.name], stage, file)
-        if len(stage.scales) > 1 and not hasattr(decoder(stage.decoder), "merge"):
+        if len(stage.scales) > 1 and decoder(stage.decoder).merge is None:
             raise PosertError(f"{spec.model} cannot average over several sizes", "leave `scale_number` away")
     params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
     device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)

@@ -73,7 +73,9 @@ class StageRunner:
         else:
             several = [self._at_scale(scale, crops, input_wh, clock) for scale in self.stage.scales]
             with clock("decode"):
-                outputs = self._decoder.merge(several, self._params, input_wh)
+                merge = self._decoder.merge
+                assert merge is not None, "opening the model has checked this"
+                outputs = merge(several, self._params, input_wh)
         with clock("decode"):
             decoded: list[Poses] = self._decoder.decode(outputs, self._skeleton, self._params, input_wh)
         return decoded
@@ -119,4 +121,4 @@ class StageRunner:
 
 def mirrors(stage: Stage) -> bool:
     """Whether the stage's decoder can average over the mirrored picture."""
-    return getattr(decoder(stage.decoder), "MIRRORS", False)
+    return any(role.startswith("mirrored_") for role in decoder(stage.decoder).KERNELS.roles)

@@ -168,7 +168,11 @@ def test_a_network_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     import onnxruntime
 
     opened, session = [], onnxruntime.InferenceSession
-    count = lambda *args, **more: opened.append(args) or session(*args, **more)  # noqa: E731
+
+    def count(*args: object, **more: object) -> object:
+        opened.append(args)
+        return session(*args, **more)
+
     monkeypatch.setattr(onnxruntime, "InferenceSession", count)
     with open_model(tiny.bright_spot(tmp_path / "m.onnx", region=region), threads=4, workers=4):
         assert len(opened) == 1

@@ -1,7 +1,7 @@
 """Suppression rule `poses`: people found twice become one (AlphaPose's parametric pose suppression, parity 1.8, 1.9).
 
-A rule has two public names, `Params` and `suppress`. It sees poses and the regions they were looked for in, both in
-pixels of the frame. Of equal scores the first counts as the highest.
+It sees poses and the regions they were looked for in, both in pixels of the frame. Of equal scores the first counts as
+the highest.
 """
 
 import math
@@ -14,13 +14,13 @@ from posert.poses import Poses
 from posert.postprocess.kernels.records import numbers_of, reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
 from posert.postprocess.kernels.workspace import take_f64, take_u8
+from posert.postprocess.suppression import RuleKernels
 
-PROBLEMS = (
+_PROBLEMS = (
     "a whole body has at least 111 keypoints",
     "each pose needs a region of its own",
     "there are too many people",
 )
-"""What the negative numbers of both kernels say: -1 is the first."""
 _MOST = 1 << 24  # people
 _NEAR_PX, _MERGE_PX = 7.0, 15.0  # parity 1.8: caps of the reference distance for matching and for merging
 _FACE, _HANDS = 1.9, 0.55  # parity 1.9: distances of face and hands count in other units
@@ -82,7 +82,7 @@ def suppress(poses: Poses, regions: Poses, params: Params) -> Poses:
         workspace = np.empty(kept, np.uint8)
         kept = pose_nms(keypoints, regions_xyxy, region_scores, numbers, workspace, merged, scores, boxes)
     if kept < 0:
-        raise ValueError(f"{people} poses of {count} keypoints, {len(regions)} regions: {PROBLEMS[-kept - 1]}")
+        raise ValueError(f"{people} poses of {count} keypoints, {len(regions)} regions: {_PROBLEMS[-kept - 1]}")
     return Poses(merged[:kept], scores[:kept], boxes[:kept])
 
 
@@ -280,3 +280,6 @@ def _merge(keypoints, pick, reach, rule, box_score, poses, merged, scores, at):
         return False
     scores[at] = mean + box_score + 1.25 * best
     return True
+
+
+KERNELS = RuleKernels(_PROBLEMS, pose_nms_workspace, pose_nms)
