@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from posert import estimate, open_model
+from posert.export.embed import kernels as embedded
 from posert.export.embed import library
 from posert.export.embed.bundle import bundle
 from posert.poses import Frame
@@ -40,9 +41,7 @@ def _as_in_a_wheel() -> None:
         return
     making = sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(making)
-    own = sources.object_of
-    made = cache(lambda: making.make_objects(["x86_64-linux"])["x86_64-linux"])
-    sources.object_of = lambda target: made() if target == "x86_64-linux" else own(target)
+    embedded.packaged = cache(lambda target: making.make_objects([target])[target])
 
 
 _as_in_a_wheel()

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 
 from posert.errors import PosertError
 from posert.postprocess.kernels import build, sources
@@ -35,15 +36,21 @@ def machine_code(names: Iterable[str], target: str, cpu: str = "") -> bytes:
     """
     usual = build.TARGETS[target]
     wanted = replace(usual, cpu=cpu or usual.cpu)
-    packaged = sources.object_of(target)
-    if wanted == usual and packaged.is_file() and not sources.outdated():
-        return packaged.read_bytes()
+    made = packaged(target)
+    if wanted == usual and made is not None:
+        return made.read_bytes()
     if find_spec("numba") is None:
         raise PosertError(
             f"posert has no compiled kernels for {target} ({wanted.cpu}) here",
             "pip install 'posert[jit]' compiles them",
         )
     return _compiled(tuple(sorted(names)), wanted)
+
+
+def packaged(target: str) -> Path | None:
+    """The package's object of all kernels; None if it has none, or, in a checkout, one older than the kernels."""
+    path = sources.object_of(target)
+    return path if path.is_file() and not sources.outdated() else None
 
 
 @lru_cache(maxsize=8)

@@ -5,14 +5,12 @@ Owns how a model's metadata look in C. Knows no decoder: their kernels, roles an
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import posert
 from posert.postprocess import decoder, suppression_rule
 from posert.postprocess.decoding import packed
 from posert.postprocess.kernels.records import numbers_of
-from posert.postprocess.kernels.registry import Kernel
 from posert.runtime.loop import TopDown
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage
@@ -59,21 +57,15 @@ def _constants(model: Model, stage: Stage, number: int) -> list[str]:
     }
     lines = []
     if stage.suppress is not None:
-        rule = suppression_rule(stage.suppress)
+        rule = suppression_rule(stage.suppress).KERNELS
         numbers = numbers_of(model.suppression_params(stage.name))
-        arrays |= {"rule_numbers": ("const double", numbers), "rule_problems": ("const char *const", rule.PROBLEMS)}
+        arrays |= {"rule_numbers": ("const double", numbers), "rule_problems": ("const char *const", rule.problems)}
         members = {
-            **_kernels_of(rule),
+            "workspace": rule.workspace.name, "people": rule.people.name,
             "numbers": _numbers(f"rule_numbers_{number}", numbers), "problems": f"rule_problems_{number}",
         }  # fmt: skip
         lines = [f"static const posert__rule rule_{number} = {_struct(members)};"]
     return [*(_array(kind, f"{name}_{number}", values) for name, (kind, values) in arrays.items()), *lines]
-
-
-def _kernels_of(rule: ModuleType) -> dict[str, str]:
-    """C names of a rule's two kernels: the one that says how much memory the other needs ends in `_workspace`."""
-    own = [value for value in vars(rule).values() if isinstance(value, Kernel) and value.fn.__module__ == rule.__name__]
-    return {"workspace" if kernel.name.endswith("_workspace") else "people": kernel.name for kernel in own}
 
 
 def _stage(model: Model, stage: Stage, number: int, file: Path) -> str:
