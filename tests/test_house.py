@@ -34,15 +34,18 @@ def _layer(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def _imports(path: Path) -> list[str]:
-    """Dotted names of every import in the file, also those inside functions."""
+def _imports(path: Path, *, for_types: bool = True) -> list[str]:
+    """Dotted names of every import in the file, also those inside functions; those for type checkers alone or not."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If) and not for_types]:
+        if ast.unparse(block.test) == "TYPE_CHECKING":
+            block.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: import absolutely, from posert..."
-            names.append(node.module or "")
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     return names
 
@@ -63,11 +66,11 @@ def _module(path: Path) -> str:
 
 def _arrows() -> dict[str, set[str]]:
     """Module -> the modules of ours that it imports, in functions too: there an import only hides a circle."""
-    modules = {_module(path): path for path in OWN if path != ROOT / "__init__.py"}  # it imports all, for types
+    modules = {_module(path): path for path in OWN}
     arrows: dict[str, set[str]] = {}
     for name, path in modules.items():
-        found = set(_imports(path)) & modules.keys()  # of a package and its file only the file is meant
-        arrows[name] = {one for one in found if not any(other.startswith(one + ".") for other in found)} - {name}
+        found = _imports(path, for_types=False)
+        arrows[name] = {one if one in modules else one.rpartition(".")[0] for one in found} & modules.keys() - {name}
     return arrows
 
 
