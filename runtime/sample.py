@@ -7,7 +7,6 @@ one pass interpolates, rounds, normalises, reorders the channels and writes the 
 unused) value that the tensor holds. `strides`: distances in the flat tensor between channels, rows and columns.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +15,10 @@ from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
 from posert.postprocess.kernels.workspace import take_f32, take_i32, take_u8
 from posert.runtime.spec import InputSpec
+from posert.runtime.taps import AREA, Taps, align_taps, tap_count, weighted_taps
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
 
-HALF_PIXEL, BLEND = index_of(InputSpec, "align", "half_pixel"), index_of(InputSpec, "align", "half_pixel_blend")
-CORNERS, ORIGIN = index_of(InputSpec, "align", "corners"), index_of(InputSpec, "align", "origin")
-_LINEAR, _AREA = index_of(InputSpec, "interpolation", "linear"), index_of(InputSpec, "interpolation", "area")
+_LINEAR = index_of(InputSpec, "interpolation", "linear")
 _LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
 _NEAREST, _NHWC = index_of(InputSpec, "rounding", "round"), index_of(InputSpec, "layout", "NHWC")
 _FLOAT32, _UINT8 = index_of(InputSpec, "dtype", "float32"), index_of(InputSpec, "dtype", "uint8")
@@ -29,14 +27,6 @@ _HALF = np.float32(0.5)
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _LONGEST_SIDE, _MOST_BYTES = 1 << 24, 1 << 31
 _NOTHING = np.zeros(0, np.uint8)
-
-
-class Taps(NamedTuple):
-    """Of one axis, S samples: `linear_taps` has index [2,S] and weight [S], `weighted_taps` both [S,T]."""
-
-    index: Any
-    weight: Any
-    inside: Any
 
 
 class Work(NamedTuple):
@@ -91,13 +81,13 @@ def sample_window(
     if _is_linear(spec, window, width, height):
         work = _linear_work(workspace, width, height)
         _set_tone(spec, rgb != 0, work.tone)
-        _align_taps(window[0], window[2], length, spec.align, work.columns)
-        _align_taps(window[1], window[3], rows, spec.align, work.rows)
+        align_taps(window[0], window[2], length, spec.align, work.columns)
+        align_taps(window[1], window[3], rows, spec.align, work.rows)
         _sample_linear(pixels, work, spec.rounding, floats, bytes, ints, strides)
     else:
         heavy = _weighted_work(workspace, spec, length, rows, window, width, height)
         _set_tone(spec, rgb != 0, heavy.tone)
-        cubic = spec.interpolation != _AREA
+        cubic = spec.interpolation != AREA
         weighted_taps(window[0], window[2], length, cubic, heavy.columns)
         weighted_taps(window[1], window[3], rows, cubic, heavy.rows)
         _sample_weighted(pixels, heavy, spec.rounding, floats, bytes, ints, strides)
@@ -121,7 +111,7 @@ def _bytes_needed(numbers, length, rows, window, width, height):
 def _is_linear(spec, window, width, height):
     across, down = (window[2] - window[0]) / width, (window[3] - window[1]) / height
     enlarges = (down if down > across else across) <= 1
-    return spec.interpolation == _LINEAR or spec.interpolation == (_AREA if enlarges else _LINEAR_OR_CUBIC)
+    return spec.interpolation == _LINEAR or spec.interpolation == (AREA if enlarges else _LINEAR_OR_CUBIC)
 
 
 @jit
@@ -142,8 +132,8 @@ def _linear_work(workspace, width, height):
 @jit
 def _weighted_work(workspace, spec, length, rows, window, width, height):
     """more: f32 [W*3], the weighted sum of some source rows."""
-    across = _tap_count(spec, window[0], window[2], length, width)
-    down = _tap_count(spec, window[1], window[3], rows, height)
+    across = tap_count(spec, window[0], window[2], length, width)
+    down = tap_count(spec, window[1], window[3], rows, height)
     index, at = take_i32(workspace, 0, (width, across))
     weight, at = take_f32(workspace, at, (width, across))
     inside, at = take_u8(workspace, at, (width,))
@@ -154,16 +144,6 @@ def _weighted_work(workspace, spec, length, rows, window, width, height):
     lines, at = take_f32(workspace, at, (3, width))
     line, at = take_f32(workspace, at, (3 * length,))
     return Work(Taps(index, weight, inside), Taps(row_index, row_weight, row_inside), tone, lines, line, at)
-
-
-@jit
-def _tap_count(spec, low, high, length, size):
-    """Taps of `weighted_taps`: a cell never needs more pixels than there are, a window without end all of them."""
-    if spec.interpolation != _AREA:
-        return 4
-    step = (high - low) / size
-    most = step if step < length - 1.0 else length - 1.0
-    return math.ceil(most if most > 0.0 else 0.0) + 1
 
 
 @jit
@@ -179,75 +159,6 @@ def _set_tone(spec, rgb, tone):
         tone[4, 0], tone[4, 1] = 0.0, 255.0
     else:
         tone[4, 0], tone[4, 1] = -(2.0**31), 2.0**31 - 128
-
-
-@jit
-def _align_taps(low, high, length, align, taps):
-    """`linear_taps` by a spec's align: half_pixel_blend has its places, seen from the first pixel's centre."""
-    shift = 0.5 * (high - low) / len(taps.weight) - 0.5 if align == BLEND else 0.0
-    linear_taps(low + shift, high + shift, length, ORIGIN if align == BLEND else align, taps)
-
-
-@jit
-def _source(i, low, high, size, length, align):
-    """Source coordinate (f32, in pixel centres) of output sample i of `size` over the window [low, high] px.
-
-    float32 in TensorFlow's own order of operations, so that its results come out bit for bit.
-    """
-    step = (high - low) / size
-    if align == HALF_PIXEL:
-        if step <= 0.0:
-            return np.float32(low) - _HALF
-        return np.float32(i + low / step + 0.5) * np.float32(step) - _HALF
-    if align == CORNERS:
-        a, b = np.float32(low / length), np.float32(high / length)
-        last = np.float32(length - 1)
-        if size == 1:
-            return _HALF * (a + b) * last
-        return a * last + np.float32(i) * ((b - a) * last / np.float32(size - 1))
-    return np.float32(low + i * step)
-
-
-@jit
-def _inside(x, length, align):
-    """Whether source coordinate x shows the frame at all, rather than what is around it."""
-    if align == CORNERS:
-        return x >= np.float32(0.0) and x <= np.float32(length - 1)
-    if align == HALF_PIXEL:
-        return x >= -_HALF and x < np.float32(length) - _HALF
-    return x > np.float32(-1.0) and x < np.float32(length)
-
-
-@jit
-def linear_taps(low, high, length, align, taps):
-    """Taps of linear interpolation along one axis.
-
-    Args:
-        low, high: the window, px. length: the frame, px. align: HALF_PIXEL, CORNERS or ORIGIN.
-        taps: index i32 [2,S] gets the two source pixels; ORIGIN gives `length` for one outside the frame (the pad value
-            takes part in its interpolation), the others stay on the border pixel. weight f32 [S] gets that of the
-            second one, inside u8 [S] 0 where the pad value is.
-    """
-    index, weight, inside = taps.index, taps.weight, taps.inside
-    size = weight.shape[0]
-    for i in range(size):
-        x = _source(i, low, high, size, length, align)
-        inside[i] = np.uint8(_inside(x, length, align))
-        if not inside[i]:
-            index[0, i] = 0
-            index[1, i] = 0
-            weight[i] = np.float32(0.0)
-            continue
-        floor = np.float32(math.floor(x))
-        first = np.int64(floor)
-        second = first + 1
-        weight[i] = x - floor
-        if align == ORIGIN:
-            index[0, i] = first if first >= 0 else length
-            index[1, i] = second if second < length else length
-        else:
-            index[0, i] = max(first, 0)
-            index[1, i] = min(second, length - 1)
 
 
 @jit
@@ -383,52 +294,6 @@ def _sample_linear(bgr, work, rounding, floats, bytes, ints, strides):
                 _blend(words[top], words[bottom], column_weight, row_weight[y], tone, done)
         _finish(done, column_in, tone, rounding)
         _store_row(done, floats, bytes, ints, y, strides)
-
-
-@jit
-def _keys(x):
-    """Keys' cubic with a = -0.75, as OpenCV has it."""
-    x = abs(x)
-    if x <= 1.0:
-        return (1.25 * x - 2.25) * x * x + 1.0
-    if x < 2.0:
-        return ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0
-    return 0.0
-
-
-@jit
-def weighted_taps(low, high, length, cubic, taps):
-    """Taps of cubic (`cubic`) or area interpolation along one axis, HALF_PIXEL.
-
-    Cubic repeats the frame's border pixel; area averages over the part of its cell that lies in the frame.
-
-    Args:
-        low, high: the window, px. length: the frame, px.
-        taps: index i32 [S,T] gets source pixels, weight f32 [S,T] what sums to 1, 0 for unused taps, and inside u8 [S]
-            0 where the pad value is.
-    """
-    index, weight, inside = taps.index, taps.weight, taps.inside
-    size, count = weight.shape
-    step = (high - low) / size
-    for i in range(size):
-        x = _source(i, low, high, size, length, HALF_PIXEL)
-        inside[i] = np.uint8(_inside(x, length, HALF_PIXEL))
-        if not inside[i]:
-            index[i, :] = 0
-            weight[i, :] = np.float32(0.0)
-            continue
-        begin, end = low + i * step, min(low + (i + 1) * step, float(length))
-        begin = begin if begin > 0.0 else 0.0  # also where it is not a number
-        first = math.floor(x) - 1 if cubic else math.floor(begin)
-        total = 0.0
-        for t in range(count):
-            at = first + t
-            w = _keys(x - at) if cubic else max(0.0, min(end, at + 1.0) - max(begin, at))
-            index[i, t] = min(max(at, 0), length - 1)
-            weight[i, t] = np.float32(w)
-            total += w
-        for t in range(count):
-            weight[i, t] = np.float32(weight[i, t] / total) if total > 0.0 else np.float32(0.0)
 
 
 @jit
