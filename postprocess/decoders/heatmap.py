@@ -172,8 +172,7 @@ def unmirror(mirrored, width, cells):
     """cells f32 [H*W]: the map of a mirrored input as one of the input itself.
 
     It moves right by one column (column 0 stays): mirroring cells of an even number of pixels puts them one column
-    off. AlphaPose means the same, but its copy overlaps itself on the CPU (docs/parity.md 1.6); this is what it means to
-    do.
+    off. AlphaPose means the same, but its copy overlaps itself on the CPU (docs/parity.md 1.6); this is what it means.
     """
     for line in range(len(cells) // width):
         begin = line * width
