@@ -99,7 +99,7 @@ def compiled_here(kernel: Kernel) -> Function:
     kinds = [
         _array_type(types, kind) if kind.axes else getattr(types, kind.dtype) for kind in kernel.arguments.values()
     ]
-    dispatcher = _dispatcher(kernel.fn)
+    dispatcher = _dispatcher(kernel.fn, called=True)
     dispatcher.compile(types.int64(*kinds))
     return dispatcher  # type: ignore[no-any-return]
 
@@ -110,18 +110,27 @@ def _array_type(types: Any, kind: Axes) -> Any:
 
 @contextmanager
 def _neutral() -> Iterator[None]:
-    """LLVM optimises for the target later; numba's own passes would already have vectorised for this machine."""
-    from numba.core import config
+    """LLVM optimises for the target later; numba's own passes would already have vectorised for this machine.
 
-    names = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE")
-    kept = {name: getattr(config, name) for name in names}
-    config.OPT = type(config.OPT)(0)
-    config.LOOP_VECTORIZE = config.SLP_VECTORIZE = 0
+    Nor does anybody run the functions in this process: their machine code would take half of the time.
+    """
+    from numba.core import codegen, config
+
+    library, engine = codegen.JITCodeLibrary, codegen.JITCPUCodegen
+    changed: list[tuple[Any, str, Any]] = [(config, "OPT", type(config.OPT)(0))]
+    changed += [(config, "LOOP_VECTORIZE", 0), (config, "SLP_VECTORIZE", 0)]
+    changed += [(library, "_finalize_specific", lambda self: None)]
+    changed += [(library, "get_pointer_to_function", lambda self, name: self._ensure_finalized() or 0)]
+    changed += [(engine, "_add_module", lambda self, module: None)]
+    changed += [(engine, "set_env", lambda self, name, environment: None)]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
     try:
+        for owner, name, value in changed:
+            setattr(owner, name, value)
         yield
     finally:
-        for name, value in kept.items():
-            setattr(config, name, value)
+        for owner, name, value in kept:
+            setattr(owner, name, value)
 
 
 def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
@@ -142,8 +151,11 @@ def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
 
 
 @cache
-def _dispatcher(fn: Function) -> Any:
-    """numba's face of a kernel or helper; the helpers that it calls become numba's too, in globals of its own."""
+def _dispatcher(fn: Function, called: bool = False) -> Any:
+    """numba's face of a kernel or helper; the helpers that it calls become numba's too, in globals of its own.
+
+    called: by Python, else it needs no wrappers.
+    """
     from numba import njit
 
     own = _own_implementations().get(fn)
@@ -152,7 +164,7 @@ def _dispatcher(fn: Function) -> Any:
     space = dict(fn.__globals__)
     space |= {name: _dispatcher(space[name]) for name in fn.__code__.co_names if is_helper(space.get(name))}
     twin = FunctionType(fn.__code__, space, fn.__name__, fn.__defaults__, fn.__closure__)
-    return njit(error_model="numpy")(twin)
+    return njit(error_model="numpy", no_cpython_wrapper=not called, no_cfunc_wrapper=not called)(twin)
 
 
 @cache
@@ -247,7 +259,18 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
         passes.getModulePassManager().run(module, passes)
     for name in texts if target.small else ():
         module.get_function(name).visibility = "hidden"
-    return module
+    return _in_sections(llvm, module) if target.small and "linux" in target.triple else module
+
+
+def _in_sections(llvm: Any, module: Any) -> Any:
+    """Each function in a section of its own: who links it leaves out what he does not call (`--gc-sections`)."""
+    text = re.sub(
+        r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$',
+        r'\1 section ".text.\2"\3',
+        str(module),
+        flags=re.M,
+    )
+    return llvm.parse_assembly(text)
 
 
 def _parsed(llvm: Any, machine: Any, triple: str, ir: str) -> Any:
