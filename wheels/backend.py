@@ -54,15 +54,20 @@ def build_wheel(folder: str, config_settings: Any = None, metadata_directory: st
     """setuptools' wheel and the libraries for every processor of this platform."""
     import kernels
 
-    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # setuptools would pack what lies there from another day
     with tempfile.TemporaryDirectory() as scratch:
-        pure = Path(scratch, build_meta.build_wheel(scratch, config_settings, metadata_directory))
+        pure = pure_wheel(scratch, config_settings, metadata_directory)
         files = package_files(kernels.this_platform(), Path(scratch))
         tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         return with_files(pure, files, f"py3-none-{tag}", Path(folder)).name
 
 
-def package_files(platform: str, scratch: Path) -> dict[str, Path]:
+def pure_wheel(folder: str, config_settings: Any = None, metadata_directory: str | None = None) -> Path:
+    """setuptools' wheel, of the Python files and data alone."""
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # it would pack what lies there from another day
+    return Path(folder, build_meta.build_wheel(folder, config_settings, metadata_directory))
+
+
+def package_files(platform: str, scratch: Path, *, portable: bool = False) -> dict[str, Path]:
     """Path in the wheel -> file, of a platform's libraries, made in `scratch`, and of the objects for C programs."""
     import kernels
 
@@ -72,7 +77,7 @@ def package_files(platform: str, scratch: Path) -> dict[str, Path]:
     files = {kernels.sources.object_of(name): objects[its][0] for name, its in kernels.build.TARGETS.items()}
     for its, level in wanted.items():
         library = kernels.sources.library_of(level, target.suffix)
-        kernels.link(objects[its], scratch / library.name, target)
+        kernels.link(objects[its], scratch / library.name, target, portable=portable)
         files[library] = scratch / library.name
     return {f"posert/{path.relative_to(kernels.sources.ROOT).as_posix()}": file for path, file in files.items()}
 

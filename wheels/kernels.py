@@ -53,21 +53,34 @@ from posert.postprocess.kernels.registry import KERNELS  # noqa: E402
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """Whose libraries are made: LLVM's triple, the linker's, the levels of its processors, the file's suffix."""
+    """Whose libraries are made.
+
+    Attributes:
+        triple: LLVM's. zig: the same as its linker says it, with the oldest C library, and what to link.
+        levels: of the processors. suffix: of a library. tag: of a wheel.
+    """
 
     triple: str
     zig: str
     levels: tuple[str, ...]
     suffix: str
+    tag: str
 
 
-_X86 = load.LEVELS
+_X86, _MAC, _WINDOWS = load.LEVELS, "apple-macosx11.0.0", "x86_64-windows-gnu -Wl,--no-entry -lucrtbase"
+_OLDEST = {machine: f"manylinux_2_17_{machine}.manylinux2014_{machine}" for machine in ("x86_64", "aarch64")}
 PLATFORMS = {
-    "x86_64-linux": Platform("x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", _X86, ".so"),
-    "aarch64-linux": Platform("aarch64-unknown-linux-gnu", "aarch64-linux-gnu.2.17", ("generic",), ".so"),
-    "x86_64-macos": Platform("x86_64-apple-macosx11.0.0", "x86_64-macos.11.0", _X86, ".dylib"),
-    "arm64-macos": Platform("arm64-apple-macosx11.0.0", "aarch64-macos.11.0", ("generic",), ".dylib"),
-    "x86_64-windows": Platform("x86_64-pc-windows-gnu", "x86_64-windows-gnu", _X86, ".dll"),
+    "x86_64-linux": Platform(
+        "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17 -lm -lc", _X86, ".so", _OLDEST["x86_64"]
+    ),
+    "aarch64-linux": Platform(
+        "aarch64-unknown-linux-gnu", "aarch64-linux-gnu.2.17 -lm -lc", ("generic",), ".so", _OLDEST["aarch64"]
+    ),
+    "x86_64-macos": Platform(f"x86_64-{_MAC}", "x86_64-macos.11.0 -lSystem", _X86, ".dylib", "macosx_11_0_x86_64"),
+    "arm64-macos": Platform(
+        f"arm64-{_MAC}", "aarch64-macos.11.0 -lSystem", ("generic",), ".dylib", "macosx_11_0_arm64"
+    ),
+    "x86_64-windows": Platform("x86_64-pc-windows-gnu", _WINDOWS, _X86, ".dll", "win_amd64"),
 }
 
 
@@ -104,10 +117,10 @@ def module_keys() -> dict[str, str]:
     for name in paths:
         importlib.import_module(name)
     having = {kernel.fn.__module__ for kernel in KERNELS.values()}
-    common = _imported(Path(build.__file__))
+    common = imported(Path(build.__file__))
     tools = f"{version('numba')} {version('llvmlite')} "
     ordered = sorted(having, key=lambda name: -paths[name].stat().st_size)
-    keys = {name: sources.hash_of(sorted(common | _imported(paths[name]))) for name in ordered}
+    keys = {name: sources.hash_of(sorted(common | imported(paths[name]))) for name in ordered}
     return {name: f"{name}-{_hash(tools + key)}" for name, key in keys.items()}
 
 
@@ -115,7 +128,7 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def _imported(path: Path, known: frozenset[Path] = frozenset()) -> frozenset[Path]:
+def imported(path: Path, known: frozenset[Path] = frozenset()) -> frozenset[Path]:
     """A file and the kernel sources that it imports, and those that they do."""
     known |= {path}
     for node in ast.walk(ast.parse(path.read_text())):
@@ -123,7 +136,7 @@ def _imported(path: Path, known: frozenset[Path] = frozenset()) -> frozenset[Pat
             folder = sources.ROOT.joinpath(*node.module.split(".")[1:])
             files = [folder.with_suffix(".py"), folder / "__init__.py", *(folder / f"{n.name}.py" for n in node.names)]
             for file in set(files) & set(sources.kernel_sources()) - known:
-                known |= _imported(file, known)
+                known |= imported(file, known)
     return known
 
 
@@ -174,26 +187,15 @@ def _write(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def link(objects: list[Path], library: Path, target: Platform) -> None:
-    """A shared library of objects, by the first of the linkers that can."""
+def link(objects: list[Path], library: Path, target: Platform, *, portable: bool = False) -> None:
+    """A shared library of objects: by `cc` for this machine, else, or if it shall be portable, by zig."""
     part = library.with_name(f"{os.getpid()}-{library.name}")
     files = ["-shared", "-o", str(part), *map(str, objects)]
-    for linker in _linkers(target):
-        if subprocess.run([*linker, *files, *["-lm"] * (linker[-1] != "ld.lld")], check=False).returncode == 0:
-            part.replace(library)
-            return
-    raise RuntimeError(f"no linker made {library.name} (cc, or `python -m ziglang`)")
-
-
-def _linkers(target: Platform) -> list[list[str]]:
-    """For this machine `cc`, else zig. Its `cc` first compiles a C library, for which a Python process has no use."""
-    zig = [sys.executable, "-m", "ziglang"]
-    cross = [*zig, "cc", "-target", target.zig]
-    if target != PLATFORMS.get(this_platform()):
-        return [cross]
-    if shutil.which("cc"):
-        return [["cc"]]
-    return [[*zig, "ld.lld"], cross] if sys.platform == "linux" else [cross]
+    own = target == PLATFORMS.get(this_platform()) and not portable and shutil.which("cc")
+    # the C library's own start-up code, which zig would compile for minutes, is for programs
+    zig = [sys.executable, "-m", "ziglang", "cc", *files, "-nostdlib", "-target", *target.zig.split()]
+    subprocess.run(["cc", *files, "-lm"] if own else zig, check=True)
+    part.replace(library)
 
 
 def make(levels: Iterable[str]) -> None:

@@ -259,7 +259,18 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
         passes.getModulePassManager().run(module, passes)
     for name in texts if target.small else ():
         module.get_function(name).visibility = "hidden"
-    return module
+    return _in_sections(llvm, module) if target.small and "linux" in target.triple else module
+
+
+def _in_sections(llvm: Any, module: Any) -> Any:
+    """Each function in a section of its own: who links it leaves out what he does not call (`--gc-sections`)."""
+    text = re.sub(
+        r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$',
+        r'\1 section ".text.\2"\3',
+        str(module),
+        flags=re.M,
+    )
+    return llvm.parse_assembly(text)
 
 
 def _parsed(llvm: Any, machine: Any, triple: str, ir: str) -> Any:

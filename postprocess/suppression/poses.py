@@ -1,4 +1,4 @@
-"""Suppression rule `poses`: people found twice become one (AlphaPose's parametric pose suppression, parity 1.8, 1.9).
+"""Suppression rule `poses`: people found twice become one (AlphaPose's pose NMS, docs/parity.md 1.8 and 1.9).
 
 It sees poses and the regions they were looked for in, both in pixels of the frame. Of equal scores the first counts as
 the highest.
@@ -24,8 +24,8 @@ _PROBLEMS = (
     "there are too many people",
 )
 _MOST = 1 << 24  # people
-_NEAR_PX, _MERGE_PX = 7.0, 15.0  # parity 1.8: caps of the reference distance for matching and for merging
-_FACE, _HANDS = 1.9, 0.55  # parity 1.9: distances of face and hands count in other units
+_NEAR_PX, _MERGE_PX = 7.0, 15.0  # docs/parity.md 1.8: caps of the reference distance for matching and for merging
+_FACE, _HANDS = 1.9, 0.55  # docs/parity.md 1.9: distances of face and hands count in other units
 _CANDIDATE, _CLUSTER, _GONE = 1, 2, 0  # states of a pose; those of the cluster are one person with this pick
 
 
@@ -133,7 +133,7 @@ def pose_nms(
     scores: F32x1,
     boxes: F32x2,
 ) -> int:
-    """Number of people kept (parity 1.8, 1.9), or a problem.
+    """Number of people kept (docs/parity.md 1.8, 1.9), or a problem.
 
     Args:
         keypoints: f32 [N,K,3], x px, y px, score; a score of 0 becomes 1e-5, AlphaPose's own way around a weight of 0.
