@@ -77,11 +77,14 @@ def write_bundle(
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
     target: Annotated[str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, ...")] = "x86_64-linux",
     cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
+    prefix: Annotated[
+        str, typer.Option(help="What library and functions are called: for several in a program.")
+    ] = "posert",
 ) -> None:
     """Write a folder from which a C compiler builds the model's library: `make` there."""
     from posert.export.embed.bundle import bundle
 
-    written = bundle(model, output, target=target, cpu=cpu)
+    written = bundle(model, output, target=target, cpu=cpu, prefix=prefix)
     print(f"{written.folder}: {len(written.files)} files for {written.target} ({written.cpu}); build them with: make")
 
 

@@ -3,7 +3,7 @@
 Roles: `heatmaps` f32 [R,>=K,h,w] (a background map may follow the K parts) and `pafs` f32 [R,C,h,w].
 """
 
-from posert.postprocess.decoding import EDGES, FIRST_LIST, KEYPOINTS
+from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import listed, listed_pairs
 
@@ -13,7 +13,7 @@ PROBLEMS = (
     "pafs must be [R,C,h,w] with the channels of paf_channels, and as large as heatmaps",
     "paf_channels must be a pair of channels for each of the skeleton's edges",
     "the skeleton's edges must join its keypoints",
-    "they are too large to work on",
+    "the maps or the network's input are empty or too large",
 )
 TOO_LARGE = -5
 MOST_BYTES = 1 << 31
@@ -21,7 +21,7 @@ _MOST = 1 << 20  # sides, keypoints and edges: their products fit in 64 bits
 
 
 @jit
-def _outside(numbers, end):
+def outside(numbers, end):
     """Whether an integer of i64 [n] is not within 0..end - 1."""
     for i in range(numbers.shape[0]):
         if not 0 <= numbers[i] < end:
@@ -40,10 +40,12 @@ def part_maps_problem(shapes, size, table):
         return -2
     if channels.shape[0] != 2 * edges.shape[0]:
         return -3
-    if _outside(channels, shapes[1, 1]):
+    if outside(channels, shapes[1, 1]):
         return -2
-    if parts < 1 or _outside(listed(table, EDGES), parts):
+    if parts < 1 or outside(listed(table, EDGES), parts):
         return -4
-    if max(max(h, w), max(parts, edges.shape[0])) > _MOST:
+    if min(size[WIDTH], size[HEIGHT]) < 1:
+        return TOO_LARGE
+    if max(max(h, w), max(parts, edges.shape[0]), max(size[WIDTH], size[HEIGHT])) > _MOST:
         return TOO_LARGE
     return 0

@@ -13,13 +13,11 @@ import numpy as np
 
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
-from posert.postprocess.kernels.workspace import take_f32, take_i32, take_u8
+from posert.postprocess.kernels.workspace import take_f32, take_i32
 from posert.runtime.spec import InputSpec
-from posert.runtime.taps import AREA, Taps, align_taps, tap_count, weighted_taps
+from posert.runtime.taps import Taps, is_linear, set_taps, take_taps, tap_count
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
 
-_LINEAR = index_of(InputSpec, "interpolation", "linear")
-_LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
 _NEAREST, _NHWC = index_of(InputSpec, "rounding", "round"), index_of(InputSpec, "layout", "NHWC")
 _FLOAT32, _UINT8 = index_of(InputSpec, "dtype", "float32"), index_of(InputSpec, "dtype", "uint8")
 _RGB = index_of(InputSpec, "color", "rgb")
@@ -29,15 +27,44 @@ _LONGEST_SIDE, _MOST_BYTES = 1 << 24, 1 << 31
 _NOTHING = np.zeros(0, np.uint8)
 
 
-class Work(NamedTuple):
-    """Arrays of the workspace: the taps of both axes, `tone`, finished lines f32 [3,S], and what each rule needs."""
+class _Work(NamedTuple):
+    """What the workspace holds: taps, `tone`, lines f32 [3,3,S], and what one rule or the other needs.
 
+    words i32 [2,2,S]: the pixels of two source rows at the left and the right tap of every column, for linear.
+    line f32 [W*3]: the weighted sum of some source rows, for cubic and area. end: bytes.
+    """
+
+    linear: bool
     columns: Taps
     rows: Taps
     tone: Any
     lines: Any
-    more: Any
+    words: Any
+    line: Any
     end: int
+
+
+@jit
+def _work(workspace, spec, frame, window, width, height):
+    linear = is_linear(spec, window, width, height)
+    across = 0 if linear else tap_count(spec, window[0], window[2], frame[0], width)
+    down = 0 if linear else tap_count(spec, window[1], window[3], frame[1], height)
+    columns, at = take_taps(workspace, 0, width, across)
+    rows, at = take_taps(workspace, at, height, down)
+    tone, at = take_f32(workspace, at, (5, 3))
+    lines, at = take_f32(workspace, at, (3, 3, width))
+    words, at = take_i32(workspace, at, (2, 2, width if linear else 0))
+    line, at = take_f32(workspace, at, (0 if linear else 3 * frame[0],))
+    return _Work(linear, columns, rows, tone, lines, words, line, at)
+
+
+@jit
+def _bytes_needed(numbers, frame, window, width, height):
+    least, most = min(frame[0], frame[1], width, height), max(frame[0], frame[1], width, height)
+    if least < 1 or most > _LONGEST_SIDE or len(window) != 4 or len(numbers) != SPEC_NUMBERS:
+        return -1
+    needed = _work(_NOTHING, read_spec(numbers), frame, window, width, height).end
+    return needed if needed <= _MOST_BYTES else -1
 
 
 @kernel
@@ -45,7 +72,7 @@ def sample_workspace(
     numbers: F64x1, frame_width: int, frame_height: int, window: F64x1, width: int, height: int
 ) -> int:
     """Bytes that `sample_window` needs for this window; -1 for sizes that nobody has."""
-    return _bytes_needed(numbers, frame_width, frame_height, window, width, height)
+    return _bytes_needed(numbers, (frame_width, frame_height), window, width, height)
 
 
 @kernel
@@ -69,81 +96,24 @@ def sample_window(
         workspace: as many bytes as `sample_workspace` says, with whatever is in them.
         floats, bytes, ints: the tensor's row, flat, in the one of its type; the others have length 0.
     """
-    length, rows = pixels.shape[1] // 3, pixels.shape[0]
-    needed = _bytes_needed(numbers, length, rows, window, width, height)
-    if needed < 0 or len(workspace) < needed or pixels.shape[1] != 3 * length:
+    frame, size = (pixels.shape[1] // 3, pixels.shape[0]), 3 * width * height
+    needed = _bytes_needed(numbers, frame, window, width, height)
+    if needed < 0 or len(workspace) < needed or pixels.shape[1] != 3 * frame[0]:
         return -1
-    spec, size = read_spec(numbers), 3 * width * height
+    spec = read_spec(numbers)
     own = len(floats) if spec.dtype == _FLOAT32 else len(bytes) if spec.dtype == _UINT8 else len(ints)
     if own != size or len(floats) + len(bytes) + len(ints) != size:
         return -1
+    work = _work(workspace, spec, frame, window, width, height)
+    _set_tone(spec, rgb != 0, work.tone)
+    set_taps(spec, work.linear, window[0], window[2], frame[0], work.columns)
+    set_taps(spec, work.linear, window[1], window[3], frame[1], work.rows)
     strides = (1, 3 * width, 3) if spec.layout == _NHWC else (height * width, width, 1)
-    if _is_linear(spec, window, width, height):
-        work = _linear_work(workspace, width, height)
-        _set_tone(spec, rgb != 0, work.tone)
-        align_taps(window[0], window[2], length, spec.align, work.columns)
-        align_taps(window[1], window[3], rows, spec.align, work.rows)
+    if work.linear:
         _sample_linear(pixels, work, spec.rounding, floats, bytes, ints, strides)
     else:
-        heavy = _weighted_work(workspace, spec, length, rows, window, width, height)
-        _set_tone(spec, rgb != 0, heavy.tone)
-        cubic = spec.interpolation != AREA
-        weighted_taps(window[0], window[2], length, cubic, heavy.columns)
-        weighted_taps(window[1], window[3], rows, cubic, heavy.rows)
-        _sample_weighted(pixels, heavy, spec.rounding, floats, bytes, ints, strides)
+        _sample_weighted(pixels, work, spec.rounding, floats, bytes, ints, strides)
     return height
-
-
-@jit
-def _bytes_needed(numbers, length, rows, window, width, height):
-    least, most = min(length, rows, width, height), max(length, rows, width, height)
-    if least < 1 or most > _LONGEST_SIDE or len(window) != 4 or len(numbers) != SPEC_NUMBERS:
-        return -1
-    spec = read_spec(numbers)
-    if _is_linear(spec, window, width, height):
-        needed = _linear_work(_NOTHING, width, height).end
-    else:
-        needed = _weighted_work(_NOTHING, spec, length, rows, window, width, height).end
-    return needed if needed <= _MOST_BYTES else -1
-
-
-@jit
-def _is_linear(spec, window, width, height):
-    across, down = (window[2] - window[0]) / width, (window[3] - window[1]) / height
-    enlarges = (down if down > across else across) <= 1
-    return spec.interpolation == _LINEAR or spec.interpolation == (AREA if enlarges else _LINEAR_OR_CUBIC)
-
-
-@jit
-def _linear_work(workspace, width, height):
-    """more: i32 [2,2,S], the pixels of two source rows at the left and the right tap of every column."""
-    index, at = take_i32(workspace, 0, (2, width))
-    weight, at = take_f32(workspace, at, (width,))
-    inside, at = take_u8(workspace, at, (width,))
-    row_index, at = take_i32(workspace, at, (2, height))
-    row_weight, at = take_f32(workspace, at, (height,))
-    row_inside, at = take_u8(workspace, at, (height,))
-    tone, at = take_f32(workspace, at, (5, 3))
-    lines, at = take_f32(workspace, at, (3, 3, width))
-    words, at = take_i32(workspace, at, (2, 2, width))
-    return Work(Taps(index, weight, inside), Taps(row_index, row_weight, row_inside), tone, lines, words, at)
-
-
-@jit
-def _weighted_work(workspace, spec, length, rows, window, width, height):
-    """more: f32 [W*3], the weighted sum of some source rows."""
-    across = tap_count(spec, window[0], window[2], length, width)
-    down = tap_count(spec, window[1], window[3], rows, height)
-    index, at = take_i32(workspace, 0, (width, across))
-    weight, at = take_f32(workspace, at, (width, across))
-    inside, at = take_u8(workspace, at, (width,))
-    row_index, at = take_i32(workspace, at, (height, down))
-    row_weight, at = take_f32(workspace, at, (height, down))
-    row_inside, at = take_u8(workspace, at, (height,))
-    tone, at = take_f32(workspace, at, (5, 3))
-    lines, at = take_f32(workspace, at, (3, width))
-    line, at = take_f32(workspace, at, (3 * length,))
-    return Work(Taps(index, weight, inside), Taps(row_index, row_weight, row_inside), tone, lines, line, at)
 
 
 @jit
@@ -263,8 +233,9 @@ def _last(index):
 @jit
 def _sample_linear(bgr, work, rounding, floats, bytes, ints, strides):
     """Bilinear sampling, columns first."""
-    (columns, column_weight, column_in), (rows, row_weight, row_in) = work.columns, work.rows
-    tone, lines, words = work.tone, work.lines, work.more
+    columns, column_weight, column_in = work.columns.index, work.columns.weight[0], work.columns.inside
+    rows, row_weight, row_in = work.rows.index, work.rows.weight[0], work.rows.inside
+    tone, lines, words = work.tone, work.lines, work.words
     height, length, done = row_weight.shape[0], bgr.shape[0], lines[2]
     border = 3 * _last(columns) >= bgr.shape[1] or _last(rows) >= length
     held_top, held_bottom, top, bottom = -1, -1, 0, 1  # which source rows the two workspaces hold
@@ -358,7 +329,7 @@ def _sum_four_columns(line, columns, weight, source, done):
 def _sample_weighted(bgr, work, rounding, floats, bytes, ints, strides):
     """Separable sampling, rows first: that makes the pass over the whole picture contiguous."""
     (columns, column_weight, column_in), (rows, row_weight, row_in) = work.columns, work.rows
-    tone, lines, line = work.tone, work.lines, work.more
+    tone, lines, line = work.tone, work.lines[0], work.line
     height = row_weight.shape[0]
     for y in range(height):
         if row_in[y]:

@@ -1,4 +1,7 @@
-"""Taps: which source pixels an output sample reads along one axis, and how much of each. Knows windows, no pixels."""
+"""Taps: which pixels along one axis of the frame make each sample of the network's input, and with which weights.
+
+Knows one axis at a time, its window and its length, no pixels.
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -7,16 +10,21 @@ import numpy as np
 
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.workspace import take_f32, take_i32, take_u8
 from posert.runtime.spec import InputSpec
 
 HALF_PIXEL, BLEND = index_of(InputSpec, "align", "half_pixel"), index_of(InputSpec, "align", "half_pixel_blend")
 CORNERS, ORIGIN = index_of(InputSpec, "align", "corners"), index_of(InputSpec, "align", "origin")
-AREA = index_of(InputSpec, "interpolation", "area")
+_LINEAR, _AREA = index_of(InputSpec, "interpolation", "linear"), index_of(InputSpec, "interpolation", "area")
+_LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
 _HALF = np.float32(0.5)
 
 
 class Taps(NamedTuple):
-    """Of one axis, S samples: `linear_taps` has index [2,S] and weight [S], `weighted_taps` both [S,T]."""
+    """Of S samples: index i32, weight f32, inside u8 [S], 0 where the sample has the pad value.
+
+    Linear: index [2,S] and weight [1,S], that of the second pixel. Cubic and area: both [S,T], weights sum to 1.
+    """
 
     index: Any
     weight: Any
@@ -24,9 +32,26 @@ class Taps(NamedTuple):
 
 
 @jit
+def take_taps(workspace, at, size, count):
+    """Taps of `size` samples from the workspace, `count` of each, 0 for linear; and the place after them."""
+    index, at = take_i32(workspace, at, (size, count) if count > 0 else (2, size))
+    weight, at = take_f32(workspace, at, (size, count) if count > 0 else (1, size))
+    inside, at = take_u8(workspace, at, (size,))
+    return Taps(index, weight, inside), at
+
+
+@jit
+def is_linear(spec, window, width, height):
+    """Whether linear interpolation takes this window f64 [4] to width x height px."""
+    across, down = (window[2] - window[0]) / width, (window[3] - window[1]) / height
+    enlarges = (down if down > across else across) <= 1
+    return spec.interpolation == _LINEAR or spec.interpolation == (_AREA if enlarges else _LINEAR_OR_CUBIC)
+
+
+@jit
 def tap_count(spec, low, high, length, size):
-    """Taps of `weighted_taps`: a cell never needs more pixels than there are, a window without end all of them."""
-    if spec.interpolation != AREA:
+    """Taps of cubic or area: a cell never needs more pixels than there are, a window without end all of them."""
+    if spec.interpolation != _AREA:
         return 4
     step = (high - low) / size
     most = step if step < length - 1.0 else length - 1.0
@@ -34,10 +59,15 @@ def tap_count(spec, low, high, length, size):
 
 
 @jit
-def align_taps(low, high, length, align, taps):
-    """`linear_taps` by a spec's align: half_pixel_blend has its places, seen from the first pixel's centre."""
-    shift = 0.5 * (high - low) / len(taps.weight) - 0.5 if align == BLEND else 0.0
-    linear_taps(low + shift, high + shift, length, ORIGIN if align == BLEND else align, taps)
+def set_taps(spec, linear, low, high, length, taps):
+    """Taps of the window low..high px along an axis of `length` px, by the rule of the spec."""
+    if not linear:
+        _weighted_taps(low, high, length, spec.interpolation != _AREA, taps)
+    elif spec.align == BLEND:  # the places of half_pixel, seen from the first pixel's centre
+        shift = 0.5 * (high - low) / len(taps.inside) - 0.5
+        linear_taps(low + shift, high + shift, length, ORIGIN, taps)
+    else:
+        linear_taps(low, high, length, spec.align, taps)
 
 
 @jit
@@ -76,11 +106,10 @@ def linear_taps(low, high, length, align, taps):
 
     Args:
         low, high: the window, px. length: the frame, px. align: HALF_PIXEL, CORNERS or ORIGIN.
-        taps: index i32 [2,S] gets the two source pixels; ORIGIN gives `length` for one outside the frame (the pad value
-            takes part in its interpolation), the others stay on the border pixel. weight f32 [S] gets that of the
-            second one, inside u8 [S] 0 where the pad value is.
+        taps: ORIGIN gives `length` for a pixel outside the frame (the pad value takes part in its interpolation), the
+            others stay on the border pixel.
     """
-    index, weight, inside = taps.index, taps.weight, taps.inside
+    index, weight, inside = taps.index, taps.weight[0], taps.inside
     size = weight.shape[0]
     for i in range(size):
         x = _source(i, low, high, size, length, align)
@@ -114,15 +143,12 @@ def _keys(x):
 
 
 @jit
-def weighted_taps(low, high, length, cubic, taps):
+def _weighted_taps(low, high, length, cubic, taps):
     """Taps of cubic (`cubic`) or area interpolation along one axis, HALF_PIXEL.
 
     Cubic repeats the frame's border pixel; area averages over the part of its cell that lies in the frame.
 
-    Args:
-        low, high: the window, px. length: the frame, px.
-        taps: index i32 [S,T] gets source pixels, weight f32 [S,T] what sums to 1, 0 for unused taps, and inside u8 [S]
-            0 where the pad value is.
+    low, high: the window, px. length: the frame, px. Taps that are not used weigh 0.
     """
     index, weight, inside = taps.index, taps.weight, taps.inside
     size, count = weight.shape

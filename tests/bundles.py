@@ -2,7 +2,10 @@
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,14 @@ import cv2
 import numpy as np
 
 from posert import estimate, open_model
+from posert.export.embed import kernels as embedded
 from posert.export.embed import library
 from posert.export.embed.bundle import bundle
 from posert.poses import Frame
+from posert.postprocess.kernels import sources
 
+PLAIN = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-g", "-O1", "-ffp-contract=off")
+SANITIZED = (*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover")
 SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
 
 
@@ -21,13 +28,27 @@ SIZES = [(120, 90), (90, 160), (33, 47), (640, 360)]
 class How:
     """How the example runs: with which ONNX Runtime, another example than the folder's, words before the command."""
 
-    library: Path | None = None
+    runtime: Path | None = None
     example: Path | None = None
     emulator: tuple[str, ...] = ()
 
 
-def built(model: str | Path, folder: Path) -> Path:
-    bundle(model, folder)
+def _as_in_a_wheel() -> None:
+    """The object of every kernel, which a wheel brings along: compiled once, and kept by `wheels/kernels.py`."""
+    place = sources.ROOT / "wheels" / "kernels.py"
+    spec = spec_from_file_location("wheels_kernels", place)
+    if find_spec("numba") is None or spec is None or spec.loader is None or not place.is_file():
+        return
+    making = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(making)
+    embedded.packaged = cache(lambda target: making.make_objects([target])[target])
+
+
+_as_in_a_wheel()
+
+
+def built(model: str | Path, folder: Path, **how: Any) -> Path:
+    bundle(model, folder, **how)
     subprocess.run(["make", "-s", "-C", folder], check=True)
     return folder
 
@@ -48,8 +69,8 @@ def run_example(folder: Path, images: list[np.ndarray], how: How) -> list[list[d
     paths = [folder / f"{number}.ppm" for number in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         assert cv2.imwrite(str(path), image)
-    command = [*how.emulator, how.example or folder / "posert_example", folder]
-    command += [how.library or library.onnxruntime_library(), *paths]
+    command = [*how.emulator, how.example or next(folder.glob("*_example")), folder]
+    command += [how.runtime or library.onnxruntime_library(), *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [json.loads(line)["people"] for line in done.stdout.splitlines()]
 
@@ -70,13 +91,13 @@ def assert_same_people(model: str | Path, folder: Path, images: list[np.ndarray]
     return total
 
 
-def assert_same_bits(folder: Path, images: list[np.ndarray], library: Path | None = None) -> int:
+def assert_same_bits(folder: Path, images: list[np.ndarray], runtime: Path | None = None) -> int:
     """As `assert_same_people`, of what the library itself gives, which may be no numbers too."""
     frames = [Frame(image, number, 0.0, "video") for number, image in enumerate(images)]
     total = 0
     with (
         open_model(folder / library.main_file(folder), device="cpu", threads=1) as opened,
-        library.NativeModel(folder, library=library) as ours,
+        library.NativeModel(folder, library=runtime) as ours,
     ):
         for result in estimate(opened, frames):
             theirs = ours.estimate(images[result.frame_index])

@@ -1,9 +1,9 @@
 """The decoder `bodyparts`: the original's peaks and people, the slow twin's people, and hostile maps."""
 
+import json
 import os
 import time
-import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -16,9 +16,13 @@ from hypothesis import strategies as st
 
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton
-from posert.postprocess.decoders.bodyparts import Params, _Workspace, centroids, decode, limbs, merge
+from posert.postprocess import decoder_params
+from posert.postprocess.decoders.bodyparts import KERNELS, Params, decode, merge
+from posert.postprocess.decoders.bodyparts.work import Work, layout
 from posert.postprocess.decoders.paf import COCO_18_CHANNELS
+from posert.postprocess.decoding import packed
 from posert.postprocess.geometry import to_frame
+from posert.postprocess.kernels import resample
 
 BODY_25 = Skeleton(
     tuple(f"part_{k}" for k in range(25)),
@@ -40,6 +44,24 @@ def run(heat: np.ndarray, pafs: np.ndarray, params: Params = COCO, skeleton: Ske
     return poses
 
 
+def worked(heat: np.ndarray, pafs: np.ndarray, params: Params, skeleton: Skeleton, input_wh: tuple[int, int]) -> Work:
+    """The workspace after maps were decoded."""
+    shapes, needs, parts = np.zeros((4, 5), np.int64), np.zeros(2, np.int64), len(skeleton.names)
+    shapes[:2, :4] = (1, *heat.shape), (1, *pafs.shape)
+    given = shapes, np.array([*input_wh, parts]), *packed(skeleton, params)
+    assert KERNELS.workspace(*given, needs) == 0
+    workspace, most, none = np.zeros(needs[0], np.uint8), int(needs[1]), np.zeros(0, np.float32)
+    people = np.zeros((most, parts, 3), np.float32), np.zeros(most, np.float32), np.zeros((most, 4), np.float32)
+    KERNELS.people(heat.ravel(), pafs.ravel(), none, none, *given, workspace, np.zeros(1, np.int64), *people)
+    return layout(workspace, *heat.shape[1:], *input_wh[::-1], parts, len(skeleton.edges), params.max_peaks)
+
+
+def taps_of(length: int, size: int, rule: int) -> resample.Taps:
+    taps, _ = resample.take_taps(np.zeros(0, np.uint8), 0, length, size, 1)
+    resample.fill_taps(rule, length, np.ones(1), np.zeros(length), taps)
+    return taps._replace(width=int(taps.found[0]))
+
+
 @pytest.fixture(scope="module")
 def original(golden: Path):
     return np.load(golden / "cmu_openpose.npz")
@@ -55,17 +77,13 @@ def _maps(original, model: str) -> tuple[np.ndarray, np.ndarray, float]:
 
 @big
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("maximize", "threshold"), [("", 0.05), ("_maxpos", 0.02)])
-def test_the_originals_peaks(original, model: str, maximize: str, threshold: float) -> None:
-    heat, _, scale = _maps(original, model)
-    parts = len(MODELS[model][0].names)
-    params = replace(MODELS[model][1], peak_threshold=threshold, **CPU)
-    work = _Workspace(heat.shape[1:], parts, 1, params, (432, 368))
-    centroids.find_centroids(
-        heat, parts, threshold, work.floor, centroids.RING, 0.5 / scale, *work.y, *work.x[:2], work.x[3],
-        work.active, work.block, work.grids[0], work.peaks, work.counts,
-    )  # fmt: skip
-    got = np.array([(k, *peak) for k in range(parts) for peak in work.peaks[k, : work.counts[k]]])
+@pytest.mark.parametrize("maximize", ["", "_maxpos"])
+def test_the_originals_peaks(original, model: str, maximize: str) -> None:
+    heat, pafs, scale = _maps(original, model)
+    skeleton, params = MODELS[model]
+    params = replace(params, maximize_positives=bool(maximize), offset_px=0.5 / scale, **CPU)
+    work = worked(heat, pafs, params, skeleton, (432, 368))
+    got = np.array([(k, *peak) for k in range(len(work.counts)) for peak in work.peaks[k, : work.counts[k]]])
     expected = original[f"{model}_peaks{maximize}_npxys"]
     assert got[:, 0].tolist() == expected[:, 0].tolist()
     assert got[:, 1:3] == pytest.approx(expected[:, 1:3], abs=1e-3)
@@ -97,12 +115,12 @@ def test_the_originals_people(original, model: str, tag: str, assembly: str, max
 def test_upsampling_at_points_is_the_upsampled_map(rule: str, size_hw: tuple[int, int]) -> None:
     field = np.random.default_rng(0).normal(size=size_hw).astype(np.float32)
     high, wide = size_hw[0] * 8, size_hw[1] * 8
-    y, x = (centroids.axis_blocks(n, n * 8, rule)[:2] for n in size_hw)
-    got = np.array([[centroids.value_at(field, j, i, *y, *x, np.float32(1)) for i in range(wide)] for j in range(high)])
+    y, x = (taps_of(n, n * 8, {"cubic": resample.CUBIC, "keys": resample.KEYS}[rule]) for n in size_hw)
+    got = np.array([[resample.value_at(field, j, i, y, x, np.float32(1)) for i in range(wide)] for j in range(high)])
     expected = naive_cmu.upsample(field, wide, high, rule)
     assert got == pytest.approx(expected, abs=3e-6)
     dense, across = np.empty((high, wide), np.float32), np.empty((size_hw[0], wide), np.float32)
-    limbs._upsample(field, *y, *x, across, dense)
+    resample.upsample(field, y, x, across, dense)
     assert dense.tobytes() == got.astype(np.float32).tobytes()
 
 
@@ -111,8 +129,8 @@ def test_the_cuda_kernel_is_not_symmetric_at_the_first_and_last_cell() -> None:
     line = np.random.default_rng(0).normal(size=6).astype(np.float32)
 
     def sampled(cells: np.ndarray) -> np.ndarray:
-        first, weight, _, _ = centroids.axis_blocks(6, 48, "keys")
-        return (weight * cells[first[:, None] + np.arange(weight.shape[1])]).sum(axis=1)
+        first, weight, width, _ = taps_of(6, 48, resample.KEYS)
+        return (weight[:, :width] * cells[first[:, None] + np.arange(width)]).sum(axis=1)
 
     apart = np.abs(sampled(line) - sampled(line[::-1].copy())[::-1]) > 1e-5
     assert np.nonzero(apart)[0].tolist() == [0, 1, 2, 3, 44, 45, 46, 47]
@@ -253,42 +271,26 @@ def worst(assembly: str) -> tuple[np.ndarray, np.ndarray, Params]:
 
 @pytest.mark.skipif(not COMPILED, reason="a bound on time means nothing without the compiler")
 @pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
-def test_the_worst_maps_take_bounded_time(assembly: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearly all of 26 x 127 x 127 pairs are sorted, and there are no more people than peaks allow."""
+def test_the_worst_maps_take_bounded_time_and_memory(assembly: str) -> None:
+    """Nearly all of 26 x 127 x 127 pairs are sorted, and there are no more people than peaks allow.
+
+    24 bytes for each pair, and a few grids; all 78 maps up-sampled would be 75 MB.
+    """
     heat, pafs, params = worst(assembly)
-    run(heat, pafs, params, BODY_25)
-    counted = []
-    score = limbs.score_candidates
-    monkeypatch.setattr(limbs, "score_candidates", lambda *given: counted.append(score(*given)) or counted[-1])
+    work = worked(heat, pafs, params, BODY_25, (656, 368))
+    assert work.starts[-1] > 0.9 * 26 * 127**2
+    assert 10e6 < work.end < 20e6
     began = time.process_time()
     poses = run(heat, pafs, params, BODY_25)
     assert time.process_time() - began < 5  # 0.3 s when written
-    assert counted[0] > 0.9 * 26 * 127**2
     assert 0 < len(poses) <= 127 * 26
     assert (poses.keypoints[:, :, 2] > 0).any(axis=0).all()
 
 
 @big
-@pytest.mark.parametrize("assembly", ["global_sort", "pairwise"])
-def test_the_worst_maps_take_bounded_memory(assembly: str) -> None:
-    """24 bytes for each of 419,354 pairs, and a few grids; all 78 maps up-sampled would be 75 MB."""
-    heat, pafs, params = worst(assembly)
-    run(heat, pafs, params, BODY_25)
-    tracemalloc.start()
-    run(heat, pafs, params, BODY_25)
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert 10e6 < most < 20e6
-
-
-@big
 def test_at_most_127_peaks_the_first_ones() -> None:
     heat = np.random.default_rng(0).uniform(0, 1, (19, 46, 82)).astype(np.float32)
-    work = _Workspace((46, 82), 18, 19, COCO, (656, 368))
-    centroids.find_centroids(
-        heat, 18, 0.05, work.floor, 0, 0.5, *work.y, *work.x[:2], work.x[3], work.active, work.block, work.grids[0],
-        work.peaks, work.counts,
-    )  # fmt: skip
+    work = worked(heat, np.zeros((38, 46, 82), np.float32), COCO, fields.BODY_18, (656, 368))
     assert work.counts[0] == 127
     assert work.peaks[0, :, 1].max() < 100  # of 368: the map has several times as many
 
@@ -311,16 +313,31 @@ def test_rows_of_a_batch_are_decoded_one_by_one(original) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heat", "pafs", "message"),
+    ("wrong", "message"),
     [
-        ((1, 17, 4, 4), (1, 38, 4, 4), r"heatmaps \[1, 17, 4, 4\], expected \[R,>=18,h,w\]"),
-        ((1, 19, 4, 4), (1, 30, 4, 4), r"pafs \[1, 30, 4, 4\], expected \[R,38,h,w\]"),
-        ((1, 19, 4, 4), (1, 38, 4, 5), "of different sizes"),
+        ({"heat": (1, 17, 4, 4)}, r"heatmaps must be \[R,>=K,h,w\]"),
+        ({"pafs": (1, 30, 4, 4)}, "with the channels of paf_channels"),
+        ({"pafs": (1, 38, 4, 5)}, "as large as heatmaps"),
+        ({"params": replace(COCO, paf_channels=((0, 1),))}, "a pair of channels for each"),
+        ({"params": replace(COCO, paf_channels=((-1, 1), *COCO_18_CHANNELS[1:]))}, "with the channels of paf_channels"),
+        ({"params": Params(paf_channels=COCO_18_CHANNELS)}, "foot_parts must be among the skeleton's keypoints"),
+        ({"params": replace(COCO, foot_parts=(-1,))}, "foot_parts must be among the skeleton's keypoints"),
+        ({"input_wh": (32, 0)}, "the network's input are empty"),
+        ({"input_wh": (1 << 14, 1 << 15)}, "too large"),
     ],
 )
-def test_maps_that_do_not_fit(heat: tuple, pafs: tuple, message: str) -> None:
+def test_maps_that_do_not_fit(wrong: dict, message: str) -> None:
+    given = {"heat": (1, 19, 4, 4), "pafs": (1, 38, 4, 4), "params": COCO, "input_wh": (32, 32), **wrong}
+    outputs = {"heatmaps": np.zeros(given["heat"]), "pafs": np.zeros(given["pafs"])}
     with pytest.raises(PosertError, match=message):
-        decode({"heatmaps": np.zeros(heat), "pafs": np.zeros(pafs)}, fields.BODY_18, COCO, (32, 32))
+        decode(outputs, fields.BODY_18, given["params"], given["input_wh"])
+
+
+def test_params_from_metadata_are_the_same_params() -> None:
+    """JSON has no tuples."""
+    values = json.loads(json.dumps(asdict(COCO)))
+    assert decoder_params("bodyparts", values) == COCO
+    assert hash(decoder_params("bodyparts", values)) == hash(COCO)
 
 
 @pytest.mark.parametrize(

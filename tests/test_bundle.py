@@ -174,7 +174,7 @@ def test_the_header_is_clean(nano: Path, language: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "library", "said"),
+    ("folder", "runtime", "said"),
     [
         ("absent", None, "cannot be read"),
         (None, "/absent/libonnxruntime.so", "cannot be loaded"),
@@ -182,12 +182,12 @@ def test_the_header_is_clean(nano: Path, language: str) -> None:
         ("cut", None, "is not the file that this library was made for"),
     ],
 )
-def test_what_does_not_open_says_why(nano: Path, tmp_path: Path, folder: str | None, library: str | None, said: str):
+def test_what_does_not_open_says_why(nano: Path, tmp_path: Path, folder: str | None, runtime: str | None, said: str):
     if folder == "cut":
         (tmp_path / "cut").mkdir()
         (tmp_path / "cut" / "nano.onnx").write_bytes((nano / "nano.onnx").read_bytes()[:-1])
     where = nano if folder is None else tmp_path / folder
-    command = [nano / "posert_example", where, library or library.onnxruntime_library()]
+    command = [nano / "posert_example", where, runtime or library.onnxruntime_library()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr

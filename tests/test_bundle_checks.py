@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundles import assert_same_bits, built, noise
+from bundles import PLAIN, SANITIZED, assert_same_bits, built, noise
 from tiny_kinds import KINDS
 
 from posert.export.embed import library
@@ -16,8 +16,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel"),
 ]
 FRAMES, FEWER = 1000, 40
-PLAIN = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-g", "-O1", "-ffp-contract=off")
-SANITIZED = (*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover")
 OF_OTHERS = """{
    ONNX Runtime 1.31 copies four bytes onto themselves
    Memcheck:Overlap

@@ -96,9 +96,9 @@ def test_aarch64_gives_the_same_people(tmp_path: Path, runtimes, kind: str) -> N
     bundle(KINDS[kind](tmp_path), tmp_path / "c", target="aarch64-linux")
     subprocess.run(["make", "-s", "-C", tmp_path / "c", f"CC={ARM[0]}", f"AR={ARM[1]}"], check=True)
     emulator = (str(ARM[2]), "-L", str(ARM_ROOT))
-    library = runtimes("1.11.0", "aarch64")
+    runtime = runtimes("1.11.0", "aarch64")
     model = tmp_path / "c" / library.main_file(tmp_path / "c")
-    assert assert_same_people(model, tmp_path / "c", noise(), library=library, emulator=emulator) > 0
+    assert assert_same_people(model, tmp_path / "c", noise(), runtime=runtime, emulator=emulator) > 0
 
 
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")

@@ -111,7 +111,7 @@ def several_sizes(path: Path) -> Path:
     ("model", "message"),
     [
         (tiny_topdown.pose, "bright-person looks at boxes and has no detector"),
-        (several_sizes, "sizes averages over several sizes, which has no C twin"),
+        (several_sizes, "sizes averages over several sizes, which C cannot"),
     ],
 )
 def test_what_c_does_not_have_is_refused(tmp_path: Path, model: Callable[[Path], Path], message: str) -> None:

@@ -13,6 +13,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from posert.errors import PosertError
 from posert.export import onnx_file
+from posert.export.embed.table import wanted_outputs
 from posert.postprocess import decoder_params
 from posert.runtime.session import find_model
 from posert.runtime.spec import ModelSpec, Stage
@@ -70,7 +71,7 @@ def _with_our_operator(build: "_Builder", graph: Any, stage: Stage) -> Any:
     image.name = stage.input.name
     kept = helper.make_tensor_value_info("", TensorProto.FLOAT, [])
     kept.CopyFrom(image)
-    maps = [_PREFIX + name for name in stage.outputs.values()]
+    maps = [_PREFIX + name for name in wanted_outputs(stage).values()]
     shape = build.add("Shape", stage.input.name)
     build.nodes.append(helper.make_node("People", [shape, *maps], ["keypoints", "scores"], domain="posert"))
     graph.opset_import.append(helper.make_opsetid("posert", 1))

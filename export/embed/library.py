@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posert import estimate, frames, open_model
 from posert.errors import PosertError
-from posert.poses import Frame, Poses
+from posert.poses import Frame, Poses, no_poses
 from posert.runtime.devices import import_onnxruntime
 
 BGR, RGB, BGRA, RGBA = range(4)
@@ -24,23 +24,35 @@ BGR, RGB, BGRA, RGBA = range(4)
 class _Options(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t), ("folder", ctypes.c_char_p), ("onnxruntime", ctypes.c_char_p),
-        ("threads", ctypes.c_int), ("detect_every", ctypes.c_int),
+        ("threads", ctypes.c_int), ("detect_every", ctypes.c_int), ("no_runtime", ctypes.c_int),
     ]  # fmt: skip
 
 
-class _Image(ctypes.Structure):
+class Image(ctypes.Structure):
+    """`posert_image`."""
+
     _fields_ = [
         ("pixels", ctypes.c_void_p), ("width", ctypes.c_int), ("height", ctypes.c_int), ("stride", ctypes.c_ssize_t),
         ("format", ctypes.c_int),
     ]  # fmt: skip
 
 
-class _People(ctypes.Structure):
+class People(ctypes.Structure):
+    """`posert_people`."""
+
     _fields_ = [
         ("count", ctypes.c_int), ("keypoint_count", ctypes.c_int),
         ("keypoints", ctypes.POINTER(ctypes.c_float)), ("scores", ctypes.POINTER(ctypes.c_float)),
         ("boxes_xyxy", ctypes.POINTER(ctypes.c_float)),
     ]  # fmt: skip
+
+    def poses(self) -> Poses:
+        """A copy."""
+        n, k = self.count, self.keypoint_count
+        if n == 0:
+            return no_poses(k)
+        shapes = ((self.keypoints, (n, k, 3)), (self.scores, (n,)), (self.boxes_xyxy, (n, 4)))
+        return Poses(*(np.ctypeslib.as_array(pointer, shape).copy() for pointer, shape in shapes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +83,34 @@ def onnxruntime_library() -> Path:
 class NativeModel:
     """An open C library; one handle. Close it, or use it in a `with`."""
 
-    def __init__(self, folder: Path, *, library: Path | None = None, threads: int = 1, detect_every: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        library: Path | None = None,
+        threads: int = 1,
+        detect_every: int = 1,
+        no_runtime: bool = False,
+    ) -> None:
         """Raises PosertError when it is not built or does not open."""
-        built = folder / "libposert.so"
-        if not built.exists():
-            raise PosertError(f"there is no {built}", f"build it with: make -C {folder}")
-        self._c = ctypes.CDLL(str(built.resolve()))
-        self._c.posert_error.restype = ctypes.c_char_p
-        self._c.posert_model_name.restype = ctypes.c_char_p
-        for name in ("posert_estimate", "posert_close", "posert_reset", "posert_error"):
-            self._c[name].argtypes = [ctypes.c_void_p, *[ctypes.c_void_p] * (2 if name == "posert_estimate" else 0)]
+        built = next(iter(sorted(folder.glob("lib*.so"))), None)  # libposert.so, or another prefix
+        if built is None:
+            raise PosertError(f"there is no library in {folder}", f"build it with: make -C {folder}")
+        self._c, self._prefix = ctypes.CDLL(str(built.resolve())), built.stem.removeprefix("lib")
+        for name, arguments in {"open": 2, "estimate": 3, "reset": 1, "close": 1, "error": 1}.items():
+            self._function(name).argtypes = [ctypes.c_void_p] * arguments
+        self._function("error").restype = ctypes.c_char_p
         self._handle = ctypes.c_void_p()
-        ort = str(library or onnxruntime_library()).encode()
-        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every)
-        self._check(self._c.posert_open(ctypes.byref(self._handle), ctypes.byref(options)))
+        ort = None if no_runtime else str(library or onnxruntime_library()).encode()
+        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every, no_runtime)
+        self._check(self._function("open")(ctypes.byref(self._handle), ctypes.byref(options)))
+
+    def _function(self, name: str) -> Any:
+        return getattr(self._c, f"{self._prefix}_{name}")
 
     def _check(self, status: int) -> None:
         if status:
-            said = self._c.posert_error(self._handle).decode()
+            said = self._function("error")(self._handle).decode()
             raise PosertError(f"the C library says: {said} (status {status})")
 
     def estimate(self, pixels: NDArray[np.uint8], form: int = BGR) -> Poses:
@@ -96,22 +118,18 @@ class NativeModel:
         height, width, channels = pixels.shape
         if pixels.strides[1:] != (channels, 1):
             raise ValueError("the pixels of a row have gaps")
-        image = _Image(pixels.ctypes.data, width, height, pixels.strides[0], form)
-        people = _People()
-        self._check(self._c.posert_estimate(self._handle, ctypes.byref(image), ctypes.byref(people)))
-        n, k = people.count, people.keypoint_count
-        if n == 0:
-            return Poses(np.zeros((0, k, 3), np.float32), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
-        shapes = ((people.keypoints, (n, k, 3)), (people.scores, (n,)), (people.boxes_xyxy, (n, 4)))
-        return Poses(*(np.ctypeslib.as_array(pointer, shape).copy() for pointer, shape in shapes))
+        image = Image(pixels.ctypes.data, width, height, pixels.strides[0], form)
+        people = People()
+        self._check(self._function("estimate")(self._handle, ctypes.byref(image), ctypes.byref(people)))
+        return people.poses()
 
     def reset(self) -> None:
         """Forget the last picture."""
-        self._c.posert_reset(self._handle)
+        self._function("reset")(self._handle)
 
     def close(self) -> None:
         """Free the handle."""
-        self._c.posert_close(self._handle)
+        self._function("close")(self._handle)
         self._handle = ctypes.c_void_p()
 
     def __enter__(self) -> Self:

@@ -28,7 +28,7 @@ _PROBLEMS = (
     "the class of people must be one of the classes",
     "the input is too large",
 )
-# Darknet's anchors, width and height px, smallest first (parity 1.2.3); three for each of the strides 8, 16, 32.
+# Darknet's anchors, width and height px, smallest first (docs/parity.md 1.2.3); three for each stride: 8, 16, 32.
 _ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
 _MAX_SIDE, _MAX_BYTES = 1 << 16, 1 << 31  # of the input, px; of a workspace
 _NO_KEYPOINTS = Skeleton((), ())

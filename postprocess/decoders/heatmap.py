@@ -172,7 +172,7 @@ def unmirror(mirrored, width, cells):
     """cells f32 [H*W]: the map of a mirrored input as one of the input itself.
 
     It moves right by one column (column 0 stays): mirroring cells of an even number of pixels puts them one column
-    off. AlphaPose means the same, but its copy overlaps itself on the CPU (parity 1.6); this is what it means to do.
+    off. AlphaPose means the same, but its copy overlaps itself on the CPU (docs/parity.md 1.6); this is what it means.
     """
     for line in range(len(cells) // width):
         begin = line * width
@@ -195,7 +195,7 @@ def _point(cells, width, peak, point):
 def _peak(cells, width, point):
     """The first highest cell; inside the map, a quarter of a cell towards the higher neighbour of each axis.
 
-    A maximum <= 0 puts the point on cell 0, 0 and keeps the score (parity 1.7 a).
+    A maximum <= 0 puts the point on cell 0, 0 and keeps the score (docs/parity.md 1.7 a).
     """
     height = len(cells) // width
     best, at = np.float32(-np.inf), 0

@@ -83,7 +83,7 @@ def lower(kernels: Iterable[Kernel]) -> dict[str, str]:
     from numba import cfunc, types
 
     lowered = {}
-    with _text_only():
+    with _neutral():
         for kernel in kernels:
             wrapper, kinds = _wrapper(kernel, types)
             compiled = cfunc(types.int64(*kinds), nopython=True, error_model="numpy")(wrapper)
@@ -99,7 +99,7 @@ def compiled_here(kernel: Kernel) -> Function:
     kinds = [
         _array_type(types, kind) if kind.axes else getattr(types, kind.dtype) for kind in kernel.arguments.values()
     ]
-    dispatcher = _dispatcher(kernel.fn, here=True)
+    dispatcher = _dispatcher(kernel.fn, called=True)
     dispatcher.compile(types.int64(*kinds))
     return dispatcher  # type: ignore[no-any-return]
 
@@ -109,27 +109,28 @@ def _array_type(types: Any, kind: Axes) -> Any:
 
 
 @contextmanager
-def _text_only() -> Iterator[None]:
-    """numba stops at LLVM's language: what it would do next, for this machine and for Python, takes half of the time.
+def _neutral() -> Iterator[None]:
+    """LLVM optimises for the target later; numba's own passes would already have vectorised for this machine.
 
-    LLVM optimises for the target later; numba's own passes would already have vectorised for this machine.
+    Nor does anybody run the functions in this process: their machine code would take half of the time.
     """
     from numba.core import codegen, config
 
-    library = codegen.JITCodeLibrary
-    changes: list[tuple[Any, str, Any]] = [(config, "OPT", type(config.OPT)(0))]
-    changes += [(config, "LOOP_VECTORIZE", 0), (config, "SLP_VECTORIZE", 0)]
-    changes += [(library, "_finalize_specific", lambda self: None)]
-    changes += [(library, "get_pointer_to_function", lambda self, name: self._ensure_finalized() or 0)]
-    changes += [(codegen.JITCPUCodegen, name, lambda *_: None) for name in ("_add_module", "set_env")]
-    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    library, engine = codegen.JITCodeLibrary, codegen.JITCPUCodegen
+    changed: list[tuple[Any, str, Any]] = [(config, "OPT", type(config.OPT)(0))]
+    changed += [(config, "LOOP_VECTORIZE", 0), (config, "SLP_VECTORIZE", 0)]
+    changed += [(library, "_finalize_specific", lambda self: None)]
+    changed += [(library, "get_pointer_to_function", lambda self, name: self._ensure_finalized() or 0)]
+    changed += [(engine, "_add_module", lambda self, module: None)]
+    changed += [(engine, "set_env", lambda self, name, environment: None)]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
     try:
-        for change in changes:
-            setattr(*change)
+        for owner, name, value in changed:
+            setattr(owner, name, value)
         yield
     finally:
-        for change in kept:
-            setattr(*change)
+        for owner, name, value in kept:
+            setattr(owner, name, value)
 
 
 def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
@@ -144,24 +145,26 @@ def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
         scalar = getattr(types, kind.dtype)
         kinds += [types.CPointer(scalar) if axes else scalar, *[types.int64] * len(axes)]
     source = f"def {kernel.name}({', '.join(parameters)}):\n    return kernel({', '.join(passed)})\n"
-    space: dict[str, Any] = {"carray": carray, "kernel": _dispatcher(kernel.fn, here=False)}
+    space: dict[str, Any] = {"carray": carray, "kernel": _dispatcher(kernel.fn)}
     exec(source, space)
     return space[kernel.name], kinds
 
 
 @cache
-def _dispatcher(fn: Function, *, here: bool) -> Any:
-    """numba's face of a kernel or helper; the helpers that it calls become numba's too, in globals of its own."""
+def _dispatcher(fn: Function, called: bool = False) -> Any:
+    """numba's face of a kernel or helper; the helpers that it calls become numba's too, in globals of its own.
+
+    called: by Python, else it needs no wrappers.
+    """
     from numba import njit
 
     own = _own_implementations().get(fn)
     if own is not None:
         return own
     space = dict(fn.__globals__)
-    helpers = [name for name in fn.__code__.co_names if is_helper(space.get(name))]
-    space |= {name: _dispatcher(space[name], here=here) for name in helpers}
+    space |= {name: _dispatcher(space[name]) for name in fn.__code__.co_names if is_helper(space.get(name))}
     twin = FunctionType(fn.__code__, space, fn.__name__, fn.__defaults__, fn.__closure__)
-    return njit(error_model="numpy", no_cpython_wrapper=not here or is_helper(fn), no_cfunc_wrapper=True)(twin)
+    return njit(error_model="numpy", no_cpython_wrapper=not called, no_cfunc_wrapper=not called)(twin)
 
 
 @cache
@@ -185,7 +188,7 @@ def _taking(dtype: Any) -> Any:
             count *= side
         return carray(at_byte(workspace, np.int64(at), dtype), shape), at + ((count * size + 63) & mask)
 
-    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(take)
+    return njit(error_model="numpy")(take)
 
 
 def _shaping() -> Any:
@@ -196,7 +199,7 @@ def _shaping() -> Any:
     def shaped(flat: Any, at: Any, shape: Any) -> Any:
         return carray(at_element(flat, np.int64(at) * flat.itemsize, np.uint8), shape)
 
-    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(shaped)
+    return njit(error_model="numpy")(shaped)
 
 
 def _pointer(type_of: Callable[[Any, Any], Any]) -> Any:
@@ -256,7 +259,18 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
         passes.getModulePassManager().run(module, passes)
     for name in texts if target.small else ():
         module.get_function(name).visibility = "hidden"
-    return module
+    return _in_sections(llvm, module) if target.small and "linux" in target.triple else module
+
+
+def _in_sections(llvm: Any, module: Any) -> Any:
+    """Each function in a section of its own: who links it leaves out what he does not call (`--gc-sections`)."""
+    text = re.sub(
+        r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$',
+        r'\1 section ".text.\2"\3',
+        str(module),
+        flags=re.M,
+    )
+    return llvm.parse_assembly(text)
 
 
 def _parsed(llvm: Any, machine: Any, triple: str, ir: str) -> Any:

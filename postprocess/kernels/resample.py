@@ -85,15 +85,11 @@ def _keys(length, size, sample, cell):
     center, total = (sample + 0.5) * length / size - 0.5, 0.0
     middle = min(max(math.floor(center), 0), length - 1)
     d = center - middle
-    weights = (
-        d * (-0.5 + d * (1 - 0.5 * d)),
-        1 + d * d * (-2.5 + 1.5 * d),
-        d * (0.5 + d * (2 - 1.5 * d)),
-        d * d * (-0.5 + 0.5 * d),
-    )
+    first, second = d * (-0.5 + d * (1 - 0.5 * d)), 1 + d * d * (-2.5 + 1.5 * d)
+    third, fourth = d * (0.5 + d * (2 - 1.5 * d)), d * d * (-0.5 + 0.5 * d)
     for tap in range(4):
-        if min(max(middle + tap - 1, 0), length - 1) == cell:
-            total += weights[tap]
+        if min(max(middle + tap - 1, 0), length - 1) == cell:  # not weights[tap]: a tuple's index may raise in numba
+            total += first if tap == 0 else (second if tap == 1 else (third if tap == 2 else fourth))
     return total
 
 

@@ -1,4 +1,4 @@
-"""Suppression rule `poses`: people found twice become one (AlphaPose's parametric pose suppression, parity 1.8, 1.9).
+"""Suppression rule `poses`: people found twice become one (AlphaPose's pose NMS, docs/parity.md 1.8 and 1.9).
 
 It sees poses and the regions they were looked for in, both in pixels of the frame. Of equal scores the first counts as
 the highest.
@@ -6,9 +6,11 @@ the highest.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posert.poses import Poses
 from posert.postprocess.kernels.records import numbers_of, reader
@@ -22,8 +24,8 @@ _PROBLEMS = (
     "there are too many people",
 )
 _MOST = 1 << 24  # people
-_NEAR_PX, _MERGE_PX = 7.0, 15.0  # parity 1.8: caps of the reference distance for matching and for merging
-_FACE, _HANDS = 1.9, 0.55  # parity 1.9: distances of face and hands count in other units
+_NEAR_PX, _MERGE_PX = 7.0, 15.0  # docs/parity.md 1.8: caps of the reference distance for matching and for merging
+_FACE, _HANDS = 1.9, 0.55  # docs/parity.md 1.9: distances of face and hands count in other units
 _CANDIDATE, _CLUSTER, _GONE = 1, 2, 0  # states of a pose; those of the cluster are one person with this pick
 
 
@@ -75,15 +77,21 @@ def suppress(poses: Poses, regions: Poses, params: Params) -> Poses:
         return poses
     keypoints = np.array(poses.keypoints, np.float32, order="C")
     regions_xyxy, region_scores = (np.ascontiguousarray(a, np.float32) for a in (regions.boxes_xyxy, regions.scores))
-    numbers, merged, scores = numbers_of(params), np.empty_like(keypoints), np.empty(people, np.float32)
-    boxes = np.empty((people, 4), np.float32)
-    kept = pose_nms_workspace(people, count, numbers)
+    merged, scores, boxes = np.empty_like(keypoints), np.empty(people, np.float32), np.empty((people, 4), np.float32)
+    numbers, kept = _needs(people, count, params)
     if kept >= 0:
         workspace = np.empty(kept, np.uint8)
         kept = pose_nms(keypoints, regions_xyxy, region_scores, numbers, workspace, merged, scores, boxes)
     if kept < 0:
         raise ValueError(f"{people} poses of {count} keypoints, {len(regions)} regions: {_PROBLEMS[-kept - 1]}")
     return Poses(merged[:kept], scores[:kept], boxes[:kept])
+
+
+@lru_cache(maxsize=256)
+def _needs(people: int, keypoints: int, params: Params) -> tuple[NDArray[np.float64], int]:
+    """The parameters as numbers, and the bytes of the workspace, or a problem."""
+    numbers = numbers_of(params)
+    return numbers, pose_nms_workspace(people, keypoints, numbers)
 
 
 _params = reader(Params)
@@ -125,7 +133,7 @@ def pose_nms(
     scores: F32x1,
     boxes: F32x2,
 ) -> int:
-    """Number of people kept (parity 1.8, 1.9), or a problem.
+    """Number of people kept (docs/parity.md 1.8, 1.9), or a problem.
 
     Args:
         keypoints: f32 [N,K,3], x px, y px, score; a score of 0 becomes 1e-5, AlphaPose's own way around a weight of 0.

@@ -3,8 +3,8 @@
     PYTHONPATH=.typing python tests/bench/paf.py
 
 One thread, synthetic people, calls interleaved. `ratio` is the twin's median time over ours (above 1: ours is faster).
-The twin (paf.cpp) is compiled with g++ -O3 -march=x86-64-v2; `kernels` are our three kernels alone (called REPEAT
-times from compiled code), `decode` is what `estimate` calls, with its checks, workspace and `Poses`.
+The twin (paf.cpp) is compiled with g++ -O3 -march=x86-64-v2; `kernel` is our kernel alone (called
+REPEAT times, with warm caches), `decode` is what `estimate` calls, with its checks and `Poses`.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ import fields  # noqa: E402
 
 from posert.poses import Poses  # noqa: E402
 from posert.postprocess.decoders import paf  # noqa: E402
-from posert.postprocess.decoders.paf import limbs, peaks  # noqa: E402
+from posert.postprocess.decoding import packed  # noqa: E402
 
 ROUNDS = 300
 REPEAT = 4
@@ -52,18 +52,18 @@ def against_the_twin(twin: ctypes.CDLL, count: int) -> None:
     assert len(ours) == len(scores) == count
     assert np.abs(ours.keypoints - keypoints).max() < 1e-3
     assert np.abs(ours.scores - scores).max() < 1e-6
-    cpp, kernels, whole = interleaved(
+    cpp, alone, whole = interleaved(
         [
             lambda: run_twin(twin, heat, pafs),
-            kernels_alone(heat, pafs, AS_THEY_ARE, REPEAT),
+            kernel_alone(heat, pafs, AS_THEY_ARE),
             lambda: decode(heat, pafs, AS_THEY_ARE),
         ]
     )
-    kernels = [ms / REPEAT for ms in kernels]
-    middle = [statistics.median(values) for values in (cpp, kernels, whole)]
+    alone = [ms / REPEAT for ms in alone]
+    middle = [statistics.median(values) for values in (cpp, alone, whole)]
     print(
-        f"{count:2} people, 184x328 as is: C++ {spread(cpp)}, kernels {spread(kernels)}, decode {spread(whole)} ms; "
-        f"ratio {middle[0] / middle[1]:.2f} kernels, {middle[0] / middle[2]:.2f} decode"
+        f"{count:2} people, 184x328 as is: C++ {spread(cpp)}, kernel {spread(alone)}, decode {spread(whole)} ms; "
+        f"ratio {middle[0] / middle[1]:.2f} kernel, {middle[0] / middle[2]:.2f} decode"
     )
 
 
@@ -78,32 +78,17 @@ def decode(heat: np.ndarray, pafs: np.ndarray, params: paf.Params) -> Poses:
     return paf.decode({"heatmaps": heat[None], "pafs": pafs[None]}, fields.BODY_18, params, input_wh)[0]
 
 
-def all_kernels(times: int, find: tuple, connect: tuple, assemble: tuple) -> int:
-    """The three kernels, `times` over, the crossings from Python included."""
-    rows = 0
-    for _ in range(times):
-        peaks.find_peaks(*find)
-        limbs.connect(*connect)
-        rows = limbs.assemble(*assemble)
-    return rows
-
-
-def kernels_alone(heat: np.ndarray, pafs: np.ndarray, params: paf.Params, times: int) -> Callable[[], object]:
-    plan = paf._plan(heat.shape[1:], fields.BODY_18, params)
-    work = paf._Workspace(plan, params)
-    find = (
-        heat, 18, params.peak_threshold, plan.floor, params.peak_radius, 0, *plan.smooth, *plan.plain, work.hot,
-        work.done, work.span, work.across, work.grid, work.peaks, work.counts,
-    )  # fmt: skip
-    connect = (
-        pafs, plan.edges, plan.channels, work.peaks, work.counts, params.limb_samples, 0, params.limb_threshold,
-        params.limb_least, *plan.plain, *work.pairs, work.used, work.links, work.link_counts,
-    )  # fmt: skip
-    assemble = (
-        plan.edges, 17, work.peaks, work.counts, work.links, work.link_counts, 0, 0, work.people, work.scores,
-        work.sizes,
-    )  # fmt: skip
-    return lambda: all_kernels(times, find, connect, assemble)
+def kernel_alone(heat: np.ndarray, pafs: np.ndarray, params: paf.Params) -> Callable[[], object]:
+    shapes, needs, none = np.zeros((4, 5), np.int64), np.zeros(2, np.int64), np.zeros(0, np.float32)
+    shapes[:2, :4] = (1, *heat.shape), (1, *pafs.shape)
+    size = np.array([8 * heat.shape[2], 8 * heat.shape[1], 18])
+    given = shapes, size, *packed(fields.BODY_18, params)
+    paf.KERNELS.workspace(*given, needs)
+    most = int(needs[1])
+    people = np.zeros((most, 18, 3), np.float32), np.zeros(most, np.float32), np.zeros((most, 4), np.float32)
+    written = np.zeros(needs[0], np.uint8), np.zeros(1, np.int64), *people
+    call = partial(paf.KERNELS.people, heat.ravel(), pafs.ravel(), none, none, *given, *written)
+    return lambda: [call() for _ in range(REPEAT)]
 
 
 def compiled(folder: Path) -> ctypes.CDLL:

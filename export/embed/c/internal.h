@@ -1,131 +1,146 @@
-/* What the rooms of the library share: memory, arrays, people, and how a decoder looks. Private. */
+/* What the rooms of the library share: the model's table, which `posert bundle` writes, what lies behind the handle, and
+ * how kernels are called. Private. No decoder and no rule is known here: the table brings their kernels. */
 #ifndef POSERT_INTERNAL_H
 #define POSERT_INTERNAL_H
 
-#include "ort_abi.h"
-#include "params.h"
 #include "posert.h"
 
-/* Arrays as the kernels take them, C-contiguous: V2(a) stands for a pointer and two dimensions in a call. */
-typedef struct { float *at; int64_t n[5]; } posert__f32;
-typedef struct { double *at; int64_t n[5]; } posert__f64;
-typedef struct { int32_t *at; int64_t n[5]; } posert__i32;
-typedef struct { int64_t *at; int64_t n[5]; } posert__i64;
-typedef struct { uint8_t *at; int64_t n[5]; } posert__u8;
-#define V1(a) (a).at, (a).n[0]
-#define V2(a) V1(a), (a).n[1]
-#define V3(a) V2(a), (a).n[2]
-#define V4(a) V3(a), (a).n[3]
+/* Arrays as the kernels take them: a pointer and its dimensions. They write only to what the library gave them to. */
+#define POSERT__1(at, a) (at), (int64_t)(a)
+#define POSERT__2(at, a, b) POSERT__1(at, a), (int64_t)(b)
+#define POSERT__3(at, a, b, c) POSERT__2(at, a, b), (int64_t)(c)
 
-/* Memory that is freed all at once. `failed` stays set after the first allocation that did not succeed. */
-typedef struct posert__arena {
-    struct posert__block *last;
-    int failed;
-} posert__arena;
+enum { POSERT__ROLES = 4, POSERT__AXES = 5 }; /* a decoder's arrays, and the axes of one */
 
-void *posert__take(posert__arena *arena, size_t size, int64_t a, int64_t b, int64_t c, int64_t d);
-void posert__free(posert__arena *arena);
+/* The kernels of a decoder (shapes, size, numbers, table ...; see `DecoderKernels` in Python), and of a rule. */
+typedef int64_t posert__decoder_workspace(int64_t *, int64_t, int64_t, int64_t *, int64_t, double *, int64_t, int64_t *,
+                                          int64_t, int64_t *, int64_t);
+typedef int64_t posert__decoder_people(float *, int64_t, float *, int64_t, float *, int64_t, float *, int64_t,
+                                       int64_t *, int64_t, int64_t, int64_t *, int64_t, double *, int64_t, int64_t *,
+                                       int64_t, uint8_t *, int64_t, int64_t *, int64_t, float *, int64_t, int64_t,
+                                       int64_t, float *, int64_t, float *, int64_t, int64_t);
+typedef int64_t posert__rule_workspace(int64_t, int64_t, double *, int64_t);
+typedef int64_t posert__rule_people(float *, int64_t, int64_t, int64_t, float *, int64_t, int64_t, float *, int64_t,
+                                    double *, int64_t, uint8_t *, int64_t, float *, int64_t, int64_t, int64_t, float *,
+                                    int64_t, float *, int64_t, int64_t);
 
-/* NEW2(arena, array, rows, columns): a new array of zeros. */
-#define NEW1(arena, v, a) ((v).n[0] = (a), (v).at = posert__take(arena, sizeof *(v).at, (v).n[0], 1, 1, 1))
-#define NEW2(arena, v, a, b) \
-    ((v).n[0] = (a), (v).n[1] = (b), (v).at = posert__take(arena, sizeof *(v).at, (v).n[0], (v).n[1], 1, 1))
-#define NEW3(arena, v, a, b, c) \
-    ((v).n[0] = (a), (v).n[1] = (b), (v).n[2] = (c), \
-     (v).at = posert__take(arena, sizeof *(v).at, (v).n[0], (v).n[1], (v).n[2], 1))
+typedef struct posert__numbers {
+    double *at;
+    int64_t count;
+} posert__numbers;
 
-/* What a decoder keeps from one picture to the next: `work` fits the sizes in `key`. */
-typedef struct posert__memory {
-    posert__arena arena;
-    void *work;
-    int64_t key[8];
-} posert__memory;
+typedef struct posert__decoder {
+    const char *name;
+    posert__decoder_workspace *workspace;
+    posert__decoder_people *people;
+    posert__numbers numbers;
+    int64_t *table, table_count;
+    const char *const *problems, *const *roles;
+} posert__decoder;
 
-/* The work of these sizes: the kept one, or (*fresh = 1) a new one of `size` zero bytes; NULL without memory. */
-void *posert__work(posert__memory *memory, const int64_t key[8], size_t size, int *fresh);
+typedef struct posert__rule { /* drops people found twice */
+    posert__rule_workspace *workspace;
+    posert__rule_people *people;
+    posert__numbers numbers;
+    const char *const *problems;
+} posert__rule;
 
-/* An output of a network, or one row of it (then n[0] is 1). */
-typedef posert__f32 posert__tensor;
+typedef enum posert__region { POSERT__FRAME, POSERT__BOXES, POSERT__FOLLOW } posert__region;
+
+/* One network and the decoder of its outputs. */
+typedef struct posert__stage {
+    posert__region region;
+    const char *file;
+    uint64_t file_bytes, file_hash; /* FNV-1a, 64 bits */
+    const char *input;
+    posert_type type;
+    int nhwc, most_rows; /* of one network call */
+    int64_t size_wh[2];    /* of the input, where it looks at boxes */
+    posert__numbers place; /* `InputSpec` */
+    int output_count;
+    const char *const *outputs;
+    const int *roles; /* of each output: which array of the decoder it is */
+    posert__decoder decoder;
+    const posert__rule *rule; /* or NULL */
+} posert__stage;
+
+typedef struct posert__model {
+    const char *name, *version;
+    int keypoint_count;
+    const char *const *names;
+    int64_t *torso; /* left and right hip, left and right shoulder; -1 = the model has none */
+    int stage_count;
+    const posert__stage *stages;
+} posert__model;
+
+extern const posert__model posert__the_model;
 
 /* People that grow as they are found. */
 typedef struct posert__people {
-    int64_t count, room, keypoint_count;
+    int64_t count, room;
     float *keypoints, *scores, *boxes;
 } posert__people;
 
-posert_status posert__grow(posert *p, posert__people *people, int64_t more);
-void posert__box_keypoints(const float *keypoints, int64_t count, float box[4]);
+typedef struct posert__buffer {
+    void *at;
+    size_t bytes;
+} posert__buffer;
 
-/* A decoder adds the people of one row, in pixels of the network input. Roles as the stage names them. */
-struct posert__decoder {
-    posert_status (*decode)(posert *p, const posert__stage *stage, posert__memory *memory,
-                            const posert__tensor *outputs, const int input_wh[2], posert__people *people);
+/* What a decoder keeps from one picture to the next, for outputs of these shapes. */
+typedef struct posert__bench {
+    int64_t shapes[POSERT__ROLES][POSERT__AXES], size[3], most;
+    posert__buffer workspace;
+    int64_t workspace_bytes; /* 0 = none yet */
+} posert__bench;
+
+typedef struct posert__pixels {
+    uint8_t *at; /* [H][W*3] */
+    int width, height, rgb;
+} posert__pixels;
+
+/* The picture at work. */
+typedef struct posert__turn {
+    enum { POSERT__IDLE, POSERT__BEGUN, POSERT__FED } state;
+    posert__pixels pixels;
+    int stage;
+    int64_t input_wh[2], count, start, rows; /* windows of the stage, of them done, of them in the network */
+} posert__turn;
+
+struct posert {
+    char error[1024];
+    void *runtime; /* NULL = the program runs the network itself */
+    posert__turn turn;
+    posert__bench *benches; /* of each stage */
+    posert__people found[3]; /* of the stage at work and of the one before; `last` is the result. [2]: of the rule */
+    posert__buffer packed, tensor, windows, sampling, ruling;
+    int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
+    int last;                          /* which of `found` holds the last picture's people */
+    int opened, follows;               /* follows: `followed` holds where the last picture's person is */
+    double followed[4];
 };
 
-/* A rule that drops people found twice; `regions` are where they were looked for, in the same order. */
-struct posert__suppression {
-    posert_status (*suppress)(posert *p, const void *params, const posert__people *regions, posert__people *people);
-};
-
-extern const posert__decoder posert__bodyparts, posert__cifcaf, posert__detect, posert__direct, posert__heatmap, posert__paf;
-extern const posert__suppression posert__suppress_poses;
-
-/* The output of a role; NULL if the stage has none. */
-const posert__tensor *posert__output(const posert__stage *stage, const posert__tensor *outputs, const char *role);
-/* The first image's heatmaps [parts][h][w] and PAFs [channels][h][w] of `decoder`, checked against the model. */
-posert_status posert__part_maps(posert *p, const posert__stage *stage, const posert__tensor *outputs,
-                                const char *decoder, const int64_t (*paf_channels)[2], posert__f32 *heat,
-                                posert__f32 *field);
-
-/* Sets the handle's error text; returns `status`. */
+/* posert.c */
 posert_status posert__fail(posert *p, posert_status status, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 3, 4)))
 #endif
     ;
+/* The buffer, with room for so many bytes; what was in it is lost. NULL without memory. */
+void *posert__at_least(posert__buffer *buffer, int64_t bytes);
+/* The handle and what it needs to decode, or NULL. posert_close() frees it. */
+posert *posert__new(void);
 
-/* ort.c */
-enum { POSERT__MAX_STAGES = 4, POSERT__MAX_OUTPUTS = 8 };
-typedef struct posert__runtime {
-    void *library;
-    ort_api api;
-    void *env, *memory_info, *sessions[POSERT__MAX_STAGES];
-} posert__runtime;
-typedef struct posert__run {
-    posert__tensor outputs[POSERT__MAX_OUTPUTS];
-    void *values[POSERT__MAX_OUTPUTS];
-} posert__run;
-posert_status posert__load(posert *p, posert__runtime *runtime, const posert_options *options);
-void posert__unload(posert__runtime *runtime);
-posert_status posert__infer(posert *p, posert__runtime *runtime, int stage, void *data, const int64_t dims[4],
-                            posert__run *run);
-void posert__release(posert__runtime *runtime, posert__run *run);
+/* people.c */
+/* Adds the people of row `row` of the stage's outputs, in pixels of the network's input. */
+posert_status posert__decode(posert *p, int stage, const posert_tensor *outputs, int64_t row, const int64_t input_wh[2],
+                             posert__people *people);
+/* Drops the people found twice; `regions` are where they were looked for, in the same order. */
+posert_status posert__suppress(posert *p, const posert__rule *rule, const posert__people *regions,
+                               posert__people *people);
+void posert__free_people(posert__people *people);
 
-/* prepare.c */
-typedef struct posert__pixels {
-    posert__u8 rows; /* [H][W*3] */
-    int width, height, rgb;
-} posert__pixels;
-void posert__place(const posert__input *input, int width, int height, double window[4], int input_wh[2]);
-void posert__place_box(const posert__input *input, const float box[4], double window[4]);
-posert_status posert__sample(posert *p, const posert__pixels *image, const double window[4],
-                             const posert__input *input, const int input_wh[2], void *row);
-
-/* regions.c; both change the people into regions: boxes and scores, with an area inside the frame. */
-void posert__keep_usable(posert__people *found, int width, int height);
-void posert__next_regions(posert__people *people, int width, int height);
-
-/* taps.c */
-typedef struct posert__taps {
-    posert__i64 first;
-    posert__f32 weight;
-} posert__taps;
-/* A matrix f64 [size][length] that up-samples `length` cells to `size` samples: POSERT__AREA, _CUBIC or _KEYS; NULL
- * without memory. */
-double *posert__upsampling(posert__arena *arena, int rule, int64_t length, int64_t size, int normalised);
-double *posert__smoothed(posert__arena *arena, const double *matrix, int64_t length, int64_t size,
-                         const double *kernel, int taps);
-void posert__band(posert__arena *arena, const double *matrix, int64_t length, int64_t size, posert__taps *taps);
-double posert__gain(const posert__taps *taps);
+/* ort.c; a program that is compiled with POSERT_WITHOUT_ORT goes without, and without ops.c */
+posert_status posert__load(posert *p, const posert_options *options);
+void posert__unload(void *runtime);
 
 #endif

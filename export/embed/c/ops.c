@@ -2,23 +2,25 @@
  *
  * Inputs: the shape of the network's input, int64 [4], then its outputs in the order of the model's table, float32.
  * Outputs: `keypoints` float32 [N][K][3] (px of the network's input, score) and `scores` float32 [N]; the people of
- * all rows of a batch, one row after the other. Maps that do not fit the decoder show nobody: an operator of this
- * version of the interface cannot fail. */
-#include "handle.h"
+ * all rows of a batch, one row after the other. What does not fit the decoder fails the run, from version 16 of the
+ * interface on. Before that an operator cannot fail: its answer then is one person of NaN, whom nobody takes for one. */
+#include "internal.h"
+#include "ort_abi.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPERATOR_VERSION = 11, ORT_INT64 = 7, REQUIRED = 0 };
-enum {
-    ORT_CreateCustomOpDomain = 26,
-    ORT_CustomOpDomain_Add = 27,
-    ORT_AddCustomOpDomain = 28,
-    ORT_KernelContext_GetInput = 90,
-    ORT_KernelContext_GetOutput = 91
-};
+enum { OLD_VERSION = 11, NEW_VERSION = 16, REQUIRED = 0, KEPT = 16 };
 
-/* OrtCustomOp as it was at version 11; newer versions of ONNX Runtime read no further then. */
+#ifdef _WIN32
+#include <windows.h>
+#define EXCHANGE(place, value) InterlockedExchangePointer(place, value)
+#else
+#define EXCHANGE(place, value) __atomic_exchange_n(place, value, __ATOMIC_ACQ_REL)
+#endif
+
+/* OrtCustomOp as it is at version 16; a runtime reads as far as `version` says. */
 typedef struct custom_op {
     uint32_t version;
     void *(*create)(const struct custom_op *, ort_api, const void *info);
@@ -32,10 +34,18 @@ typedef struct custom_op {
     void (*destroy)(void *kernel);
     int (*input_kind)(const struct custom_op *, size_t);
     int (*output_kind)(const struct custom_op *, size_t);
-    void *later[40];
+    int (*input_memory)(const struct custom_op *, size_t);
+    void *variadic[4];
+    void *(*create_or_fail)(const struct custom_op *, ort_api, const void *info, void **kernel);
+    void *(*compute_or_fail)(void *kernel, void *context);
+    void *later[20];
 } custom_op;
 
-typedef struct kernel { ort_api api; } kernel;
+/* Several threads may compute at once: each takes a decoder that no other has, and puts it back. */
+typedef struct kernel {
+    ort_api api;
+    void *idle[KEPT]; /* posert */
+} kernel;
 
 static void *create(const custom_op *op, ort_api api, const void *info)
 {
@@ -45,7 +55,30 @@ static void *create(const custom_op *op, ort_api api, const void *info)
     return own;
 }
 
-static void destroy(void *own) { free(own); }
+static void *create_or_fail(const custom_op *op, ort_api api, const void *info, void **own)
+{
+    *own = create(op, api, info);
+    return *own ? NULL : ORT(api, void *, CreateStatus, int, const char *)(ORT_FAIL, "posert::People: no memory");
+}
+
+static void destroy(void *own)
+{
+    for (int i = 0; own != NULL && i < KEPT; i++) posert_close(((kernel *)own)->idle[i]);
+    free(own);
+}
+
+static posert *take(kernel *own)
+{
+    posert *p = NULL;
+    for (int i = 0; p == NULL && i < KEPT; i++) p = EXCHANGE(&own->idle[i], NULL);
+    return p != NULL ? p : posert__new();
+}
+
+static void put_back(kernel *own, posert *p)
+{
+    for (int i = 0; p != NULL && i < KEPT; i++) p = EXCHANGE(&own->idle[i], (void *)p);
+    posert_close(p);
+}
 
 static const char *name(const custom_op *op) { return (void)op, "People"; }
 
@@ -61,90 +94,111 @@ static size_t output_count(const custom_op *op) { return (void)op, (size_t)2; }
 
 static int kind(const custom_op *op, size_t index) { return (void)op, (void)index, REQUIRED; }
 
-/* Data and shape of an input; 0 if it has more than five axes. */
-static int read_input(ort_api api, void *context, size_t index, void **data, int64_t shape[5])
+/* Data and shape of an input; 0 if it has no axis or more than five. */
+static int read_input(ort_api api, void *context, size_t index, void **data, posert_tensor *tensor)
 {
     const void *value = NULL;
     void *info = NULL;
     size_t axes = 0;
-    memset(shape, 0, 5 * sizeof *shape);
+    memset(tensor, 0, sizeof *tensor);
     if (ORT(api, void *, KernelContext_GetInput, void *, size_t, const void **)(context, index, &value) ||
         ORT(api, void *, GetTensorTypeAndShape, const void *, void **)(value, &info))
         return 0;
     ORT(api, void *, GetDimensionsCount, const void *, size_t *)(info, &axes);
-    if (axes <= 5) ORT(api, void *, GetDimensions, const void *, int64_t *, size_t)(info, shape, axes);
+    if (axes <= POSERT__AXES) ORT(api, void *, GetDimensions, const void *, int64_t *, size_t)(info, tensor->dims, axes);
     ORT(api, void, ReleaseTensorTypeAndShapeInfo, void *)(info);
-    return axes <= 5 && !ORT(api, void *, GetTensorMutableData, const void *, void **)(value, data);
+    tensor->axes = (int)axes;
+    return axes >= 1 && axes <= POSERT__AXES &&
+           !ORT(api, void *, GetTensorMutableData, const void *, void **)(value, data);
 }
 
-static void write_output(ort_api api, void *context, size_t index, const int64_t *shape, size_t axes, const float *from)
+static void *write_output(ort_api api, void *context, size_t index, const int64_t *shape, size_t axes, const float *from)
 {
     void *value = NULL, *to = NULL;
     size_t bytes = sizeof *from;
     for (size_t i = 0; i < axes; i++) bytes *= (size_t)shape[i];
-    if (ORT(api, void *, KernelContext_GetOutput, void *, size_t, const int64_t *, size_t, void **)(
-            context, index, shape, axes, &value) ||
-        ORT(api, void *, GetTensorMutableData, const void *, void **)(value, &to))
-        return;
-    if (bytes > 0) memcpy(to, from, bytes);
+    void *status = ORT(api, void *, KernelContext_GetOutput, void *, size_t, const int64_t *, size_t, void **)(
+        context, index, shape, axes, &value);
+    if (status == NULL) status = ORT(api, void *, GetTensorMutableData, void *, void **)(value, &to);
+    if (status == NULL && bytes > 0) memcpy(to, from, bytes);
+    return status;
 }
 
-/* Adds the people of all rows to `people`. */
-static void decode(ort_api api, void *context, posert *p, posert__people *people)
+/* The people of all rows, as the handle's first. */
+static posert_status decode(ort_api api, void *context, posert *p)
 {
     const posert__stage *stage = &posert__the_model.stages[0];
-    posert__tensor outputs[POSERT__MAX_OUTPUTS], row[POSERT__MAX_OUTPUTS];
-    int64_t shape[5], rows = -1;
+    posert_tensor sides, outputs[POSERT__ROLES];
     void *data = NULL;
-    if (!read_input(api, context, 0, &data, shape) || shape[0] != 4) return;
-    const int64_t *sides = data, nhwc = stage->input.layout == POSERT__NHWC;
-    const int input_wh[2] = {(int)sides[nhwc ? 2 : 3], (int)sides[nhwc ? 1 : 2]};
+    posert_status status = POSERT_OK;
+    p->found[0].count = 0;
+    if (!read_input(api, context, 0, &data, &sides) || sides.axes != 1 || sides.dims[0] != 4)
+        return posert__fail(p, POSERT_FAILED, "its first input is the shape of the network's, four numbers");
+    const int64_t *shape = data, input_wh[2] = {shape[stage->nhwc ? 2 : 3], shape[stage->nhwc ? 1 : 2]};
     for (int i = 0; i < stage->output_count; i++) {
-        if (!read_input(api, context, (size_t)i + 1, &data, outputs[i].n)) return;
-        outputs[i].at = data;
-        rows = rows < 0 || outputs[i].n[0] < rows ? outputs[i].n[0] : rows;
+        if (!read_input(api, context, (size_t)i + 1, &data, &outputs[i]) || outputs[i].dims[0] != outputs[0].dims[0])
+            return posert__fail(p, POSERT_FAILED, "%s has other rows, or not 1 to 5 axes", stage->outputs[i]);
+        outputs[i].data = data;
     }
-    for (int64_t number = 0; number < rows; number++) {
-        for (int i = 0; i < stage->output_count; i++) {
-            int64_t size = 1;
-            row[i] = outputs[i];
-            for (int axis = 1; axis < 5 && row[i].n[axis]; axis++) size *= row[i].n[axis];
-            row[i].at += number * size;
-            row[i].n[0] = 1;
-        }
-        if (stage->decoder->decode(p, stage, &p->decoders[0], row, input_wh, people) != POSERT_OK) return;
-    }
+    for (int64_t row = 0; row < outputs[0].dims[0] && status == POSERT_OK; row++)
+        status = posert__decode(p, 0, outputs, row, input_wh, &p->found[0]);
+    return status;
 }
 
-/* Several threads may compute at once, so nothing is kept from one call to the next. */
+static void *compute_or_fail(void *own, void *context)
+{
+    const ort_api api = ((kernel *)own)->api;
+    posert *p = take(own);
+    void *status;
+    if (p == NULL || decode(api, context, p) != POSERT_OK) {
+        status = ORT(api, void *, CreateStatus, int, const char *)(ORT_FAIL, posert_error(p));
+    } else {
+        const int64_t shape[3] = {p->found[0].count, posert__the_model.keypoint_count, 3};
+        status = write_output(api, context, 0, shape, 3, p->found[0].keypoints);
+        if (status == NULL) status = write_output(api, context, 1, shape, 1, p->found[0].scores);
+    }
+    put_back(own, p);
+    return status;
+}
+
+/* Where a failure cannot be told. */
 static void compute(void *own, void *context)
 {
     const ort_api api = ((kernel *)own)->api;
-    posert *p = calloc(1, sizeof *p);
-    const posert__people nobody = {0, 0, 0, NULL, NULL, NULL};
-    if (p != NULL) {
-        p->found[0].keypoint_count = posert__the_model.keypoint_count;
-        decode(api, context, p, &p->found[0]);
+    const int64_t parts = posert__the_model.keypoint_count, shape[3] = {1, parts, 3};
+    void *status = compute_or_fail(own, context);
+    if (status == NULL) return;
+    ORT(api, void, ReleaseStatus, void *)(status);
+    float *nobody = malloc((size_t)(3 * parts + 1) * sizeof *nobody);
+    for (int64_t i = 0; nobody != NULL && i <= 3 * parts; i++) nobody[i] = NAN;
+    if (nobody != NULL) {
+        write_output(api, context, 0, shape, 3, nobody);
+        write_output(api, context, 1, shape, 1, nobody);
     }
-    const posert__people *people = p != NULL ? &p->found[0] : &nobody;
-    const int64_t shape[3] = {people->count, posert__the_model.keypoint_count, 3};
-    write_output(api, context, 0, shape, 3, people->keypoints);
-    write_output(api, context, 1, shape, 1, people->scores);
-    posert_close(p);
+    free(nobody);
 }
+
+#define PEOPLE(version)                                                                                               \
+    {                                                                                                                 \
+        version, create, name, provider, input_type, input_count, output_type, output_count, compute, destroy, kind,  \
+            kind, kind, {NULL}, create_or_fail, compute_or_fail, {NULL},                                              \
+    }
 
 void *RegisterCustomOps(void *options, const void *api_base)
 {
-    static const custom_op people = {
-        OPERATOR_VERSION, create, name, provider, input_type, input_count, output_type, output_count, compute, destroy,
-        kind, kind, {NULL},
-    };
+    static const custom_op old_people = PEOPLE(OLD_VERSION), new_people = PEOPLE(NEW_VERSION);
     const ort_api_base *base = api_base;
-    const ort_api api = base->GetApi(ORT_API_WANTED);
-    void *domain = NULL, *status;
-    if (api == NULL || posert__the_model.stage_count != 1) return NULL;
+    const ort_api api = base->GetApi(OLD_VERSION); /* asking for one that is too new writes to the terminal */
+    const char *point = strchr(base->GetVersionString(), '.');
+    const int is_new = point != NULL && atoi(point + 1) >= NEW_VERSION;
+    void *domain = NULL, *status = NULL;
+    if (api == NULL) return NULL; /* the session then does not know the operator, and says so */
+    if (posert__the_model.stage_count != 1)
+        return ORT(api, void *, CreateStatus, int, const char *)(ORT_FAIL, "posert::People: the model has several stages");
     status = ORT(api, void *, CreateCustomOpDomain, const char *, void **)("posert", &domain);
-    if (status == NULL) status = ORT(api, void *, CustomOpDomain_Add, void *, const custom_op *)(domain, &people);
+    if (status == NULL)
+        status = ORT(api, void *, CustomOpDomain_Add, void *, const custom_op *)(
+            domain, is_new ? &new_people : &old_people);
     if (status == NULL) status = ORT(api, void *, AddCustomOpDomain, void *, void *)(options, domain);
     return status;
 }

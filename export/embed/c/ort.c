@@ -1,12 +1,20 @@
-/* ONNX Runtime, loaded when a handle is opened: its library, one session per stage, and the runs. */
+/* ONNX Runtime, loaded when a handle is opened: its library, one session per stage, and the runs between posert_next()
+ * and posert_give(). */
 #define _POSIX_C_SOURCE 200809L
-#include "handle.h"
+#include "internal.h"
+#include "ort_abi.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef const ort_api_base *(*base_function)(void);
+
+typedef struct posert__runtime {
+    void *library;
+    ort_api api;
+    void *env, *memory_info, *sessions[1]; /* as many as the model has stages */
+} posert__runtime;
 
 #ifdef _WIN32
 #include <windows.h>
@@ -33,7 +41,7 @@ static base_function find_base(void *library)
 static posert_status check(posert *p, ort_api api, void *status, posert_status kind, const char *what)
 {
     if (status == NULL) return POSERT_OK;
-    posert__fail(p, kind, "%s: %s", what, ORT(api, const char *, GetErrorMessage, const void *)(status));
+    posert__fail(p, kind, "%.200s: %.700s", what, ORT(api, const char *, GetErrorMessage, const void *)(status));
     ORT(api, void, ReleaseStatus, void *)(status);
     return kind;
 }
@@ -108,9 +116,12 @@ static posert_status configure(posert *p, ort_api api, void *settings, int threa
     return check(p, api, status, POSERT_NO_RUNTIME, "session options");
 }
 
-posert_status posert__load(posert *p, posert__runtime *runtime, const posert_options *options)
+posert_status posert__load(posert *p, const posert_options *options)
 {
     void *settings = NULL;
+    posert__runtime *runtime = calloc(1, sizeof *runtime + sizeof(void *) * (size_t)posert__the_model.stage_count);
+    p->runtime = runtime;
+    if (runtime == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the networks");
     posert_status status = load_library(p, runtime, options->onnxruntime);
     if (status != POSERT_OK) return status;
     const ort_api api = runtime->api;
@@ -128,67 +139,83 @@ posert_status posert__load(posert *p, posert__runtime *runtime, const posert_opt
     return status;
 }
 
-/* The library itself stays loaded: ONNX Runtime keeps threads and exit handlers. */
-void posert__unload(posert__runtime *runtime)
+/* The library itself stays loaded: its threads may still be ending. */
+void posert__unload(void *given)
 {
-    const ort_api api = runtime->api;
-    if (api == NULL) return;
-    for (int i = 0; i < POSERT__MAX_STAGES; i++)
-        if (runtime->sessions[i] != NULL) ORT(api, void, ReleaseSession, void *)(runtime->sessions[i]);
-    if (runtime->memory_info != NULL) ORT(api, void, ReleaseMemoryInfo, void *)(runtime->memory_info);
-    if (runtime->env != NULL) ORT(api, void, ReleaseEnv, void *)(runtime->env);
+    posert__runtime *runtime = given;
+    if (runtime == NULL) return;
+    for (int i = 0; i < posert__the_model.stage_count; i++)
+        if (runtime->sessions[i] != NULL) ORT(runtime->api, void, ReleaseSession, void *)(runtime->sessions[i]);
+    if (runtime->memory_info != NULL) ORT(runtime->api, void, ReleaseMemoryInfo, void *)(runtime->memory_info);
+    if (runtime->env != NULL) ORT(runtime->api, void, ReleaseEnv, void *)(runtime->env);
+    free(runtime);
 }
 
 /* Shape, type and data of one output. */
-static posert_status read_output(posert *p, ort_api api, void *value, const char *name, posert__tensor *tensor)
+static posert_status read_output(posert *p, ort_api api, void *value, const char *name, posert_tensor *tensor)
 {
     void *info = NULL, *data = NULL, *status;
     size_t axes = 0;
     int type = 0;
-    memset(tensor, 0, sizeof *tensor);
     status = ORT(api, void *, GetTensorTypeAndShape, const void *, void **)(value, &info);
     if (status == NULL) status = ORT(api, void *, GetTensorElementType, const void *, int *)(info, &type);
     if (status == NULL) status = ORT(api, void *, GetDimensionsCount, const void *, size_t *)(info, &axes);
-    if (status == NULL && axes <= 5)
-        status = ORT(api, void *, GetDimensions, const void *, int64_t *, size_t)(info, tensor->n, axes);
+    if (status == NULL && axes <= POSERT__AXES)
+        status = ORT(api, void *, GetDimensions, const void *, int64_t *, size_t)(info, tensor->dims, axes);
     if (info != NULL) ORT(api, void, ReleaseTensorTypeAndShapeInfo, void *)(info);
     if (status == NULL) status = ORT(api, void *, GetTensorMutableData, void *, void **)(value, &data);
     if (status != NULL) return check(p, api, status, POSERT_FAILED, name);
-    if (type != ORT_FLOAT || axes < 3 || axes > 5)
-        return posert__fail(p, POSERT_FAILED, "the output %s is no float tensor of 3 to 5 axes", name);
-    tensor->at = data;
+    if (type != ORT_FLOAT || axes > POSERT__AXES)
+        return posert__fail(p, POSERT_FAILED, "the output %s is no float tensor of 1 to 5 axes", name);
+    tensor->axes = (int)axes;
+    tensor->data = data;
     return POSERT_OK;
 }
 
-posert_status posert__infer(posert *p, posert__runtime *runtime, int index, void *data, const int64_t dims[4],
-                            posert__run *run)
+/* Runs the network and gives its outputs to the turn. */
+static posert_status run(posert *p, const posert_feed *feed)
 {
-    const posert__stage *stage = &posert__the_model.stages[index];
+    posert__runtime *runtime = p->runtime;
     const ort_api api = runtime->api;
-    const int kind = stage->input.dtype == POSERT__FLOAT32 ? ORT_FLOAT
-                     : stage->input.dtype == POSERT__UINT8 ? ORT_UINT8
-                                                           : ORT_INT32;
-    const size_t bytes = (size_t)(dims[0] * dims[1] * dims[2] * dims[3]) * (kind == ORT_UINT8 ? 1 : 4);
-    void *input = NULL;
-    memset(run, 0, sizeof *run);
+    static const int kinds[] = {ORT_FLOAT, ORT_UINT8, ORT_INT32};
+    const size_t bytes = (size_t)(feed->dims[0] * feed->dims[1] * feed->dims[2] * feed->dims[3]) *
+                         (feed->type == POSERT_UINT8 ? 1 : 4);
+    void *input = NULL, *values[POSERT__ROLES] = {NULL};
+    posert_tensor outputs[POSERT__ROLES];
+    memset(outputs, 0, sizeof outputs);
     posert_status status = check(
-        p, api, ORT(api, void *, CreateTensorWithDataAsOrtValue, const void *, void *, size_t, const int64_t *, size_t,
-                    int, void **)(runtime->memory_info, data, bytes, dims, 4, kind, &input), POSERT_FAILED, "input");
-    if (status != POSERT_OK) return status;
+        p, api, ORT(api, void *, CreateTensorWithDataAsOrtValue, const void *, const void *, size_t, const int64_t *,
+                    size_t, int, void **)(runtime->memory_info, feed->data, bytes, feed->dims, 4, kinds[feed->type],
+                                          &input), POSERT_FAILED, "input");
     const void *const inputs[1] = {input};
-    status = check(p, api, ORT(api, void *, Run, void *, const void *, const char *const *, const void *const *, size_t,
-                               const char *const *, size_t, void **)(
-                       runtime->sessions[index], NULL, &stage->input.name, inputs, 1, stage->outputs,
-                       (size_t)stage->output_count, run->values), POSERT_FAILED, "the network failed");
-    ORT(api, void, ReleaseValue, void *)(input);
-    for (int i = 0; status == POSERT_OK && i < stage->output_count; i++)
-        status = read_output(p, api, run->values[i], stage->outputs[i], &run->outputs[i]);
+    if (status == POSERT_OK)
+        status = check(p, api, ORT(api, void *, Run, void *, const void *, const char *const *, const void *const *,
+                                   size_t, const char *const *, size_t, void **)(
+                           runtime->sessions[feed->stage], NULL, &feed->input, inputs, 1, feed->outputs,
+                           (size_t)feed->output_count, values), POSERT_FAILED, "the network failed");
+    if (input != NULL) ORT(api, void, ReleaseValue, void *)(input);
+    for (int i = 0; status == POSERT_OK && i < feed->output_count; i++)
+        status = read_output(p, api, values[i], feed->outputs[i], &outputs[i]);
+    if (status == POSERT_OK) status = posert_give(p, outputs, feed->output_count);
+    for (int i = 0; i < POSERT__ROLES; i++)
+        if (values[i] != NULL) ORT(api, void, ReleaseValue, void *)(values[i]);
     return status;
 }
 
-void posert__release(posert__runtime *runtime, posert__run *run)
+posert_status posert_estimate(posert *p, const posert_image *image, posert_people *people)
 {
-    for (int i = 0; i < POSERT__MAX_OUTPUTS; i++)
-        if (run->values[i] != NULL) ORT(runtime->api, void, ReleaseValue, void *)(run->values[i]);
-    memset(run, 0, sizeof *run);
+    posert_feed feed = {0};
+    if (p == NULL || !p->opened) return POSERT_BAD_ARGUMENT; /* the text still says why it did not open */
+    if (people != NULL) memset(people, 0, sizeof *people);
+    posert_status status = POSERT_OK;
+    if (people == NULL) status = posert__fail(p, POSERT_BAD_ARGUMENT, "no place for the people");
+    else if (p->runtime == NULL) status = posert__fail(p, POSERT_BAD_ARGUMENT, "opened with no_runtime: use posert_begin()");
+    if (status == POSERT_OK) status = posert_begin(p, image);
+    if (status == POSERT_OK) status = posert_next(p, &feed, people);
+    while (status == POSERT_OK && feed.data != NULL) {
+        status = run(p, &feed);
+        if (status == POSERT_OK) status = posert_next(p, &feed, people);
+    }
+    if (status != POSERT_OK) posert_reset(p);
+    return status;
 }

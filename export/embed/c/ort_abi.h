@@ -8,15 +8,20 @@
 #include <stdint.h>
 
 enum { ORT_API_WANTED = 11 };
-enum { ORT_LOG_ERROR = 3, ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT32 = 6, ORT_ARENA_ALLOCATOR = 1, ORT_MEMORY_DEFAULT = 0 };
+enum { ORT_LOG_ERROR = 3, ORT_ARENA_ALLOCATOR = 1, ORT_MEMORY_DEFAULT = 0, ORT_FAIL = 1 };
+enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT32 = 6, ORT_INT64 = 7 };
 
 enum ort_place {
+    ORT_CreateStatus = 0,
     ORT_GetErrorMessage = 2,
     ORT_CreateEnv = 3,
     ORT_CreateSessionFromArray = 8,
     ORT_Run = 9,
     ORT_CreateSessionOptions = 10,
     ORT_SetIntraOpNumThreads = 24,
+    ORT_CreateCustomOpDomain = 26,
+    ORT_CustomOpDomain_Add = 27,
+    ORT_AddCustomOpDomain = 28,
     ORT_CreateTensorWithDataAsOrtValue = 49,
     ORT_GetTensorMutableData = 51,
     ORT_GetTensorElementType = 60,
@@ -24,6 +29,8 @@ enum ort_place {
     ORT_GetDimensions = 62,
     ORT_GetTensorTypeAndShape = 65,
     ORT_CreateCpuMemoryInfo = 69,
+    ORT_KernelContext_GetInput = 90,
+    ORT_KernelContext_GetOutput = 91,
     ORT_ReleaseEnv = 92,
     ORT_ReleaseStatus = 93,
     ORT_ReleaseMemoryInfo = 94,

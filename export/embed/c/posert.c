@@ -1,38 +1,84 @@
-/* The loop: picture -> people. The twin of runtime/estimate.py; the stages of the model's table say what happens. */
-#include "constants.h"
-#include "handle.h"
+/* The loop: picture -> people, in steps, so that the network may run anywhere. The twin of runtime/loop.py; the stages of
+ * the model's table say what happens. */
+#include "internal.h"
 #include "kernels.h"
 
-#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_SIDE = 32767 }; /* px */
+#define MOST_ELEMENTS ((int64_t)1 << 40)
+
+posert_status posert__fail(posert *p, posert_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(p->error, sizeof p->error, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+void *posert__at_least(posert__buffer *buffer, int64_t bytes)
+{
+    if (buffer->at != NULL && bytes >= 0 && (uint64_t)bytes <= buffer->bytes) return buffer->at;
+    free(buffer->at);
+    buffer->at = bytes >= 0 && (uint64_t)bytes < SIZE_MAX / 2 ? malloc((size_t)bytes + 8) : NULL;
+    buffer->bytes = buffer->at != NULL ? (size_t)bytes : 0;
+    return buffer->at;
+}
 
 posert_options posert_default_options(void)
 {
-    const posert_options options = {sizeof(posert_options), NULL, NULL, 0, 1};
+    const posert_options options = {sizeof(posert_options), NULL, NULL, 0, 1, 0};
     return options;
+}
+
+posert *posert__new(void)
+{
+    posert *p = calloc(1, sizeof *p);
+    if (p != NULL) p->benches = calloc((size_t)posert__the_model.stage_count, sizeof *p->benches);
+    if (p == NULL || p->benches != NULL) return p;
+    free(p);
+    return NULL;
+}
+
+/* The caller's options, of this version or an older one. */
+static posert_status read_options(posert *p, const posert_options *given, posert_options *options)
+{
+    const posert__region looks = posert__the_model.stages[posert__the_model.stage_count - 1].region;
+    *options = posert_default_options();
+    if (given != NULL && given->struct_size < sizeof(size_t))
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "begin with posert_default_options()");
+    if (given != NULL && given->struct_size > sizeof *options)
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "options of %lu bytes are of a newer posert.h than this library %s",
+                            (unsigned long)given->struct_size, posert__the_model.version);
+    if (given != NULL) memcpy(options, given, given->struct_size);
+    if (options->threads < 0)
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "threads %d: must be 0 or more", options->threads);
+    if (options->detect_every < 0)
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: must be 0 or more", options->detect_every);
+    if (options->detect_every > 1 && looks != POSERT__BOXES)
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: the model has no detector to leave out",
+                            options->detect_every);
+    return POSERT_OK;
 }
 
 posert_status posert_open(posert **out, const posert_options *options)
 {
-    posert_options own = posert_default_options();
+    posert_options own;
     if (out == NULL) return POSERT_BAD_ARGUMENT;
-    *out = calloc(1, sizeof **out);
+    *out = posert__new();
     if (*out == NULL) return POSERT_NO_MEMORY;
-    for (int i = 0; i < 2; i++) (*out)->found[i].keypoint_count = posert__the_model.keypoint_count;
-    if (options != NULL) {
-        if (options->struct_size < sizeof(size_t))
-            return posert__fail(*out, POSERT_BAD_ARGUMENT, "begin with posert_default_options()");
-        memcpy(&own, options, options->struct_size < sizeof own ? options->struct_size : sizeof own);
-    }
-    const posert__stage *last = &posert__the_model.stages[posert__the_model.stage_count - 1];
-    if (own.detect_every < 0 || (own.detect_every > 1 && last->region != POSERT__BOXES))
-        return posert__fail(*out, POSERT_BAD_ARGUMENT, "detect_every %d: %s", own.detect_every,
-                            own.detect_every < 0 ? "must be 1 or more" : "the model has no detector to leave out");
+    posert_status status = read_options(*out, options, &own);
     (*out)->detect_every = own.detect_every;
-    const posert_status status = posert__load(*out, &(*out)->runtime, &own);
+    if (status == POSERT_OK && !own.no_runtime)
+#ifdef POSERT_WITHOUT_ORT
+        status = posert__fail(*out, POSERT_NO_RUNTIME, "this library loads no ONNX Runtime: set no_runtime");
+#else
+        status = posert__load(*out, &own);
+#endif
     (*out)->opened = status == POSERT_OK;
     return status;
 }
@@ -40,29 +86,18 @@ posert_status posert_open(posert **out, const posert_options *options)
 void posert_close(posert *p)
 {
     if (p == NULL) return;
-    posert__unload(&p->runtime);
-    for (int i = 0; i < POSERT__MAX_STAGES; i++) posert__free(&p->decoders[i].arena);
-    for (int i = 0; i < 2; i++) {
-        free(p->found[i].keypoints);
-        free(p->found[i].scores);
-        free(p->found[i].boxes);
-    }
-    posert__free(&p->sampling.arena);
-    free(p->packed);
-    free(p->tensor);
-    free(p->windows);
+#ifndef POSERT_WITHOUT_ORT
+    posert__unload(p->runtime);
+#endif
+    for (int i = 0; i < posert__the_model.stage_count; i++) free(p->benches[i].workspace.at);
+    for (int i = 0; i < 3; i++) posert__free_people(&p->found[i]);
+    free(p->benches);
+    free(p->packed.at);
+    free(p->tensor.at);
+    free(p->windows.at);
+    free(p->sampling.at);
+    free(p->ruling.at);
     free(p);
-}
-
-/* The buffer, at least so large; its content is lost. NULL without memory. */
-static void *at_least(void **buffer, size_t *bytes, size_t wanted)
-{
-    if (wanted > *bytes || *buffer == NULL) {
-        free(*buffer);
-        *buffer = malloc(wanted + 8);
-        *bytes = *buffer != NULL ? wanted : 0;
-    }
-    return *buffer;
 }
 
 /* The picture as the kernels want it: three bytes a pixel, rows without gaps; copied only if it is not so already. */
@@ -75,187 +110,219 @@ static posert_status pack(posert *p, const posert_image *image, posert__pixels *
         (int)image->format < POSERT_BGR || (int)image->format > POSERT_RGBA)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "a picture of %d x %d px with %ld bytes a row in format %d", w, h,
                             (long)image->stride, (int)image->format);
-    pixels->width = w;
-    pixels->height = h;
-    pixels->rgb = image->format == POSERT_RGB || image->format == POSERT_RGBA;
-    pixels->rows.at = (uint8_t *)image->pixels; /* the kernels only read it */
-    pixels->rows.n[0] = h;
-    pixels->rows.n[1] = (int64_t)3 * w;
+    const int rgb = image->format == POSERT_RGB || image->format == POSERT_RGBA;
+    *pixels = (posert__pixels){(uint8_t *)image->pixels, w, h, rgb}; /* the kernels only read it */
     if (each == 3 && image->stride == (ptrdiff_t)3 * w) return POSERT_OK;
-    void *buffer = p->packed;
-    uint8_t *to = at_least(&buffer, &p->packed_bytes, (size_t)3 * w * h);
-    p->packed = buffer;
+    uint8_t *to = posert__at_least(&p->packed, (int64_t)3 * w * h);
     if (to == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for a copy of the picture");
+    pixels->at = to;
     for (int y = 0; y < h; y++) {
         const uint8_t *from = image->pixels + y * image->stride;
         for (int x = 0; x < w; x++, to += 3, from += each) memcpy(to, from, 3);
     }
-    pixels->rows.at = p->packed;
     return POSERT_OK;
 }
 
-/* People in pixels of the frame from people in pixels of the network input. */
-static void to_frame(posert__people *people, int64_t first, const double window[4], const int input_wh[2])
+/* Where the turn's stage looks: the frame, the last picture's person, or around each of `regions`. */
+static posert_status look(posert *p, const posert__stage *stage, const posert__people *regions)
 {
-    const int64_t parts = people->keypoint_count;
-    for (int axis = 0; axis < 2; axis++) {
-        const double scale = (window[2 + axis] - window[axis]) / input_wh[axis], shift = window[axis];
-        for (int64_t i = first * parts; i < people->count * parts; i++) {
-            float *point = people->keypoints + 3 * i;
-            point[axis] = point[2] != 0 ? (float)(point[axis] * scale + shift) : 0;
-        }
-        for (int64_t i = 2 * first; i < 2 * people->count; i++) {
-            float *corner = people->boxes + 2 * i;
-            corner[axis] = (float)(corner[axis] * scale + shift);
-        }
-    }
-}
-
-/* The row `row` of every output of a run. */
-static void take_row(const posert__stage *stage, const posert__run *run, int64_t row, posert__tensor *one)
-{
-    for (int i = 0; i < stage->output_count; i++) {
-        int64_t size = 1;
-        one[i] = run->outputs[i];
-        for (int axis = 1; axis < 5 && one[i].n[axis]; axis++) size *= one[i].n[axis];
-        one[i].at += row * size;
-        one[i].n[0] = 1;
-    }
-}
-
-static posert_status decode(posert *p, int index, posert__run *run, const double *windows, int64_t rows,
-                            const int input_wh[2], posert__people *people)
-{
-    const posert__stage *stage = &posert__the_model.stages[index];
-    posert__tensor one[POSERT__MAX_OUTPUTS];
-    posert_status status = POSERT_OK;
-    for (int i = 0; i < stage->output_count; i++)
-        if (run->outputs[i].n[0] != rows)
-            return posert__fail(p, POSERT_FAILED, "the network gave %d rows for %d windows", (int)run->outputs[i].n[0],
-                                (int)rows);
-    for (int64_t row = 0; row < rows && status == POSERT_OK; row++) {
-        const int64_t before = people->count;
-        take_row(stage, run, row, one);
-        status = stage->decoder->decode(p, stage, &p->decoders[index], one, input_wh, people);
-        if (status == POSERT_OK) to_frame(people, before, windows + 4 * row, input_wh);
-    }
-    return status;
-}
-
-/* Samples `rows` windows, runs the network on them and adds the people it shows. */
-static posert_status run_rows(posert *p, int index, const posert__pixels *image, const double *windows, int64_t rows,
-                              const int input_wh[2], posert__people *people)
-{
-    const posert__input *input = &posert__the_model.stages[index].input;
-    const size_t each = (size_t)3 * input_wh[0] * input_wh[1] * (input->dtype == POSERT__UINT8 ? 1 : 4);
-    const int64_t planes[4] = {rows, 3, input_wh[1], input_wh[0]}, pixels[4] = {rows, input_wh[1], input_wh[0], 3};
-    posert_status status = POSERT_OK;
-    posert__run run;
-    char *tensor = at_least(&p->tensor, &p->tensor_bytes, each * (size_t)rows);
-    if (tensor == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the network's input");
-    for (int64_t row = 0; row < rows && status == POSERT_OK; row++)
-        status = posert__sample(p, image, windows + 4 * row, input, input_wh, tensor + each * (size_t)row);
-    if (status != POSERT_OK) return status;
-    status = posert__infer(p, &p->runtime, index, tensor, input->layout == POSERT__NHWC ? pixels : planes, &run);
-    if (status == POSERT_OK) status = decode(p, index, &run, windows, rows, input_wh, people);
-    posert__release(&p->runtime, &run);
-    return status;
-}
-
-/* Where the stage looks: the frame, the last picture's person, or around each of `regions`. Returns how many. */
-static int64_t look(posert *p, const posert__stage *stage, const posert__pixels *image, const posert__people *regions,
-                    int input_wh[2])
-{
-    const int64_t count = stage->region == POSERT__BOXES ? regions->count : 1;
-    if (count > p->windows_room || p->windows == NULL) {
-        free(p->windows);
-        p->windows = malloc(sizeof(double) * 4 * (size_t)(count + 8));
-        p->windows_room = p->windows ? count + 8 : 0;
-        if (p->windows == NULL) return -1;
-    }
+    posert__turn *turn = &p->turn;
+    turn->start = 0;
+    turn->count = stage->region == POSERT__BOXES ? regions->count : 1;
+    int64_t found;
+    double *windows = posert__at_least(&p->windows, (turn->count + 1) * 4 * (int64_t)sizeof(double));
+    if (windows == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
     if (stage->region == POSERT__BOXES) {
-        input_wh[0] = stage->input.size_wh[0];
-        input_wh[1] = stage->input.size_wh[1];
-        for (int64_t i = 0; i < count; i++) posert__place_box(&stage->input, regions->boxes + 4 * i, p->windows + 4 * i);
-        return count;
+        memcpy(turn->input_wh, stage->size_wh, sizeof turn->input_wh);
+        found = posert_k_place_boxes(POSERT__1(stage->place.at, stage->place.count),
+                                     POSERT__2(regions->boxes, turn->count, 4), POSERT__2(windows, turn->count, 4));
+    } else {
+        found = posert_k_place_frame(POSERT__1(stage->place.at, stage->place.count), turn->pixels.width,
+                                     turn->pixels.height, POSERT__1(windows, 4), POSERT__1(turn->input_wh, 2));
+        const int follows = stage->region == POSERT__FOLLOW && p->follows;
+        if (follows) memcpy(windows, p->followed, sizeof p->followed);
+        turn->count = found > 0 || follows;
     }
-    posert__place(&stage->input, image->width, image->height, p->windows, input_wh);
-    if (stage->region == POSERT__FOLLOW && p->follows) memcpy(p->windows, p->followed, sizeof p->followed);
-    return 1;
+    return found >= 0 ? POSERT_OK : posert__fail(p, POSERT_FAILED, "the picture does not fit the network's input");
 }
 
-/* Remembers where the first person is, for the next picture. */
-static void follow(posert *p, const posert__pixels *image, const posert__people *people)
+/* The turn's stage begins, without people yet. */
+static posert_status enter(posert *p)
+{
+    const posert__people *regions = &p->found[p->last];
+    p->last = !p->last;
+    p->found[p->last].count = 0;
+    return look(p, &posert__the_model.stages[p->turn.stage], regions);
+}
+
+/* All windows of the turn's stage are done: its people are complete. */
+static posert_status leave(posert *p)
 {
     const posert__model *model = &posert__the_model;
-    p->follows = people->count > 0 && model->torso[0] >= 0 &&
-                 posert_k_follow_window(people->keypoints, model->keypoint_count, 3, (int64_t *)model->torso, 4,
-                                        image->width, image->height, p->followed, 4);
-}
-
-static posert_status run_stage(posert *p, int index, const posert__pixels *image, const posert__people *regions,
-                               posert__people *people)
-{
-    const posert__stage *stage = &posert__the_model.stages[index];
-    const int last = index == posert__the_model.stage_count - 1;
-    const int64_t each = stage->single_row ? 1 : POSERT__MAX_ROWS;
-    int input_wh[2];
-    posert_status status = posert__grow(p, people, 0);
-    const int64_t count = look(p, stage, image, regions, input_wh);
-    if (count < 0) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
-    for (int64_t start = 0; start < count && status == POSERT_OK; start += each)
-        status = run_rows(p, index, image, p->windows + 4 * start, count - start < each ? count - start : each,
-                          input_wh, people);
-    if (status == POSERT_OK && stage->suppress != NULL)
-        status = stage->suppress->suppress(p, stage->suppress_params, regions, people);
-    if (status == POSERT_OK && !last) posert__keep_usable(people, image->width, image->height);
-    if (status == POSERT_OK && last && stage->region == POSERT__FOLLOW) follow(p, image, people);
-    return status;
+    const posert__stage *stage = &model->stages[p->turn.stage];
+    const double width = p->turn.pixels.width, height = p->turn.pixels.height;
+    posert__people *people = &p->found[p->last];
+    if (stage->rule != NULL) {
+        const posert_status status = posert__suppress(p, stage->rule, &p->found[!p->last], people);
+        if (status != POSERT_OK) return status;
+    }
+    if (p->turn.stage < model->stage_count - 1)
+        people->count = posert_k_usable_regions(POSERT__2(people->boxes, people->count, 4),
+                                                POSERT__1(people->scores, people->count), width, height);
+    else if (stage->region == POSERT__FOLLOW)
+        p->follows = people->count > 0 && model->torso[0] >= 0 &&
+                     posert_k_crop_window(POSERT__2(people->keypoints, model->keypoint_count, 3),
+                                          POSERT__1(model->torso, 4), width, height, POSERT__1(p->followed, 4)) > 0;
+    return POSERT_OK;
 }
 
 /* Whether the regions are known without the detector: then they replace the last picture's people. */
-static int knows_regions(posert *p, const posert__pixels *image)
+static int knows_regions(posert *p)
 {
+    posert__people *people = &p->found[p->last];
+    const int64_t parts = posert__the_model.keypoint_count;
     const int due = p->since_detection == 0 || p->since_detection >= p->detect_every;
     p->since_detection = due ? 1 : p->since_detection + 1;
-    if (!due) posert__next_regions(&p->found[p->last], image->width, image->height);
+    if (!due)
+        people->count = posert_k_next_regions(POSERT__3(people->keypoints, people->count, parts, 3),
+                                              POSERT__2(people->boxes, people->count, 4),
+                                              POSERT__1(people->scores, people->count), p->turn.pixels.width,
+                                              p->turn.pixels.height);
     return !due;
 }
 
-posert_status posert_estimate(posert *p, const posert_image *image, posert_people *people)
+/* The end of a call: a failed one loses the picture and forgets the last one. */
+static posert_status done(posert *p, posert_status status)
 {
-    posert__pixels pixels;
-    if (p == NULL) return POSERT_BAD_ARGUMENT;
-    if (!p->opened) return POSERT_BAD_ARGUMENT; /* the text still says why it did not open */
+    if (status != POSERT_OK) posert_reset(p);
+    return status;
+}
+
+posert_status posert_begin(posert *p, const posert_image *image)
+{
+    if (p == NULL || !p->opened) return POSERT_BAD_ARGUMENT; /* the text still says why it did not open */
     p->error[0] = 0;
-    if (people == NULL) return posert__fail(p, POSERT_BAD_ARGUMENT, "no place for the people");
-    memset(people, 0, sizeof *people);
-    posert_status status = pack(p, image, &pixels);
-    const int known = status == POSERT_OK && knows_regions(p, &pixels);
-    for (int i = 0; status == POSERT_OK && i < posert__the_model.stage_count; i++) {
-        if (known && posert__the_model.stages[i].region == POSERT__FRAME) continue;
-        const posert__people *regions = &p->found[p->last];
-        p->last = !p->last;
-        p->found[p->last].count = 0;
-        p->found[p->last].keypoint_count = i == posert__the_model.stage_count - 1 ? posert__the_model.keypoint_count : 0;
-        status = run_stage(p, i, &pixels, regions, &p->found[p->last]);
+    p->turn.state = POSERT__IDLE;
+    posert_status status = pack(p, image, &p->turn.pixels);
+    if (status == POSERT_OK) {
+        p->turn.stage = knows_regions(p) && posert__the_model.stages[0].region == POSERT__FRAME ? 1 : 0;
+        p->turn.state = POSERT__BEGUN;
+        status = enter(p);
     }
-    if (status != POSERT_OK) {
-        posert_reset(p);
-        return status;
+    return done(p, status);
+}
+
+/* Samples a window to the row of the input tensor that begins at `row`. */
+static posert_status sample(posert *p, const posert__stage *stage, double *window, void *row)
+{
+    const posert__pixels *pixels = &p->turn.pixels;
+    const int64_t w = p->turn.input_wh[0], h = p->turn.input_wh[1], size = 3 * w * h;
+    const int64_t bytes = posert_k_sample_workspace(POSERT__1(stage->place.at, stage->place.count), pixels->width,
+                                                    pixels->height, POSERT__1(window, 4), w, h);
+    if (posert__at_least(&p->sampling, bytes) == NULL)
+        return posert__fail(p, POSERT_NO_MEMORY, "no memory to sample the picture");
+    const int64_t found = posert_k_sample_window(
+        pixels->rgb, POSERT__2(pixels->at, pixels->height, 3 * pixels->width), POSERT__1(window, 4),
+        POSERT__1(stage->place.at, stage->place.count), w, h, POSERT__1(p->sampling.at, bytes),
+        POSERT__1(row, stage->type == POSERT_FLOAT32 ? size : 0), POSERT__1(row, stage->type == POSERT_UINT8 ? size : 0),
+        POSERT__1(row, stage->type == POSERT_INT32 ? size : 0));
+    return found >= 0 ? POSERT_OK : posert__fail(p, POSERT_FAILED, "the picture does not fit the network's input");
+}
+
+/* The next rows of the turn's stage, sampled. */
+static posert_status feed_rows(posert *p, posert_feed *feed)
+{
+    posert__turn *turn = &p->turn;
+    const posert__stage *stage = &posert__the_model.stages[turn->stage];
+    const int64_t left = turn->count - turn->start, w = turn->input_wh[0], h = turn->input_wh[1];
+    const int64_t each = 3 * w * h * (stage->type == POSERT_UINT8 ? 1 : 4);
+    posert_status status = POSERT_OK;
+    turn->rows = left < stage->most_rows ? left : stage->most_rows;
+    char *tensor = posert__at_least(&p->tensor, each * turn->rows);
+    if (tensor == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the network's input");
+    for (int64_t row = 0; row < turn->rows && status == POSERT_OK; row++)
+        status = sample(p, stage, (double *)p->windows.at + 4 * (turn->start + row), tensor + each * row);
+    *feed = (posert_feed){turn->stage, stage->file, stage->input, stage->type,
+                          {turn->rows, stage->nhwc ? h : 3, stage->nhwc ? w : h, stage->nhwc ? 3 : w},
+                          status == POSERT_OK ? tensor : NULL, stage->output_count, stage->outputs};
+    turn->state = POSERT__FED;
+    return status;
+}
+
+posert_status posert_next(posert *p, posert_feed *feed, posert_people *people)
+{
+    if (p == NULL || !p->opened) return POSERT_BAD_ARGUMENT;
+    p->error[0] = 0;
+    if (feed != NULL) memset(feed, 0, sizeof *feed);
+    if (people != NULL) memset(people, 0, sizeof *people);
+    posert_status status = POSERT_OK;
+    if (feed == NULL || people == NULL || p->turn.state != POSERT__BEGUN)
+        status = posert__fail(p, POSERT_BAD_ARGUMENT, feed == NULL      ? "no place for the feed"
+                                                      : people == NULL ? "no place for the people"
+                                                                       : "posert_next comes after posert_begin or posert_give");
+    while (status == POSERT_OK && p->turn.start >= p->turn.count) {
+        status = leave(p);
+        if (status != POSERT_OK) break;
+        if (++p->turn.stage >= posert__the_model.stage_count) {
+            const posert__people *found = &p->found[p->last];
+            *people = (posert_people){(int)found->count, posert__the_model.keypoint_count, found->keypoints,
+                                      found->scores, found->boxes};
+            p->turn.state = POSERT__IDLE;
+            return POSERT_OK;
+        }
+        status = enter(p);
     }
-    const posert__people *found = &p->found[p->last];
-    people->count = (int)found->count;
-    people->keypoint_count = (int)found->keypoint_count;
-    people->keypoints = found->keypoints;
-    people->scores = found->scores;
-    people->boxes_xyxy = found->boxes;
+    if (status == POSERT_OK) status = feed_rows(p, feed);
+    return done(p, status);
+}
+
+/* Whether the outputs are what the turn's stage waits for: so many, each with its rows and data. */
+static posert_status check(posert *p, const posert__stage *stage, const posert_tensor *outputs, int count)
+{
+    if (p->turn.state != POSERT__FED) return posert__fail(p, POSERT_BAD_ARGUMENT, "posert_give comes after posert_next");
+    if (outputs == NULL || count != stage->output_count)
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "%d outputs, %d are wanted", outputs ? count : 0, stage->output_count);
+    for (int i = 0; i < count; i++) {
+        int64_t elements = outputs[i].axes < 1 || outputs[i].axes > POSERT__AXES ? MOST_ELEMENTS + 1 : 1;
+        for (int axis = 0; axis < outputs[i].axes && elements <= MOST_ELEMENTS; axis++) {
+            const int64_t side = outputs[i].dims[axis];
+            elements = side < 0 || (side > 0 && elements > MOST_ELEMENTS / side) ? MOST_ELEMENTS + 1 : elements * side;
+        }
+        if (elements > MOST_ELEMENTS || (elements > 0 && outputs[i].data == NULL))
+            return posert__fail(p, POSERT_BAD_ARGUMENT, "the output %s is no float tensor of 1 to 5 axes", stage->outputs[i]);
+        if (outputs[i].dims[0] != p->turn.rows)
+            return posert__fail(p, POSERT_FAILED, "the network gave %ld rows for %ld windows", (long)outputs[i].dims[0],
+                                (long)p->turn.rows);
+    }
     return POSERT_OK;
+}
+
+posert_status posert_give(posert *p, const posert_tensor *outputs, int count)
+{
+    if (p == NULL || !p->opened) return POSERT_BAD_ARGUMENT;
+    p->error[0] = 0;
+    posert__turn *turn = &p->turn;
+    posert__people *people = &p->found[p->last];
+    posert_status status = check(p, &posert__the_model.stages[turn->state == POSERT__FED ? turn->stage : 0], outputs, count);
+    for (int64_t row = 0; row < turn->rows && status == POSERT_OK; row++) {
+        const int64_t before = people->count, parts = posert__the_model.keypoint_count;
+        status = posert__decode(p, turn->stage, outputs, row, turn->input_wh, people);
+        if (status == POSERT_OK)
+            posert_k_to_frame(POSERT__3(people->keypoints + 3 * parts * before, people->count - before, parts, 3),
+                              POSERT__2(people->boxes + 4 * before, people->count - before, 4),
+                              POSERT__1((double *)p->windows.at + 4 * (turn->start + row), 4), turn->input_wh[0],
+                              turn->input_wh[1]);
+    }
+    turn->start += turn->rows;
+    turn->state = POSERT__BEGUN;
+    return done(p, status);
 }
 
 void posert_reset(posert *p)
 {
-    if (p != NULL) p->follows = p->since_detection = 0;
+    if (p == NULL) return;
+    p->follows = p->since_detection = 0;
+    p->turn.state = POSERT__IDLE;
 }
 
 const char *posert_error(const posert *p) { return p != NULL ? p->error : "no memory for a handle"; }

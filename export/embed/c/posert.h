@@ -10,7 +10,8 @@
  *         use(people.keypoints + 3 * (n * people.keypoint_count + k));
  *     posert_close(p);
  *
- * The library was made for one model by `posert bundle`; ONNX Runtime (1.11 or newer) is loaded when a handle is opened.
+ * The library was made for one model by `posert bundle`; ONNX Runtime (1.11 or newer) is loaded when a handle is opened,
+ * unless the program runs the network itself (posert_begin).
  * Not here, only in Python: averaging with the mirrored picture (--flip) or over several sizes (--scale-number), boxes of
  * one's own (--boxes), devices other than the CPU, tracking and smoothing. `posert bundle` refuses a model that needs them.
  * A handle serves one thread at a time; several handles may work in several threads. Nothing here prints or exits.
@@ -33,13 +34,19 @@ extern "C" {
 #define POSERT_API
 #endif
 
+/** The version of this header; posert_version() has the library's. */
+#define POSERT_VERSION "@VERSION@"
+#define POSERT_VERSION_MAJOR @MAJOR@
+#define POSERT_VERSION_MINOR @MINOR@
+#define POSERT_VERSION_PATCH @PATCH@
+
 /** An open model, opaque. */
 typedef struct posert posert;
 
 /** What a call says; everything but POSERT_OK leaves a text in posert_error(). */
 typedef enum posert_status {
     POSERT_OK = 0,
-    POSERT_BAD_ARGUMENT = 1, /**< NULL, an image without pixels, a stride that is too small */
+    POSERT_BAD_ARGUMENT = 1, /**< NULL, an image without pixels, a stride that is too small, a call out of turn */
     POSERT_NO_MEMORY = 2,
     POSERT_NO_RUNTIME = 3, /**< ONNX Runtime was not found, or it is too old */
     POSERT_BAD_MODEL = 4,  /**< a model file is missing, or it is not the one the library was made for */
@@ -51,12 +58,14 @@ typedef enum posert_format { POSERT_BGR = 0, POSERT_RGB = 1, POSERT_BGRA = 2, PO
 
 /** How a model is opened. Begin with posert_default_options(). The texts need to live only during posert_open(). */
 typedef struct posert_options {
-    size_t struct_size;      /**< sizeof(posert_options), so that later versions can add fields at the end */
+    size_t struct_size;      /**< sizeof(posert_options), so that later versions can add fields at the end; more than
+                                  this library knows is refused */
     const char *folder;      /**< where the model files lie; NULL = the current folder */
     const char *onnxruntime; /**< its shared library; NULL = $POSERT_ORT, or else as the system finds it */
     int threads;             /**< of the network; 0 = as many as ONNX Runtime likes */
     int detect_every;        /**< the detector runs on every n-th picture of a video only, and the model looks around the
                                   last people in between; 0 or 1 = on each. Only for models that have a detector */
+    int no_runtime;          /**< 1 = no file is read and no ONNX Runtime loaded: the program runs the network itself */
 } posert_options;
 
 /** A picture; the pixels stay the caller's and are only read. */
@@ -83,7 +92,8 @@ POSERT_API posert_options posert_default_options(void);
  *  Close it in either case. */
 POSERT_API posert_status posert_open(posert **out, const posert_options *options);
 
-/** Finds the people of one picture. A model that follows one person looks near where the last picture had them. */
+/** Finds the people of one picture. A model that follows one person looks near where the last picture had them; a call
+ *  that fails, for whatever reason, forgets the last picture as posert_reset() does. */
 POSERT_API posert_status posert_estimate(posert *p, const posert_image *image, posert_people *people);
 
 /** Forgets the last picture: call it where another video begins, or another camera's picture comes. */
@@ -105,9 +115,52 @@ POSERT_API const char *posert_model_name(void);
 /** "0.1.0" */
 POSERT_API const char *posert_version(void);
 
+/* posert_estimate() in steps, for a program that runs the network itself, wherever it likes:
+ *
+ *     posert_feed feed;
+ *     posert_begin(p, &image);
+ *     while (posert_next(p, &feed, &people) == POSERT_OK && feed.data != NULL) {
+ *         ... run feed.file on feed.data, take the outputs called feed.outputs ...
+ *         posert_give(p, outputs, feed.output_count);
+ *     }
+ *
+ * Each of the three may fail; the picture is lost then, and the last one forgotten, as in posert_estimate(). */
+
+/** Type of a tensor's elements. */
+typedef enum posert_type { POSERT_FLOAT32 = 0, POSERT_UINT8 = 1, POSERT_INT32 = 2 } posert_type;
+
+/** What the network is to be run on. All of it belongs to the handle; the data are valid until posert_give(). */
+typedef struct posert_feed {
+    int stage;        /**< which of the model's networks, from 0 on */
+    const char *file; /**< name of its file */
+    const char *input; /**< name of its input */
+    posert_type type;
+    int64_t dims[4];
+    const void *data; /**< NULL = the picture is done */
+    int output_count;
+    const char *const *outputs; /**< names of the outputs that posert_give() wants, in this order */
+} posert_feed;
+
+/** A float tensor, the caller's, only read. */
+typedef struct posert_tensor {
+    const float *data;
+    int axes; /**< 1 to 5 */
+    int64_t dims[5];
+} posert_tensor;
+
+/** Begins a picture, whose pixels must stay until it is done. */
+POSERT_API posert_status posert_begin(posert *p, const posert_image *image);
+
+/** What to run next; or, with feed->data == NULL, the people. */
+POSERT_API posert_status posert_next(posert *p, posert_feed *feed, posert_people *people);
+
+/** Takes what the network said to the last feed. */
+POSERT_API posert_status posert_give(posert *p, const posert_tensor *outputs, int count);
+
 /** For ONNX Runtime, which calls it when a program registers this library with its own session (in C:
  *  RegisterCustomOpsLibrary). It brings the operator posert::People, which `posert fuse` writes into networks of one
- *  stage. A session keeps using the library. */
+ *  stage. Outputs that do not fit the model make the session's run fail, in ONNX Runtime 1.16 and newer; an older one
+ *  cannot be told, there the answer is one person of nothing but NaN. A session keeps using the library. */
 POSERT_API void *RegisterCustomOps(void *options, const void *api_base);
 
 #ifdef __cplusplus

@@ -7,25 +7,34 @@ build has them; its CPU build is `interpolation = "cubic"`, `peak_rule = "ring"`
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
-from posert.poses import Float32Array, Poses, Skeleton, no_poses
-from posert.postprocess.decoders.bodyparts import assembly, centroids, limbs, scales
-from posert.postprocess.geometry import keypoint_boxes
+from posert.poses import Float32Array, Poses, Skeleton
+from posert.postprocess import part_maps
+from posert.postprocess.decoders.bodyparts import scales
+from posert.postprocess.decoders.bodyparts.assembly import assemble_globally, assemble_pairwise, collect
+from posert.postprocess.decoders.bodyparts.limbs import score_candidates
+from posert.postprocess.decoders.bodyparts.peaks import find_peaks
+from posert.postprocess.decoders.bodyparts.work import layout, most_people, prepared
+from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.kernels.records import index_of, reader
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+from posert.postprocess.kernels.resample import CUBIC, KEYS
+from posert.postprocess.kernels.workspace import listed, listed_pairs, shaped
+from posert.postprocess.part_maps import MOST_BYTES, ROLES, TOO_LARGE, outside, part_maps_problem
 
 BODY_25_CHANNELS = (
     (0, 1), (14, 15), (22, 23), (16, 17), (18, 19), (24, 25), (26, 27), (6, 7), (2, 3), (4, 5), (8, 9), (10, 11),
     (12, 13), (30, 31), (32, 33), (36, 37), (34, 35), (38, 39), (20, 21), (28, 29), (40, 41), (42, 43), (44, 45),
     (46, 47), (48, 49), (50, 51),
 )  # fmt: skip
-_PEAK_RULES = {"interior": centroids.INTERIOR, "ring": centroids.RING}
-KEY_BONUS = 0.1  # OpenPose's global list: key = limb value + 0.1 * both peaks' scores
-NEAR = 150  # OpenPose: two peaks closer than 1/150 of the input's geometric mean side are joined even without a field
+_KEY_BONUS = 0.1  # OpenPose's global list: key = limb value + 0.1 * both peaks' scores
+_NEAR = 150  # OpenPose: two peaks closer than 1/150 of the input's geometric mean side are joined even without a field
+_REDUNDANT, _FEET = FIRST_LIST + 1, FIRST_LIST + 2
+_PROBLEMS = (*part_maps.PROBLEMS, "foot_parts must be among the skeleton's keypoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +63,14 @@ class Params:
     """
 
     paf_channels: tuple[tuple[int, int], ...] = BODY_25_CHANNELS
-    interpolation: str = "keys"
-    peak_rule: str = "interior"
+    interpolation: Literal["cubic", "keys"] = "keys"
+    peak_rule: Literal["interior", "ring"] = "interior"
     peak_threshold: float = 0.05
     max_peaks: int = 127
     offset_px: float = 0.5
     limb_threshold: float = 0.05
     limb_ratio: float = 0.95
-    assembly: str = "global_sort"
+    assembly: Literal["global_sort", "pairwise"] = "global_sort"
     redundant_edges: tuple[int, ...] = (18, 19)
     foot_parts: tuple[int, ...] = (19, 20, 21, 22, 23, 24)
     min_parts: int = 3
@@ -71,7 +80,7 @@ class Params:
     def __post_init__(self) -> None:
         rules = {
             "interpolation": self.interpolation in ("cubic", "keys"),
-            "peak_rule": self.peak_rule in _PEAK_RULES,
+            "peak_rule": self.peak_rule in ("interior", "ring"),
             "assembly": self.assembly in ("global_sort", "pairwise"),
             "peak_threshold": self.peak_threshold >= 0,
             "limb_threshold": math.isfinite(self.limb_threshold),
@@ -85,6 +94,10 @@ class Params:
         wrong = [f"{name} = {getattr(self, name)!r}" for name, good in rules.items() if not good]
         if wrong:
             raise ValueError(", ".join(wrong))
+        # a model's metadata has lists for tuples; kept workspaces want these
+        object.__setattr__(self, "paf_channels", tuple((int(x), int(y)) for x, y in self.paf_channels))
+        for name in ("redundant_edges", "foot_parts"):
+            object.__setattr__(self, name, tuple(map(int, getattr(self, name))))
 
 
 def decode(
@@ -103,21 +116,7 @@ def decode(
     Raises:
         PosertError: the maps do not fit the skeleton.
     """
-    maps = np.ascontiguousarray(outputs["heatmaps"], np.float32)
-    pafs = np.ascontiguousarray(outputs["pafs"], np.float32)
-    _check(maps, pafs, skeleton, params)
-    params = effective(params)
-    work = _Workspace(maps.shape[2:], len(skeleton.names), len(skeleton.edges), params, input_wh)
-    return [_decode_row(heat, field, skeleton, params, work) for heat, field in zip(maps, pafs, strict=True)]
-
-
-def effective(params: Params) -> Params:
-    """The values that really apply: `maximize_positives` replaces some."""
-    if not params.maximize_positives:
-        return params
-    return replace(
-        params, peak_threshold=0.02, limb_threshold=0.01, limb_ratio=0.75, min_parts=2, min_score=0.05, foot_parts=(),
-    )  # fmt: skip
+    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
 
 
 def merge(
@@ -130,120 +129,110 @@ def merge(
         params: its interpolation.
         input_wh: W and H.
     """
-    wide, high = input_wh
-    merged = {}
-    for role in several[0]:
-        arrays = [np.ascontiguousarray(outputs[role], np.float32) for outputs in several]
-        total, grid = np.zeros((*arrays[0].shape[:2], high, wide), np.float32), np.empty((high, wide), np.float32)
-        for array in arrays:
-            h, w = array.shape[2:]
-            y, x = (centroids.axis_blocks(*pair, params.interpolation) for pair in ((h, high), (w, wide)))
-            for row, sums in zip(array, total, strict=True):
-                scales.add_upsampled(row, *y[:2], *x[:2], np.empty((h, wide), np.float32), grid, sums)
-        total /= np.float32(len(several))
-        merged[role] = total
-    return merged
+    return scales.average(several, CUBIC if params.interpolation == "cubic" else KEYS, input_wh)
 
 
-def _check(maps: Float32Array, pafs: Float32Array, skeleton: Skeleton, params: Params) -> None:
-    parts, edges = len(skeleton.names), len(skeleton.edges)
-    problems = []
-    if maps.ndim != 4 or maps.shape[1] < parts:
-        problems.append(f"heatmaps {list(maps.shape)}, expected [R,>={parts},h,w]")
-    if pafs.ndim != 4 or len(params.paf_channels) != edges:
-        problems.append(f"pafs {list(pafs.shape)} and {len(params.paf_channels)} channel pairs for {edges} edges")
-    elif not all(0 <= channel < pafs.shape[1] for pair in params.paf_channels for channel in pair):
-        problems.append(f"pafs {list(pafs.shape)}, expected [R,{2 * edges},h,w]")
-    if not problems and (maps.shape[0], *maps.shape[2:]) != (pafs.shape[0], *pafs.shape[2:]):
-        problems.append(f"heatmaps {list(maps.shape)} and pafs {list(pafs.shape)} of different sizes")
-    if any(not 0 <= part < parts for part in params.foot_parts):
-        problems.append(f"foot_parts {params.foot_parts} of {parts} keypoints")
-    if problems:
-        raise PosertError("the decoder bodyparts cannot use " + "; ".join(problems), "export the model again")
+_params = reader(Params)
+_CUBIC, _RING = index_of(Params, "interpolation", "cubic"), index_of(Params, "peak_rule", "ring")
+_GLOBAL = index_of(Params, "assembly", "global_sort")
 
 
-class _Workspace:
-    """Everything the kernels write to whose size the maps alone decide."""
+class Rules(NamedTuple):
+    """`Params` as they really apply: `maximize_positives` replaces some.
 
-    def __init__(
-        self, size_hw: tuple[int, ...], parts: int, edges: int, params: Params, input_wh: tuple[int, int]
-    ) -> None:
-        (h, w), (wide, high) = size_hw, input_wh
-        self.size_wh = wide, high
-        self.y = centroids.axis_blocks(h, high, params.interpolation)
-        self.x = centroids.axis_blocks(w, wide, params.interpolation)
-        gain = np.abs(self.y[1]).sum(axis=1).max() * np.abs(self.x[1]).sum(axis=1).max()
-        self.floor = params.peak_threshold / float(gain) * (1 - 1e-5)  # float32 sums
-        deepest = int(np.diff(self.y[2]).max())
-        self.active = np.empty((len(self.y[2]), len(self.x[2])), np.uint8)
-        self.block = np.empty((deepest, centroids.BLOCK), np.float32)
-        self.grids = np.empty((2, high, wide), np.float32)
-        self.across = np.empty((h, wide), np.float32)
-        self.peaks, self.counts = np.empty((parts, params.max_peaks, 3), np.float32), np.empty(parts, np.int64)
-        self.starts = np.empty(edges + 1, np.int64)
-        self.used = np.empty((2, params.max_peaks), np.uint8)
-        self.owners = np.empty((parts, params.max_peaks), np.int32)
+    Attributes:
+        interpolation: of `resample`. ring: the peak rule. offset: added to x and y of peaks.
+        together: whether the limbs of all edges are in one list. key_bonus: weight of both peaks' scores in its order.
+        near, near_value: a refused pair that is closer than `near` (samples) gets this value.
+        feet: whether there are parts that do not count.
+    """
 
-
-def _decode_row(heat: Float32Array, field: Float32Array, skeleton: Skeleton, params: Params, work: _Workspace) -> Poses:
-    parts = len(skeleton.names)
-    taps_y, taps_x = work.y[:2], work.x[:2]
-    centroids.find_centroids(
-        heat, parts, params.peak_threshold, work.floor, _PEAK_RULES[params.peak_rule], params.offset_px,
-        *work.y, *taps_x, work.x[3], work.active, work.block, work.grids[0], work.peaks, work.counts,
-    )  # fmt: skip
-    edges = np.array(skeleton.edges, np.int64).reshape(-1, 2)
-    channels = np.array(params.paf_channels, np.int64).reshape(-1, 2)
-    size = int((work.counts[edges[:, 0]] * work.counts[edges[:, 1]]).sum())
-    key, value = np.empty(size, np.float32), np.empty(size, np.float32)
-    index, order = np.empty((size, 3), np.int32), np.empty(size, np.int32)
-    together = params.assembly == "global_sort"
-    candidates = limbs.score_candidates(
-        field, edges, channels, work.peaks, work.counts, KEY_BONUS if together else 0.0, params.limb_threshold,
-        params.limb_ratio, math.sqrt(work.size_wh[0] * work.size_wh[1]) / NEAR, params.peak_threshold + 1e-6,
-        *taps_y, *taps_x, work.across, work.grids, key, value, index, work.starts,
-    )  # fmt: skip
-    # No more people than limbs or peaks can start: with `pairwise` each edge at most one per peak of either end.
-    most = int(work.counts[edges].max(axis=1).sum()) if len(edges) else 0
-    people, scores, sizes = np.empty((most, parts), np.int32), np.empty(most), np.empty(most, np.int64)
-    listed = key, value, index, order
-    if together:
-        count = assembly.assemble_globally(
-            edges, work.peaks, *listed, candidates, work.owners, people, scores, sizes
-        )  # fmt: skip
-    else:
-        redundant = np.isin(np.arange(len(edges)), params.redundant_edges).astype(np.uint8)
-        count = assembly.assemble_pairwise(
-            edges, redundant, work.peaks, work.counts, *listed, work.starts, work.used, people, scores, sizes
-        )  # fmt: skip
-    return _poses(people[:count], scores[:count], sizes[:count], len(edges), params, work)
+    interpolation: int
+    ring: bool
+    peak_threshold: float
+    max_peaks: int
+    offset: float
+    limb_threshold: float
+    limb_ratio: float
+    near: float
+    near_value: float
+    together: bool
+    key_bonus: float
+    min_parts: int
+    min_score: float
+    feet: bool
 
 
-def _kept(
-    people: NDArray[np.int32], scores: NDArray[np.float64], sizes: NDArray[np.int64], params: Params
-) -> NDArray[np.bool_]:
-    """Who is whole enough; when nobody is, who would be with the feet counted."""
-    feet = (people[:, list(params.foot_parts)] >= 0).sum(axis=1)
-    for own, allowed in ((sizes - feet, (feet == 0) | (sizes - feet > 4)), (sizes, sizes > 0)):
-        kept: NDArray[np.bool_] = allowed & (own >= params.min_parts) & (scores >= params.min_score * own)
-        if kept.any():
-            break
-    return kept
+@jit
+def _rules(numbers, size):
+    """`Rules` for a network input of this size."""
+    given = _params(numbers)
+    low, together = given.maximize_positives == 1, given.assembly == _GLOBAL
+    peak_threshold = 0.02 if low else given.peak_threshold
+    return Rules(
+        CUBIC if given.interpolation == _CUBIC else KEYS,
+        given.peak_rule == _RING,
+        peak_threshold,
+        given.max_peaks,
+        given.offset_px,
+        0.01 if low else given.limb_threshold,
+        0.75 if low else given.limb_ratio,
+        math.sqrt(size[WIDTH] * size[HEIGHT]) / _NEAR,
+        peak_threshold + 1e-6,
+        together,
+        _KEY_BONUS if together else 0.0,
+        2 if low else given.min_parts,
+        0.05 if low else given.min_score,
+        not low,
+    )
 
 
-def _poses(
-    people: NDArray[np.int32],
-    scores: NDArray[np.float64],
-    sizes: NDArray[np.int64],
-    edges: int,
-    params: Params,
-    work: _Workspace,
-) -> Poses:
-    """The rows that are whole enough, as `Poses`."""
-    kept, parts = _kept(people, scores, sizes, params), people.shape[1]
-    if not kept.any():
-        return no_poses(parts)
-    picked = people[kept]
-    keypoints = work.peaks[np.arange(parts), np.maximum(picked, 0)]
-    keypoints[picked < 0] = 0
-    return Poses(keypoints, (scores[kept] / (parts + edges)).astype(np.float32), keypoint_boxes(keypoints))
+@kernel
+def bodyparts_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+    """0, or a problem; needs: the workspace of any row, and the most people of one. See `DecoderKernels`."""
+    problem = part_maps_problem(shapes, size, table)
+    if problem < 0:
+        return problem
+    if outside(listed(table, _FEET), size[KEYPOINTS]):
+        return -len(_PROBLEMS)
+    edges, most = listed_pairs(table, EDGES).shape[0], _params(numbers).max_peaks
+    h, w = shapes[0, 2], shapes[0, 3]
+    work = layout(needs[:0], h, w, size[HEIGHT], size[WIDTH], size[KEYPOINTS], edges, most)
+    needs[0], needs[1] = work.end, most_people(edges, most)
+    return TOO_LARGE if work.end > MOST_BYTES else 0
+
+
+@kernel
+def bodyparts_people(
+    heatmaps: F32x1,
+    pafs: F32x1,
+    unused: F32x1,
+    unused_too: F32x1,
+    shapes: I64x2,
+    size: I64x1,
+    numbers: F64x1,
+    table: I64x1,
+    workspace: U8x1,
+    counts: I64x1,
+    keypoints: F32x3,
+    scores: F32x1,
+    boxes: F32x2,
+) -> int:
+    """The people of all rows. See `DecoderKernels`."""
+    rules, edges, channels = _rules(numbers, size), listed_pairs(table, EDGES), listed_pairs(table, FIRST_LIST)
+    redundant, feet = listed(table, _REDUNDANT), listed(table, _FEET)
+    if not rules.feet:
+        feet = feet[:0]
+    h, w, found = shapes[0, 2], shapes[0, 3], 0
+    work = prepared(workspace, h, w, size[HEIGHT], size[WIDTH], size[KEYPOINTS], edges.shape[0], redundant, rules)
+    for row in range(counts.shape[0]):
+        find_peaks(shaped(heatmaps, row * shapes[0, 1] * h * w, (shapes[0, 1], h, w)), rules, work)
+        fields = shaped(pafs, row * shapes[1, 1] * h * w, (shapes[1, 1], h, w))
+        candidates = score_candidates(fields, edges, channels, rules, work)
+        rows = assemble_globally(edges, candidates, work) if rules.together else assemble_pairwise(edges, work)
+        counts[row] = collect(rows, edges.shape[0], feet, rules, work, keypoints[found:], scores[found:], boxes[found:])
+        found += counts[row]
+    return found
+
+
+KERNELS = DecoderKernels(ROLES, _PROBLEMS, bodyparts_workspace, bodyparts_people)

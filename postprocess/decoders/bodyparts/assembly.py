@@ -1,10 +1,13 @@
-"""Shared kernels: people out of scored limbs. Knows parts and limbs by index only.
+"""People out of scored limbs, and which of them stay. Knows parts and limbs by index only.
 
 Two rules: all limbs of all edges in one sorted list (`assemble_globally`), or edge by edge (`assemble_pairwise`).
 """
 
-from posert.postprocess.decoders.bodyparts.limbs import sort_candidates
-from posert.postprocess.kernels.registry import F32x1, F32x3, F64x1, I32x1, I32x2, I64x1, I64x2, U8x1, U8x2, jit, kernel
+import numpy as np
+
+from posert.postprocess.geometry import box_of_keypoints
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.sort import sort_by
 
 
 @jit
@@ -23,45 +26,32 @@ def _merge(people, scores, sizes, owners, r, s):
     return True
 
 
-@kernel
-def assemble_globally(
-    edges: I64x2,
-    peaks: F32x3,
-    key: F32x1,
-    value: F32x1,
-    index: I32x2,
-    order: I32x1,
-    candidates: int,
-    owners: I32x2,
-    people: I32x2,
-    scores: F64x1,
-    sizes: I64x1,
-) -> int:
-    """People out of the candidates of all edges, best key first.
+@jit
+def assemble_globally(edges, candidates, work):
+    """People out of the candidates of all edges, best key first; returns the number of rows.
 
     Args:
-        edges, peaks, key, value, index, candidates: as `score_candidates` takes and gives them.
-        order: i32 [C], owners: i32 [K,P] are workspace.
-        people: i32 [M,K] out, peaks within their parts, -1 = missing; M >= half of all peaks. scores: f64 [M], sums of
-            peak scores and limb values. sizes: i64 [M], parts of each person, -1 = merged away.
-
-    Returns the number of rows.
+        edges: i64 [L,2]. candidates: their number.
+        work: as `score_candidates` leaves it. `order` i32 [C], `owners` i32 [K,P] are workspace.
+            Out: `people` i32 [M,K], peaks within their parts, -1 = missing; `scores` f64 [M], sums of peak scores and
+            limb values; `sizes` i64 [M], parts of each person, -1 = merged away.
     """
+    peaks, owners, people, scores, sizes = work.peaks, work.owners, work.people, work.scores, work.sizes
     for c in range(candidates):
-        order[c] = c
-    sort_candidates(key, value, order[:candidates])
+        work.order[c] = c
+    sort_by(work.key, work.value, work.order[:candidates], True)
     owners[:] = -1
     count = 0
     for rank in range(candidates):
-        c = order[rank]
-        a, b = edges[index[c, 0], 0], edges[index[c, 0], 1]
-        i, j, v = index[c, 1], index[c, 2], float(value[c])
+        c = work.order[rank]
+        edge, i, j, v = work.index[c, 0], work.index[c, 1], work.index[c, 2], work.value[c]
+        a, b = edges[edge, 0], edges[edge, 1]
         r, s = owners[a, i], owners[b, j]
         if r < 0 and s < 0:
             people[count] = -1
             people[count, a], people[count, b] = i, j
             owners[a, i], owners[b, j] = count, count
-            scores[count], sizes[count] = float(peaks[a, i, 2]) + float(peaks[b, j, 2]) + v, 2
+            scores[count], sizes[count] = peaks[a, i, 2] + peaks[b, j, 2] + v, 2
             count += 1
         elif r >= 0 and s >= 0:
             if r == s or _merge(people, scores, sizes, owners, min(r, s), max(r, s)):
@@ -70,7 +60,7 @@ def assemble_globally(
             person, part, peak = (r, b, j) if r >= 0 else (s, a, i)
             if people[person, part] < 0:
                 people[person, part], owners[part, peak] = peak, person
-                scores[person] += float(peaks[part, peak, 2]) + v
+                scores[person] += peaks[part, peak, 2] + v
                 sizes[person] += 1
     return count
 
@@ -86,7 +76,7 @@ def _add_single(people, scores, sizes, count, part, peaks, found):
         if free:
             people[count] = -1
             people[count, part] = peak
-            scores[count], sizes[count] = float(peaks[part, peak, 2]), 1
+            scores[count], sizes[count] = peaks[part, peak, 2], 1
             count += 1
     return count
 
@@ -107,39 +97,25 @@ def _extend(people, scores, sizes, count, a, b, i, j, peaks, v):
     for person in range(count):
         if people[person, a] == i:
             people[person, b] = j
-            scores[person] += float(peaks[b, j, 2]) + v
+            scores[person] += peaks[b, j, 2] + v
             sizes[person] += 1
             return count
     people[count] = -1
     people[count, a], people[count, b] = i, j
-    scores[count], sizes[count] = float(peaks[a, i, 2]) + float(peaks[b, j, 2]) + v, 2
+    scores[count], sizes[count] = peaks[a, i, 2] + peaks[b, j, 2] + v, 2
     return count + 1
 
 
-@kernel
-def assemble_pairwise(
-    edges: I64x2,
-    redundant: U8x1,
-    peaks: F32x3,
-    counts: I64x1,
-    key: F32x1,
-    value: F32x1,
-    index: I32x2,
-    order: I32x1,
-    starts: I64x1,
-    used: U8x2,
-    people: I32x2,
-    scores: F64x1,
-    sizes: I64x1,
-) -> int:
-    """People edge by edge; each peak has at most one limb per edge, the best first.
+@jit
+def assemble_pairwise(edges, work):
+    """People edge by edge; each peak has at most one limb per edge, the best first; returns the number of rows.
 
     Args:
-        redundant: u8 [L], 1 = an edge that only fills in parts of people who are there. order: i32 [C], used: u8 [2,P]
-            are workspace. The others: see `assemble_globally`; M >= P * L.
-
-    Returns the number of rows.
+        edges: i64 [L,2].
+        work: as `score_candidates` leaves it. `redundant` u8 [L]: 1 = an edge that only fills in parts of people who
+            are there. `order` i32 [C], `used` u8 [2,P] are workspace. Out: see `assemble_globally`.
     """
+    peaks, counts, people, scores, sizes = work.peaks, work.counts, work.people, work.scores, work.sizes
     count = 0
     for edge in range(edges.shape[0]):
         a, b = edges[edge, 0], edges[edge, 1]
@@ -147,21 +123,64 @@ def assemble_pairwise(
             part = b if counts[a] == 0 else a
             count = _add_single(people, scores, sizes, count, part, peaks, counts[part])
             continue
-        mine = order[starts[edge] : starts[edge + 1]]
-        for c in range(mine.shape[0]):
-            mine[c] = starts[edge] + c
-        sort_candidates(key, value, mine)
-        used[:] = 0
-        for rank in range(mine.shape[0]):
-            c = mine[rank]
-            i, j = index[c, 1], index[c, 2]
-            if used[0, i] or used[1, j]:
+        start = work.starts[edge]
+        order = work.order[start : work.starts[edge + 1]]
+        for rank in range(order.shape[0]):
+            order[rank] = start + rank
+        sort_by(work.key, work.value, order, True)
+        work.used[:] = 0
+        for rank in range(order.shape[0]):
+            c = order[rank]
+            i, j = work.index[c, 1], work.index[c, 2]
+            if work.used[0, i] or work.used[1, j]:
                 continue
-            used[0, i] = 1
-            used[1, j] = 1
-            if redundant[edge]:
+            work.used[0, i] = 1
+            work.used[1, j] = 1
+            if work.redundant[edge]:
                 _complete(people, count, a, b, i, j)
             else:
                 # Edge 0 finds nobody yet: every limb of it is a person.
-                count = _extend(people, scores, sizes, count, a, b, i, j, peaks, float(value[c]))
+                count = _extend(people, scores, sizes, count, a, b, i, j, peaks, work.value[c])
+    return count
+
+
+@jit
+def _is_kept(person, feet, feet_count, rules, work):
+    """Whether somebody is whole enough: feet do not count, unless `feet_count`."""
+    size, others = work.sizes[person], work.sizes[person]
+    for part in feet:
+        others -= work.people[person, part] >= 0
+    if not feet_count and others != size and others <= 4:
+        return False
+    counted = size if feet_count else others
+    return counted >= rules.min_parts and work.scores[person] >= rules.min_score * counted
+
+
+@jit
+def _report(person, edges, work, keypoints, box):
+    """keypoints f32 [K,3] and box f32 [4] of somebody; returns the score (f64)."""
+    for k in range(keypoints.shape[0]):
+        peak = work.people[person, k]
+        for column in range(3):
+            keypoints[k, column] = work.peaks[k, peak, column] if peak >= 0 else np.float32(0.0)
+    box_of_keypoints(keypoints, box)
+    return work.scores[person] / (keypoints.shape[0] + edges)
+
+
+@jit
+def collect(rows, edges, feet, rules, work, keypoints, scores, boxes):
+    """The people who are whole enough; when nobody is, those who are with the feet counted. Returns how many.
+
+    Args:
+        rows: of `work`, as assembled. edges: L. feet: i64 [n], parts. rules: `min_parts`, `min_score`.
+        keypoints: f32 [M,K,3] out. scores: f32 [M] out. boxes: f32 [M,4] out.
+    """
+    count = 0
+    for feet_count in range(2):
+        for person in range(rows):
+            if _is_kept(person, feet, feet_count, rules, work):
+                scores[count] = _report(person, edges, work, keypoints[count], boxes[count])
+                count += 1
+        if count > 0:
+            break
     return count

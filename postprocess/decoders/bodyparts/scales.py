@@ -1,23 +1,61 @@
-"""Shared kernel: the maps of several input sizes, added up on one grid. Knows maps only."""
+"""The mean of one batch's maps at several input sizes, up-sampled to one grid. Knows maps only."""
 
-from posert.postprocess.decoders.bodyparts.limbs import _upsample
-from posert.postprocess.kernels.registry import F32x2, F32x3, I64x1, kernel
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.poses import Float32Array
+from posert.postprocess.kernels.registry import F32x3, U8x1, kernel
+from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, take_taps, upsample, widest
+from posert.postprocess.kernels.workspace import take_f32, take_f64
 
 
 @kernel
-def add_upsampled(
-    maps: F32x3, taps_y: I64x1, taps_wy: F32x2, taps_x: I64x1, taps_wx: F32x2, across: F32x2, grid: F32x2, sums: F32x3
-) -> int:
-    """Adds maps f32 [C,h,w], up-sampled, to sums f32 [C,H,W].
+def add_upsampled(maps: F32x3, rule: int, workspace: U8x1, sums: F32x3) -> int:
+    """Adds maps f32 [C,h,w], up-sampled by a rule of `resample`, to sums f32 [C,H,W].
+
+    Returns the bytes that the workspace must have; it has none: nothing is added.
+    """
+    h, w, high, wide = maps.shape[1], maps.shape[2], sums.shape[1], sums.shape[2]
+    smoothing, at = take_f64(workspace, 0, (1,))
+    row, at = take_f64(workspace, at, (max(widest(h, high, 1), widest(w, wide, 1)),))
+    taps_y, after_y = take_taps(workspace, at, h, high, 1)
+    taps_x, after_x = take_taps(workspace, after_y, w, wide, 1)
+    across, end = take_f32(workspace, after_x, (h, wide))
+    grid, end = take_f32(workspace, end, (high, wide))
+    if len(workspace) == 0:
+        return end
+    fill_smoothing(smoothing)
+    fill_taps(rule, h, smoothing, row, taps_y)
+    fill_taps(rule, w, smoothing, row, taps_x)
+    taps_y, _ = take_taps(workspace, at, h, high, 1)
+    taps_x, _ = take_taps(workspace, after_y, w, wide, 1)
+    for c in range(maps.shape[0]):
+        upsample(maps[c], taps_y, taps_x, across, grid)
+        for y in range(high):
+            line, upsampled = sums[c, y], grid[y]
+            for x in range(wide):
+                line[x] += upsampled[x]
+    return end
+
+
+def average(
+    several: Sequence[Mapping[str, NDArray[Any]]], rule: int, input_wh: tuple[int, int]
+) -> dict[str, Float32Array]:
+    """The mean of outputs at several scales, each up-sampled to W x H by a rule of `resample`: role -> f32 [R,C,H,W].
 
     Args:
-        taps_*: first cell and weights of every row and column, as `axis_blocks` gives them.
-        across: f32 [h,W], grid: f32 [H,W] are workspace.
+        several: per scale role -> f32 [R,C,h,w], all of the whole frame.
     """
-    for c in range(maps.shape[0]):
-        _upsample(maps[c], taps_y, taps_wy, taps_x, taps_wx, across, grid)
-        for y in range(grid.shape[0]):
-            line, own = sums[c, y], grid[y]
-            for x in range(line.shape[0]):
-                line[x] += own[x]
-    return maps.shape[0]
+    merged, nothing = {}, np.zeros(0, np.uint8)
+    for role in several[0]:
+        arrays = [np.ascontiguousarray(outputs[role], np.float32) for outputs in several]
+        sums = np.zeros((arrays[0].shape[0] * arrays[0].shape[1], input_wh[1], input_wh[0]), np.float32)
+        for array in arrays:
+            maps = array.reshape(-1, *array.shape[2:])
+            add_upsampled(maps, rule, np.zeros(add_upsampled(maps, rule, nothing, sums), np.uint8), sums)
+        sums /= np.float32(len(several))
+        merged[role] = sums.reshape(*arrays[0].shape[:2], *sums.shape[1:])
+    return merged

@@ -193,7 +193,7 @@ def _grow(pose, graph, connections, rules, frontier):
     """Completes pose f64 [K,4] along the skeleton, the most certain joint first."""
     size, entry = _begin(pose, graph, frontier)
     while size > 0:
-        directed = frontier.heap[0]
+        directed = int(frontier.heap[0])
         size = _drop_top(frontier, size)
         end, joint = graph.ends[directed, 1], frontier.joint[directed]
         if pose[end, 0] > 0:
@@ -216,7 +216,7 @@ def _flood(pose, graph, frontier):
     """Gives every joint that is not there the place of its neighbour, the most certain neighbour first."""
     size, entry = _begin(pose, graph, frontier)
     while size > 0:
-        directed = frontier.heap[0]
+        directed = int(frontier.heap[0])
         size = _drop_top(frontier, size)
         start, end = graph.ends[directed, 0], graph.ends[directed, 1]
         if pose[end, 0] > 0:

@@ -1,0 +1,110 @@
+"""The workspace of the decoder: every array its kernel writes to, and what is made once for a size of maps."""
+
+from typing import Any, NamedTuple
+
+from posert.postprocess.decoders.bodyparts.peaks import BLOCK, Axis, fill_blocks
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, magnitude, take_taps, widest
+from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_i64, take_u8
+
+
+class Work(NamedTuple):
+    """Everything the kernel writes to; see `find_peaks`, `score_candidates` and `assemble_globally`.
+
+    Attributes:
+        ready: i64 [1], 1 once there is what follows from sizes and parameters alone: axes, floor and redundant.
+        smoothing, row: f64, to make the taps.
+        end: bytes taken.
+    """
+
+    ready: Any
+    floor: Any
+    redundant: Any
+    smoothing: Any
+    row: Any
+    y: Any
+    x: Any
+    active: Any
+    block: Any
+    across: Any
+    grids: Any
+    peaks: Any
+    counts: Any
+    key: Any
+    value: Any
+    index: Any
+    order: Any
+    starts: Any
+    used: Any
+    owners: Any
+    people: Any
+    scores: Any
+    sizes: Any
+    end: int
+
+
+@jit
+def most_people(edges, max_peaks):
+    """No more people than limbs or peaks can start: each edge at most one per peak of either end."""
+    return edges * max_peaks
+
+
+@jit
+def _take_axis(workspace, at, length, size):
+    taps, at = take_taps(workspace, at, length, size, 1)
+    cells, at = take_i64(workspace, at, ((size + BLOCK - 1) // BLOCK, 2))
+    blocks, at = take_i64(workspace, at, (length, 2))
+    return Axis(taps, cells, blocks), at
+
+
+@jit
+def layout(workspace, h, w, high, wide, parts, edges, max_peaks):
+    """`Work` for maps of h x w cells on a grid of high x wide samples."""
+    pairs, most = edges * max_peaks * max_peaks, most_people(edges, max_peaks)
+    ready, at = take_i64(workspace, 0, (1,))
+    floor, at = take_f64(workspace, at, (1,))
+    redundant, at = take_u8(workspace, at, (edges,))
+    smoothing, at = take_f64(workspace, at, (1,))
+    row, at = take_f64(workspace, at, (max(widest(h, high, 1), widest(w, wide, 1)),))
+    y, at = _take_axis(workspace, at, h, high)
+    x, at = _take_axis(workspace, at, w, wide)
+    active, at = take_u8(workspace, at, (y.cells.shape[0], x.cells.shape[0]))
+    block, at = take_f32(workspace, at, (h, BLOCK))
+    across, at = take_f32(workspace, at, (h, wide))
+    grids, at = take_f32(workspace, at, (2, high, wide))
+    peaks, at = take_f32(workspace, at, (parts, max_peaks, 3))
+    counts, at = take_i64(workspace, at, (parts,))
+    key, at = take_f32(workspace, at, (pairs,))
+    value, at = take_f32(workspace, at, (pairs,))
+    index, at = take_i32(workspace, at, (pairs, 3))
+    order, at = take_i32(workspace, at, (pairs,))
+    starts, at = take_i64(workspace, at, (edges + 1,))
+    used, at = take_u8(workspace, at, (2, max_peaks))
+    owners, at = take_i32(workspace, at, (parts, max_peaks))
+    people, at = take_i32(workspace, at, (most, parts))
+    scores, at = take_f64(workspace, at, (most,))
+    sizes, at = take_i64(workspace, at, (most,))
+    return Work(
+        ready, floor, redundant, smoothing, row, y, x, active, block, across, grids, peaks, counts, key, value, index,
+        order, starts, used, owners, people, scores, sizes, at,
+    )  # fmt: skip
+
+
+@jit
+def prepared(workspace, h, w, high, wide, parts, edges, redundant_edges, rules):
+    """`Work` with everything made that follows from the sizes and the parameters."""
+    work = layout(workspace, h, w, high, wide, parts, edges, rules.max_peaks)
+    if work.ready[0] == 0:
+        fill_smoothing(work.smoothing)
+        fill_taps(rules.interpolation, h, work.smoothing, work.row, work.y.taps)
+        fill_taps(rules.interpolation, w, work.smoothing, work.row, work.x.taps)
+        for edge in redundant_edges:
+            if 0 <= edge < edges:
+                work.redundant[edge] = 1
+        work = layout(workspace, h, w, high, wide, parts, edges, rules.max_peaks)
+        fill_blocks(work.y)
+        fill_blocks(work.x)
+        gain = magnitude(work.y.taps) * magnitude(work.x.taps)
+        work.floor[0] = rules.peak_threshold / gain * (1 - 1e-5)  # less the rounding of the sums
+        work.ready[0] = 1
+    return work
