@@ -263,7 +263,7 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
 
 
 def _in_sections(llvm: Any, module: Any) -> Any:
-    """Each function in a section of its own: who links it leaves out what he does not call (`--gc-sections`)."""
+    """Each function in a section of its own: who links it leaves out what he does not call."""
     text = re.sub(
         r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$',
         r'\1 section ".text.\2"\3',
