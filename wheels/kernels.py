@@ -7,6 +7,7 @@ Runs in the build environment, with numba; nothing of it is in the wheel.
 
 import argparse
 import ast
+import gc
 import hashlib
 import importlib
 import importlib.util
@@ -167,6 +168,7 @@ def say(line: str) -> None:
 
 
 def _lower(module: str, text: Path) -> str:
+    gc.disable()  # numba makes millions of objects, which stay: looking through them again and again takes a fifth
     importlib.import_module(module)
     ir = build.lower(kernel for kernel in KERNELS.values() if kernel.fn.__module__ == module)
     _write(text, json.dumps(ir).encode())
