@@ -6,9 +6,11 @@ the highest.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posert.poses import Poses
 from posert.postprocess.kernels.records import numbers_of, reader
@@ -75,15 +77,21 @@ def suppress(poses: Poses, regions: Poses, params: Params) -> Poses:
         return poses
     keypoints = np.array(poses.keypoints, np.float32, order="C")
     regions_xyxy, region_scores = (np.ascontiguousarray(a, np.float32) for a in (regions.boxes_xyxy, regions.scores))
-    numbers, merged, scores = numbers_of(params), np.empty_like(keypoints), np.empty(people, np.float32)
-    boxes = np.empty((people, 4), np.float32)
-    kept = pose_nms_workspace(people, count, numbers)
+    merged, scores, boxes = np.empty_like(keypoints), np.empty(people, np.float32), np.empty((people, 4), np.float32)
+    numbers, kept = _needs(people, count, params)
     if kept >= 0:
         workspace = np.empty(kept, np.uint8)
         kept = pose_nms(keypoints, regions_xyxy, region_scores, numbers, workspace, merged, scores, boxes)
     if kept < 0:
         raise ValueError(f"{people} poses of {count} keypoints, {len(regions)} regions: {_PROBLEMS[-kept - 1]}")
     return Poses(merged[:kept], scores[:kept], boxes[:kept])
+
+
+@lru_cache(maxsize=256)
+def _needs(people: int, keypoints: int, params: Params) -> tuple[NDArray[np.float64], int]:
+    """The parameters as numbers, and the bytes of the workspace, or a problem."""
+    numbers = numbers_of(params)
+    return numbers, pose_nms_workspace(people, keypoints, numbers)
 
 
 _params = reader(Params)
