@@ -98,7 +98,12 @@ def decode_rows(
     """
     arrays = [outputs.get(role) for role in kernels.roles]
     tensors = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
-    rows = max((len(tensor) for tensor in tensors if tensor is not None), default=0)
+    counts = {len(tensor) for tensor in tensors if tensor is not None}
+    if len(counts) > 1:
+        raise PosertError(
+            f"the network's outputs have {sorted(counts)} rows, expected as many of each", "export it again"
+        )
+    rows = max(counts, default=0)
     if rows < 2 or not kernels.row_threads:
         return _decode(kernels, tensors, skeleton, params, input_wh)
 

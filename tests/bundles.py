@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ from posert.export.embed import library
 from posert.export.embed.bundle import bundle
 from posert.poses import Frame
 from posert.postprocess.kernels import sources
+from posert.postprocess.kernels.build import TARGETS, Target
 
 PLAIN = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-g", "-O1", "-ffp-contract=off")
 SANITIZED = (*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover")
@@ -33,18 +35,27 @@ class How:
     emulator: tuple[str, ...] = ()
 
 
-def _as_in_a_wheel() -> None:
-    """The object of every kernel, which a wheel brings along: compiled once, and kept by `wheels/kernels.py`."""
-    place = sources.ROOT / "wheels" / "kernels.py"
-    spec = spec_from_file_location("wheels_kernels", place)
-    if find_spec("numba") is None or spec is None or spec.loader is None or not place.is_file():
-        return
+@cache
+def _making() -> ModuleType | None:
+    """`wheels/kernels.py`, which keeps what it compiled; None without numba."""
+    spec = spec_from_file_location("wheels_kernels", sources.ROOT / "wheels" / "kernels.py")
+    if find_spec("numba") is None or spec is None or spec.loader is None:
+        return None
     making = sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(making)
-    embedded.packaged = cache(lambda target: making.make_objects([target])[target])
+    return making
 
 
-_as_in_a_wheel()
+@cache
+def all_kernels(target: Target) -> Path:
+    """Every kernel as one object for a target, also for one that `bundle` does not know."""
+    made = _making().compiled([target])[target]  # type: ignore[union-attr]
+    assert len(made) == 1
+    return Path(made[0])
+
+
+if find_spec("numba") is not None:  # as in a wheel, which brings the object of every kernel along
+    embedded.packaged = lambda name: all_kernels(TARGETS[name])
 
 
 def built(model: str | Path, folder: Path, **how: Any) -> Path:

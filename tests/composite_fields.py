@@ -22,8 +22,8 @@ def people(count: int, parts: int, cells_wh: tuple[int, int], seed: int = 0) -> 
     """f64 [count,parts,2] in cells: each person in a column of its own, the keypoints well apart from each other."""
     rng = np.random.default_rng(seed)
     column = cells_wh[0] / max(1, count)
-    spots = rng.uniform(0.15, 0.85, (count, parts, 2)) * (column, cells_wh[1])
-    return spots + np.stack([np.arange(count) * column, np.zeros(count)], axis=1)[:, None]
+    places = rng.uniform(0.15, 0.85, (count, parts, 2)) * (column, cells_wh[1])
+    return places + np.stack([np.arange(count) * column, np.zeros(count)], axis=1)[:, None]
 
 
 def fields(
@@ -38,9 +38,9 @@ def fields(
     caf[:, 1] = rng.uniform(0, 0.15, caf[:, 1].shape)
     for person in truth:
         scale = 0.8 + rng.random()
-        for k, spot in enumerate(person):
-            for x, y in _around(spot, w, h):
-                cif[k, 1:, y, x] = rng.uniform(0.6, 1), *(spot + rng.normal(0, noise, 2)), scale
+        for k, place in enumerate(person):
+            for x, y in _around(place, w, h):
+                cif[k, 1:, y, x] = rng.uniform(0.6, 1), *(place + rng.normal(0, noise, 2)), scale
         for edge, (a, b) in enumerate(skeleton.edges):
             for t in np.linspace(0, 1, 5):
                 for x, y in _around(person[a] * (1 - t) + person[b] * t, w, h):
@@ -49,6 +49,6 @@ def fields(
     return cif, caf
 
 
-def _around(spot: np.ndarray, w: int, h: int) -> list[tuple[int, int]]:
-    left, top = int(spot[0]) - 1, int(spot[1]) - 1
+def _around(place: np.ndarray, w: int, h: int) -> list[tuple[int, int]]:
+    left, top = int(place[0]) - 1, int(place[1]) - 1
     return [(x, y) for y in range(top, top + 4) for x in range(left, left + 4) if 0 <= x < w and 0 <= y < h]

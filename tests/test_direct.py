@@ -67,6 +67,7 @@ def test_values_that_are_no_numbers_are_not_found(bad: float) -> None:
     [
         ({"maps": np.zeros((1, 2))}, "needs keypoints or people"),
         ({"keypoints": np.zeros((1, 17, 3))}, r"must be \[R,1,K,3\]"),
+        ({"keypoints": np.zeros((1, 1, 17, 3)), "people": np.zeros((2, 6, 56))}, r"have \[1, 2\] rows"),
         ({"people": np.zeros((1, 6, 55))}, r"must be \[R,P,K\*3\+5\]"),
     ],
 )

@@ -23,7 +23,7 @@ from posert.poses import Poses, Skeleton
 from posert.postprocess.decoders import bodyparts, cifcaf, paf
 from posert.postprocess.decoding import DecoderKernels, decode_rows
 from posert.postprocess.geometry import usable
-from posert.postprocess.kernels import build, load, sources
+from posert.postprocess.kernels import build, load
 from posert.postprocess.kernels.registry import Kernel
 from posert.runtime import prepare as preparing
 from posert.runtime.prepare import prepare
@@ -96,8 +96,7 @@ def test_without_machine_code_and_numba_the_way_out_is_named(monkeypatch: pytest
 
 
 def test_the_package_s_object_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "object_of", lambda target: tmp_path / f"{target}.o")
-    monkeypatch.setattr(sources, "outdated", lambda: False)
+    monkeypatch.setattr(embedded, "packaged", lambda target: tmp_path / f"{target}.o")
     monkeypatch.setattr(embedded, "find_spec", lambda name: None)
     (tmp_path / "arm64-macos.o").write_bytes(b"code with posert_k_one and posert_k_two")
     given = embedded.machine_code(["posert_k_one"], "arm64-macos")

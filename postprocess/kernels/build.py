@@ -22,6 +22,16 @@ from posert.postprocess.kernels.registry import Axes, Function, Kernel, is_helpe
 _COUNTING = re.compile(r"^(define linkonce_odr void @NRT_(?:inc|dec)ref\(.*?\)[^\n{]*) \{\n.*?^\}", re.M | re.S)
 
 
+# Where a kernel would raise: an index into a tuple that LLVM cannot prove right for every processor, but is. A library for
+# this process must go without (its link fails); C programs for others get an instruction that stops them.
+_RAISING = re.compile(r"^declare void @numba_gil_ensure\(ptr\)$", re.M)
+_TRAP = """declare void @llvm.trap()
+define void @numba_gil_ensure(ptr %0) {
+  call void @llvm.trap()
+  unreachable
+}"""
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledKernels:
     """An object file (ELF, Mach-O or COFF, position independent) and the names it expects from outside."""
@@ -236,7 +246,7 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
     """
     module = None
     for ir in texts.values():
-        parsed = _parsed(llvm, machine, target.triple, ir)
+        parsed = _parsed(llvm, machine, target.triple, _RAISING.sub(_TRAP, ir) if target.small else ir)
         for fn in parsed.functions:
             if not fn.is_declaration and fn.name not in texts:
                 fn.linkage = "linkonce_odr"  # the same helper in two kernels becomes one
@@ -263,7 +273,7 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
 
 
 def _in_sections(llvm: Any, module: Any) -> Any:
-    """Each function in a section of its own, so that a linker can leave out what nobody calls."""
+    """Each function in a section of its own: who links it leaves out what he does not call."""
     text = re.sub(
         r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$',
         r'\1 section ".text.\2"\3',

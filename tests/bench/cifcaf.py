@@ -3,8 +3,8 @@
     PYTHONPATH=.typing python tests/bench/cifcaf.py
 
 One thread, calls interleaved, medians; `ratio` is the twin's time over ours (above 1: ours is faster). The twin
-(cifcaf.cpp) is compiled with g++ -O3 -march=native, as numba compiles for the machine it runs on. Ours is `decode`
-itself: the kernels with their checks, and the `Poses`.
+(cifcaf.cpp) is compiled with g++ -O3 -march=native. Ours is `decode` itself, with the library that the loader picks:
+the kernel with its checks, and the `Poses`.
 """
 
 import ctypes

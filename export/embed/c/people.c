@@ -41,9 +41,11 @@ static posert_status refuse(posert *p, const posert__decoder *decoder, int64_t (
     int at = 0;
     text[0] = 0;
     for (int role = 0; role < POSERT__ROLES && at < (int)sizeof text - 160; role++) {
-        if (shapes[role][0] == 0) continue;
+        int axes = POSERT__AXES;
+        while (axes > 0 && shapes[role][axes - 1] == 0) axes--;
+        if (axes == 0) continue; /* the network has none */
         at += snprintf(text + at, sizeof text - (size_t)at, "%s%.40s [", at ? ", " : "", decoder->roles[role]);
-        for (int axis = 0; axis < POSERT__AXES && (shapes[role][axis] || axis == 0); axis++)
+        for (int axis = 0; axis < axes; axis++)
             at += snprintf(text + at, sizeof text - (size_t)at, "%s%ld", axis ? ", " : "", (long)shapes[role][axis]);
         at += snprintf(text + at, sizeof text - (size_t)at, "]");
     }
