@@ -20,8 +20,6 @@ from posert.postprocess.kernels.registry import Axes, Function, Kernel, is_helpe
 # numba counts references to arrays. A kernel's arrays are all its caller's, so there is nothing to count; one that
 # allocated would still ask for NRT_Allocate, and be found out by that.
 _COUNTING = re.compile(r"^(define linkonce_odr void @NRT_(?:inc|dec)ref\(.*?\)[^\n{]*) \{\n.*?^\}", re.M | re.S)
-
-
 _MATHS = ["floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos", "tanh", "erf"]
 LIBRARY_NAMES = frozenset(["memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MATHS)])
 """What machine code may call: libc and libm."""
