@@ -62,26 +62,26 @@ class Platform:
     """
 
     triple: str
-    zig: str
+    zig: tuple[str, ...]
     levels: tuple[str, ...]
     suffix: str
     tag: str
 
 
-_X86, _MAC, _WINDOWS = load.LEVELS, "apple-macosx11.0.0", "x86_64-windows-gnu -Wl,--no-entry -lucrtbase"
+_X86, _ARM, _MAC = load.LEVELS, ("generic",), "apple-macosx11.0.0"
+_LIBC, _SYSTEM = ("-lm", "-lc"), ("-lSystem",)
+_UCRT = ("-Wl,--no-entry", str(Path(__file__).with_name("chkstk.s")), "-lucrtbase")
 _OLDEST = {machine: f"manylinux_2_17_{machine}.manylinux2014_{machine}" for machine in ("x86_64", "aarch64")}
 PLATFORMS = {
     "x86_64-linux": Platform(
-        "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17 -lm -lc", _X86, ".so", _OLDEST["x86_64"]
+        "x86_64-unknown-linux-gnu", ("x86_64-linux-gnu.2.17", *_LIBC), _X86, ".so", _OLDEST["x86_64"]
     ),
     "aarch64-linux": Platform(
-        "aarch64-unknown-linux-gnu", "aarch64-linux-gnu.2.17 -lm -lc", ("generic",), ".so", _OLDEST["aarch64"]
+        "aarch64-unknown-linux-gnu", ("aarch64-linux-gnu.2.17", *_LIBC), _ARM, ".so", _OLDEST["aarch64"]
     ),
-    "x86_64-macos": Platform(f"x86_64-{_MAC}", "x86_64-macos.11.0 -lSystem", _X86, ".dylib", "macosx_11_0_x86_64"),
-    "arm64-macos": Platform(
-        f"arm64-{_MAC}", "aarch64-macos.11.0 -lSystem", ("generic",), ".dylib", "macosx_11_0_arm64"
-    ),
-    "x86_64-windows": Platform("x86_64-pc-windows-gnu", _WINDOWS, _X86, ".dll", "win_amd64"),
+    "x86_64-macos": Platform(f"x86_64-{_MAC}", ("x86_64-macos.11.0", *_SYSTEM), _X86, ".dylib", "macosx_11_0_x86_64"),
+    "arm64-macos": Platform(f"arm64-{_MAC}", ("aarch64-macos.11.0", *_SYSTEM), _ARM, ".dylib", "macosx_11_0_arm64"),
+    "x86_64-windows": Platform("x86_64-pc-windows-gnu", ("x86_64-windows-gnu", *_UCRT), _X86, ".dll", "win_amd64"),
 }
 
 
@@ -195,7 +195,7 @@ def link(objects: list[Path], library: Path, target: Platform, *, portable: bool
     files = ["-shared", "-o", str(part), *map(str, objects)]
     own = target == PLATFORMS.get(this_platform()) and not portable and shutil.which("cc")
     # the C library's own start-up code, which zig would compile for minutes, is for programs
-    zig = [sys.executable, "-m", "ziglang", "cc", *files, "-nostdlib", "-target", *target.zig.split()]
+    zig = [sys.executable, "-m", "ziglang", "cc", *files, "-nostdlib", "-target", *target.zig]
     subprocess.run(["cc", *files, "-lm"] if own else zig, check=True)
     part.replace(library)
 
