@@ -69,4 +69,4 @@ def test_the_library_is_written_by_hand_in_few_lines() -> None:
     decoders = {path.stem for path in (root / "decoders").iterdir() if path.stem[0] != "_"}
     assert len(decoders) >= 6
     for name, text in texts.items():
-        assert not [decoder for decoder in decoders if re.search(rf'"{decoder}"|_{decoder}\\b', text)], name
+        assert not [decoder for decoder in decoders if re.search(rf'"{decoder}"|_{decoder}\b', text)], name

@@ -20,8 +20,8 @@ from posert.postprocess.kernels.registry import Axes, Function, Kernel, is_helpe
 # numba counts references to arrays. A kernel's arrays are all its caller's, so there is nothing to count; one that
 # allocated would still ask for NRT_Allocate, and be found out by that.
 _COUNTING = re.compile(r"^(define linkonce_odr void @NRT_(?:inc|dec)ref\(.*?\)[^\n{]*) \{\n.*?^\}", re.M | re.S)
-# Where a kernel would raise: at an index into a tuple, which is right, but not every processor's code shows LLVM that it
-# is. A library for this process must go without (else it does not load); C programs get an instruction that stops them.
+# Where a kernel would raise: at an index into a tuple, which is right, but LLVM does not see that on every processor. A
+# library for this process must go without (else it does not load); C programs get an instruction that stops them.
 _RAISING = re.compile(r"^declare void @numba_gil_ensure\(ptr\)$", re.M)
 _TRAP = """declare void @llvm.trap()
 define void @numba_gil_ensure(ptr %0) {
