@@ -59,9 +59,9 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("changed", ["runtime/sample.py", "postprocess/kernels/build.py"])
 def test_a_change_compiles_what_depends_on_it_alone(kernels: ModuleType, changed: str, monkeypatch) -> None:
-    before, whole, other = kernels.module_keys(), sources.hash_of, sources.ROOT / changed
+    before, program, other = kernels.module_keys(), kernels.program, sources.ROOT / changed
     assert other in sources.kernel_sources()
-    monkeypatch.setattr(sources, "hash_of", lambda paths: whole(paths) + "changed" * (other in paths))
+    monkeypatch.setattr(kernels, "program", lambda path: program(path) + "changed" * (path == other))
     again = {name for name, key in kernels.module_keys().items() if key != before[name]}
     assert again == (set(before) if "build" in changed else {"posert.runtime.sample"})
 

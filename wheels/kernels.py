@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -121,8 +122,14 @@ def module_keys() -> dict[str, str]:
     common = imported(Path(build.__file__))
     tools = f"{version('numba')} {version('llvmlite')} "
     ordered = sorted(having, key=lambda name: -paths[name].stat().st_size)
-    keys = {name: sources.hash_of(sorted(common | imported(paths[name]))) for name in ordered}
-    return {name: f"{name}-{_hash(tools + key)}" for name, key in keys.items()}
+    texts = {name: "\n".join(map(program, sorted(common | imported(paths[name])))) for name in ordered}
+    return {name: f"{name}-{_hash(tools + text)}" for name, text in texts.items()}
+
+
+@cache
+def program(path: Path) -> str:
+    """What a file says to the compiler: comments and line breaks are nothing to it."""
+    return ast.dump(ast.parse(path.read_text(encoding="utf-8")))
 
 
 def _hash(text: str) -> str:
@@ -132,7 +139,7 @@ def _hash(text: str) -> str:
 def imported(path: Path, known: frozenset[Path] = frozenset()) -> frozenset[Path]:
     """A file and the kernel sources that it imports, and those that they do."""
     known |= {path}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "posert":
             folder = sources.ROOT.joinpath(*node.module.split(".")[1:])
             files = [folder.with_suffix(".py"), folder / "__init__.py", *(folder / f"{n.name}.py" for n in node.names)]

@@ -6,7 +6,6 @@ asks it before there is anything to import.
 
 import hashlib
 import sys
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -38,12 +37,7 @@ def outdated() -> bool:
 @cache
 def sources_hash() -> str:
     """Hash of every file that the machine code depends on."""
-    return hash_of(kernel_sources())
-
-
-def hash_of(paths: Iterable[Path]) -> str:
-    """Hash of the contents of files, in this order."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in kernel_sources())).hexdigest()
 
 
 @cache
