@@ -5,17 +5,19 @@ BIN := .venv/bin
 EXPORT := .venv-export/bin
 OUT := out/demo
 BENCHES := sample paf cmu cifcaf export_speed nano infer startup
+COMPILED := postprocess/kernels/compiled/sources
+KERNELS := $(shell grep -rl --include=*.py posert.postprocess.kernels.registry postprocess runtime) runtime/spec.py
 KERNEL_TESTS := tests/test_paf.py tests/test_prepare.py tests/test_direct.py
 
-.PHONY: demo test lint test-export bench clean
+.PHONY: demo test lint kernels test-export wheels test-wheels bench clean
 
-demo: .venv/cpu
+demo: .venv/cpu $(COMPILED)
 	@mkdir -p $(OUT)
 	@$(BIN)/python -m posert.export.nano.clip $(OUT)/clip.mp4
 	@$(BIN)/posert infer nano $(OUT)/clip.mp4 -o $(OUT)/clip.jsonl --overlay $(OUT)/overlay.mp4
 
-test: .venv/test lint
-	$(BIN)/python -m pytest -m "not export"
+test: .venv/test kernels lint
+	$(BIN)/python -m pytest -m "not export and not wheels"
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(KERNEL_TESTS)
 
 lint: .venv/test
@@ -23,21 +25,44 @@ lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+kernels: .venv/test
+	@$(BIN)/python wheels/kernels.py --bundles
+	@touch $(COMPILED)
+
+wheels: .venv/wheels
+	$(BIN)/python wheels/make.py
+
+test-wheels: wheels
+	$(BIN)/python -m pytest -m wheels
+
 test-export: .venv-export/openpifpaf
+	@$(EXPORT)/python wheels/kernels.py --bundles
 	$(EXPORT)/python -m pytest -m export
 
 bench: .venv-export/ready
+	@$(EXPORT)/python wheels/kernels.py
 	for name in $(BENCHES); do $(EXPORT)/python tests/bench/$$name.py || exit 1; done
 
 .venv/cpu: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: posert needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP) --upgrade pip
+	@echo 'installing posert; its kernels are compiled on the way, which takes about a minute'
 	$(BIN)/python $(PIP) -e '.[cpu]'
+	@touch $@
+
+# Where the kernels have changed since. There is no numba in .venv yet: pip has one while it builds.
+$(COMPILED): $(KERNELS) | .venv/cpu
+	@echo 'compiling the kernels that have changed'
+	$(BIN)/python $(PIP) --no-deps -e .
 	@touch $@
 
 .venv/test: .venv/cpu
 	$(BIN)/python $(PIP) -e '.[cpu,test]'
+	@touch $@
+
+.venv/wheels: .venv/test
+	$(BIN)/python $(PIP) 'setuptools>=77' ziglang auditwheel lief
 	@touch $@
 
 # torch first and pinned: a later resolve would take a build with gigabytes of CUDA.
@@ -62,4 +87,4 @@ OPENPIFPAF := openpifpaf-0.13.11
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-export out build dist *.egg-info
+	rm -rf .venv .venv-export out build dist postprocess/kernels/compiled *.egg-info

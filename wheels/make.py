@@ -24,6 +24,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         pure = backend.pure_wheel(scratch)
         for name, platform in wanted.items():
+            for old in options.dist.glob(f"posert-*-{platform.tag}.whl"):
+                old.unlink()
             files = backend.package_files(name, Path(scratch), portable=True)
             kernels.say(f"wrote {backend.with_files(pure, files, f'py3-none-{platform.tag}', options.dist)}")
 

@@ -20,14 +20,9 @@ from posert.postprocess.kernels.registry import Axes, Function, Kernel, is_helpe
 # numba counts references to arrays. A kernel's arrays are all its caller's, so there is nothing to count; one that
 # allocated would still ask for NRT_Allocate, and be found out by that.
 _COUNTING = re.compile(r"^(define linkonce_odr void @NRT_(?:inc|dec)ref\(.*?\)[^\n{]*) \{\n.*?^\}", re.M | re.S)
-# Where a kernel would raise: at an index into a tuple, which is right, but LLVM does not see that on every processor. A
-# library for this process must go without (else it does not load); C programs get an instruction that stops them.
-_RAISING = re.compile(r"^declare void @numba_gil_ensure\(ptr\)$", re.M)
-_TRAP = """declare void @llvm.trap()
-define void @numba_gil_ensure(ptr %0) {
-  call void @llvm.trap()
-  unreachable
-}"""
+_MATHS = ["floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos", "tanh", "erf"]
+LIBRARY_NAMES = frozenset(["memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MATHS)])
+"""What machine code may call: libc and libm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ def compile_kernels(lowered: dict[str, str], target: Target) -> CompiledKernels:
     """Kernels in LLVM's language (`lower`) as one object.
 
     Raises:
-        RuntimeError: LLVM does not know the target.
+        RuntimeError: LLVM does not know the target, or a kernel allocates, raises, or calls more than libc and libm.
     """
     import llvmlite.binding as llvm
 
@@ -83,6 +78,8 @@ def compile_kernels(lowered: dict[str, str], target: Target) -> CompiledKernels:
     undefined = {fn.name for fn in whole.functions if fn.is_declaration and not fn.name.startswith("llvm.")}
     undefined |= {variable.name for variable in whole.global_variables if variable.is_declaration}
     undefined |= {call for fn in whole.functions for call in _library_calls(fn.name)}
+    if foreign := sorted(undefined - LIBRARY_NAMES):
+        raise RuntimeError(f"{', '.join(lowered)} would need {', '.join(foreign)}, which no C library has")
     return CompiledKernels(machine.emit_object(whole), frozenset(undefined))
 
 
@@ -244,7 +241,7 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
     """
     module = None
     for ir in texts.values():
-        parsed = _parsed(llvm, machine, target.triple, _RAISING.sub(_TRAP, ir) if target.small else ir)
+        parsed = _parsed(llvm, machine, target.triple, ir)
         for fn in parsed.functions:
             if not fn.is_declaration and fn.name not in texts:
                 fn.linkage = "linkonce_odr"  # the same helper in two kernels becomes one

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.postprocess.kernels.registry import Kernel
+from posert.postprocess.kernels.registry import INTERPRETED, Kernel
 from posert.postprocess.kernels.sources import FOLDER as FOLDER
 from posert.postprocess.kernels.sources import library_of, outdated
 
@@ -135,6 +135,16 @@ def library_path() -> Path | None:
     wanted = os.environ.get("POSERT_KERNELS")
     paths = [library_of(level) for level in ([wanted] if wanted else levels())]
     return next((path for path in paths if path.is_file()), None)
+
+
+def summary() -> str:
+    """Which kernels a process here calls, in a line."""
+    path = library_path()
+    if INTERPRETED:
+        return "plain Python (NUMBA_DISABLE_JIT)"
+    if path is not None:
+        return f"{path.stem.removeprefix('kernels-')}, {path}"
+    return "compiled by numba as they are needed" if find_spec("numba") else "none"
 
 
 def levels() -> list[str]:
