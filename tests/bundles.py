@@ -54,8 +54,9 @@ def all_kernels(target: Target) -> Path:
     return Path(made[0])
 
 
+_packaged = embedded.packaged
 if find_spec("numba") is not None:  # as in a wheel, which brings the object of every kernel along
-    embedded.packaged = lambda name: all_kernels(TARGETS[name])
+    embedded.packaged = lambda name: _packaged(name) or all_kernels(TARGETS[name])
 
 
 def built(model: str | Path, folder: Path, **how: Any) -> Path:

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 import tiny
 import tiny_maps
-from bundles import assert_same_people, built, pictures
+from bundles import How, all_kernels, assert_same_people, built, noise, pictures, run_example
 from typer.testing import CliRunner
 
 from posert import open_model
@@ -26,6 +26,8 @@ from posert.export.embed.bundle import bundle
 from posert.export.embed.fuse import fuse
 from posert.postprocess import decoder
 from posert.postprocess.decoders import paf
+from posert.postprocess.kernels import sources
+from posert.postprocess.kernels.build import TARGETS
 from posert.runtime.prepare import prepare
 from posert.runtime.session import find_model
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
@@ -191,6 +193,25 @@ def test_what_does_not_open_says_why(nano: Path, tmp_path: Path, folder: str | N
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
+
+
+WITHOUT_NUMBA = """
+import sys
+from pathlib import Path
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+from posert.export.embed import bundle, kernels
+kernels.packaged = lambda target: Path(sys.argv[1])
+print(len(bundle.bundle("nano", Path(sys.argv[2])).files))
+"""
+
+
+def test_a_bundle_needs_no_numba(tmp_path: Path) -> None:
+    """Where the package brings the kernels along: nothing is compiled, here or in another process."""
+    kernels = all_kernels(TARGETS["x86_64-linux"])
+    command = [sys.executable, "-c", WITHOUT_NUMBA, str(kernels), str(tmp_path / "c")]
+    subprocess.run(command, check=True, cwd=sources.ROOT / ".typing")
+    subprocess.run(["make", "-s", "-C", tmp_path / "c"], check=True)
+    assert len(run_example(tmp_path / "c", noise(), How())) == len(noise())
 
 
 def test_an_unknown_target_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The C library without ONNX Runtime: the program runs the network itself, between posert_next() and posert_give()."""
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -92,30 +93,35 @@ def for_other(folder: Path, out: Path, target: Target) -> Path:
     return out
 
 
-@pytest.mark.skipif(find_spec("numba") is None, reason="needs numba")
+def with_zig(folder: Path, triple: str, program: str) -> Path:
+    """The replaying program for another processor; what is undefined there stops it."""
+    flags = ["-target", triple, "-O1", "-std=c99", "-Wall", "-Wextra", "-Werror", "-DPOSERT_WITHOUT_ORT", "-lm"]
+    flags += ["-fsanitize=undefined", "-fsanitize-trap=undefined", "-ffp-contract=off", "-I", str(folder)]
+    command = [sys.executable, "-m", "ziglang", "cc", *flags, *sources(folder), folder / "kernels.o"]
+    subprocess.run([*command, "-o", folder / program], check=True)
+    return folder / program
+
+
+needs_zig = pytest.mark.skipif(None in map(find_spec, ("numba", "ziglang")), reason="needs numba and ziglang")
+
+
+@pytest.mark.wheels
+@needs_zig
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="runs code for 32-bit x86")
 def test_pointers_of_32_bits(bundled: Path, tmp_path: Path) -> None:
     """Sizes were once shifted by 40 bits, which is undefined where size_t has 32."""
     folder = for_other(bundled, tmp_path / "c", Target("i686-unknown-linux-gnu", "pentium4", small=True))
-    flags = ["-m32", "-msse2", "-mfpmath=sse", "-std=c99", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
-    flags += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-DPOSERT_WITHOUT_ORT"]
-    command = ["cc", *flags, "-I", folder, *sources(folder), folder / "kernels.o", "-o", folder / "steps", "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "libgcc" in done.stderr or "stubs-32.h" in done.stderr or "-lm" in done.stderr:
-        pytest.skip("this compiler has no 32-bit libraries")
-    assert done.stderr == ""
-    assert replayed([folder / "steps", folder / "record"]) > 0
+    assert replayed([with_zig(folder, "x86-linux-musl", "steps"), folder / "record"]) > 0
 
 
-@pytest.mark.skipif(find_spec("numba") is None or find_spec("ziglang") is None, reason="needs numba and ziglang")
+@pytest.mark.wheels
+@needs_zig
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_web_assembly(bundled: Path, tmp_path: Path) -> None:
     """As a web page would have it: the same inputs of the network, the same people."""
     folder = for_other(bundled, tmp_path / "c", Target("wasm32-wasi", "mvp", small=True))
-    flags = ["-target", "wasm32-wasi", "-O1", "-std=c99", "-Wall", "-Wextra", "-Werror", "-DPOSERT_WITHOUT_ORT"]
-    flags += ["-fsanitize=undefined", "-fsanitize-trap=undefined", "-ffp-contract=off", "-I", str(folder)]
-    command = [sys.executable, "-m", "ziglang", "cc", *flags, *sources(folder), folder / "kernels.o"]
-    subprocess.run([*command, "-o", folder / "steps.wasm"], check=True)
-    (folder / "run.cjs").write_text(NODE.format(folder=folder, program=folder / "steps.wasm"))
+    program = with_zig(folder, "wasm32-wasi", "steps.wasm")
+    (folder / "run.cjs").write_text(NODE.format(folder=folder, program=program))
     assert replayed(["node", "--no-warnings", folder / "run.cjs"]) > 0
 
 

@@ -65,7 +65,7 @@ def bundle(
         _check(model)
         texts, spec = {"model.c": model_table(model, file)}, model.spec
     about = {"MODEL": spec.model, "LICENCE": spec.licence or "not stated", "TARGET": target}
-    about |= {"CPU": cpu or TARGETS[target].cpu, "NAME": prefix}
+    about |= {"CPU": cpu or TARGETS[target].cpu, "NAME": prefix, "MACROS": prefix.upper()}
     about |= dict(zip(("MAJOR", "MINOR", "PATCH"), posert.__version__.split("."), strict=False))
     files = [file, *(file.parent / str(stage.file) for stage in spec.stages if stage.file is not None)]
     about |= {"VERSION": posert.__version__, "FILES": " ".join(sorted({item.name for item in files}))}

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int enlarge(float **array, int64_t room, int64_t each)
+/* What is new is zero: not every decoder writes keypoints. */
+static int enlarge(float **array, int64_t used, int64_t room, int64_t each)
 {
     if (room > (int64_t)(SIZE_MAX / 8) / (each + 1)) return 0;
     float *larger = realloc(*array, (size_t)(room * each + 1) * sizeof(float));
     if (larger == NULL) return 0;
+    memset(larger + used * each, 0, (size_t)((room - used) * each) * sizeof(float));
     *array = larger;
     return 1;
 }
@@ -20,8 +22,8 @@ static posert_status grow(posert *p, posert__people *people, int64_t more)
 {
     const int64_t room = people->count + people->count / 2 + more + 8;
     if (people->keypoints != NULL && people->count + more <= people->room) return POSERT_OK;
-    if (!enlarge(&people->keypoints, room, 3 * (int64_t)posert__the_model.keypoint_count) ||
-        !enlarge(&people->scores, room, 1) || !enlarge(&people->boxes, room, 4))
+    if (!enlarge(&people->keypoints, people->count, room, 3 * (int64_t)posert__the_model.keypoint_count) ||
+        !enlarge(&people->scores, people->count, room, 1) || !enlarge(&people->boxes, people->count, room, 4))
         return posert__fail(p, POSERT_NO_MEMORY, "no memory for %ld people", (long)room);
     people->room = room;
     return POSERT_OK;
