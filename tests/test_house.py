@@ -133,7 +133,6 @@ def _strings(path: Path, *, docstrings: bool) -> Iterator[tuple[int, str]]:
 
 COMMAND_LINE = {ROOT / "cli.py", ROOT / "flags.py", *ROOT.glob("*/commands.py")}
 OTHER_PROGRAMS = {  # their flags, or those of a script with a parser of its own
-    "export/embed/kernels_header.py",
     "export/nano",
     "export/readers/tensorflow_models.py",
     "export/systems/movenet.py",
