@@ -26,7 +26,7 @@ lint: .venv/test
 	$(BIN)/mypy
 
 kernels: .venv/test
-	@$(BIN)/python wheels/kernels.py
+	@$(BIN)/python wheels/kernels.py --bundles
 	@touch $(COMPILED)
 
 wheels: .venv/wheels
@@ -36,9 +36,11 @@ test-wheels: wheels
 	$(BIN)/python -m pytest -m wheels
 
 test-export: .venv-export/openpifpaf
+	@$(EXPORT)/python wheels/kernels.py --bundles
 	$(EXPORT)/python -m pytest -m export
 
 bench: .venv-export/ready
+	@$(EXPORT)/python wheels/kernels.py
 	for name in $(BENCHES); do $(EXPORT)/python tests/bench/$$name.py || exit 1; done
 
 .venv/cpu: pyproject.toml

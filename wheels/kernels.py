@@ -200,34 +200,33 @@ def link(objects: list[Path], library: Path, target: Platform, *, portable: bool
     part.replace(library)
 
 
-def make(levels: Iterable[str]) -> None:
-    """The libraries for levels of this machine in the package, unless they are there already."""
-    target = PLATFORMS[this_platform()]
-    if not sources.outdated() and all(sources.library_of(level).is_file() for level in levels):
+def make(levels: Iterable[str], bundles: Iterable[str] = ()) -> None:
+    """The libraries for levels of this machine, and the objects for `posert bundle`, in the package if they are not."""
+    platform = PLATFORMS[this_platform()]
+    libraries = {build.Target(platform.triple, level): sources.library_of(level) for level in levels}
+    wanted = libraries | {build.TARGETS[name]: sources.object_of(name) for name in bundles}
+    if not sources.outdated() and all(path.is_file() for path in wanted.values()):
         return
-    wanted = {build.Target(target.triple, level): sources.library_of(level) for level in levels}
-    objects = compiled(wanted)
+    made = compiled(wanted)
     sources.FOLDER.mkdir(exist_ok=True)
-    for key, library in wanted.items():
-        link(objects[key], library, target)
+    for target, path in wanted.items():
+        if target.small:
+            _write(path, made[target][0].read_bytes())
+        else:
+            link(made[target], path, platform)
     for old in set(sources.FOLDER.iterdir()) - set(wanted.values()) if sources.outdated() else ():
         old.unlink()
     sources.STAMP.write_text(sources.sources_hash())
-    say(f"linked {', '.join(library.name for library in wanted.values())}")
-
-
-def make_objects(targets: Iterable[str]) -> dict[str, Path]:
-    """All kernels as one object for each target of `posert bundle`."""
-    wanted = {name: build.TARGETS[name] for name in targets}
-    made = compiled(wanted.values())
-    return {name: made[target][0] for name, target in wanted.items()}
+    say(f"made {', '.join(path.name for path in wanted.values())}")
 
 
 def main() -> None:
     """Compiles for this machine, unless what lies there is up to date."""
     parser = argparse.ArgumentParser(description="compile the kernels of this checkout for this machine")
     parser.add_argument("--level", action="append", help="of the processor; without: the best one that it has")
-    make(parser.parse_args().level or load.levels()[:1])
+    parser.add_argument("--bundles", action="store_true", help="the objects for `posert bundle` too")
+    options = parser.parse_args()
+    make(options.level or load.levels()[:1], build.TARGETS if options.bundles else ())
 
 
 if __name__ == "__main__":
