@@ -1,4 +1,4 @@
-"""Network outputs -> `Poses`. numpy and numba only; no files, no ONNX Runtime, no names of systems.
+"""Network outputs -> `Poses`. numpy only; no files, no ONNX Runtime, no names of systems.
 
 `decoders/` holds the decoders, `suppression/` the rules that drop people found twice; a file or folder there is its own
 registration. `kernels/` is how their loops become machine code.

@@ -1,4 +1,4 @@
-"""Greedy box suppression, for decoders that find boxes. Of equal scores the first counts as the highest."""
+"""Greedy box suppression inside kernels: of equal scores the first is the highest. Knows boxes and scores alone."""
 
 import numpy as np
 

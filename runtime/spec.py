@@ -77,7 +77,7 @@ class Stage:
         outputs: role -> tensor name; the decoder names the roles it reads.
         decoder: a file of `postprocess/`.
         params: values over the decoder's defaults.
-        suppress: the rule that drops people found twice, a file `suppress_...` of `postprocess/`; for `boxes` alone.
+        suppress: the rule that drops people found twice, a file of `postprocess/suppression/`; for `boxes` alone.
         suppress_params: values over the rule's defaults.
         scales: the network sees the frame at each of these shares of the input's size, and the decoder averages; for
             the whole frame, and decoders that can.

@@ -59,8 +59,8 @@ REFUSED = {
     "newer format": (lambda p: tiny.bright_spot(p / "m.onnx", metadata=FUTURE), "format 2", "pip install -U posert"),
     "unknown decoder": (lambda p: tiny.bright_spot(p / "m.onnx", decoder="os.path"), "the decoder 'os.path'", "update"),
     "decoder of a private part": (
-        lambda p: tiny.bright_spot(p / "m.onnx", decoder="_jit"),
-        "the decoder '_jit'",
+        lambda p: tiny.bright_spot(p / "m.onnx", decoder="__init__"),
+        "the decoder '__init__'",
         "update",
     ),
     "unknown parameter": (lambda p: tiny.bright_spot(p / "m.onnx", params={"zap": 1}), "no parameters zap", "update"),

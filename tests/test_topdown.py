@@ -220,7 +220,7 @@ def test_params_are_checked() -> None:
 
 
 def test_rules_are_no_decoders_and_decoders_no_rules() -> None:
-    assert "suppress_poses" not in decoder_names()
+    assert "poses" not in decoder_names()
     assert suppression_rule("poses") is rule
     for name in ("heatmap", "../poses", "os", ""):
         with pytest.raises(PosertError, match="suppression rule"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-"""Kernels run as the Python functions that they are: slow, and their twins in the tests see every line."""
+"""Kernels run as the Python functions that they are: slow, but debuggers and coverage see every line."""
 Function = Callable[..., Any]
 
 

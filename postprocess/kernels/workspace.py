@@ -1,4 +1,4 @@
-"""Arrays out of one workspace, and records out of numbers: what makes a kernel's many arguments few.
+"""Arrays out of one workspace, and lists out of one table: what makes a kernel's many arguments few.
 
 A workspace is u8 [bytes], all zeros when it is new, and stays its caller's between calls with the same sizes and
 parameters: what follows from those is written once. Taking from an empty workspace gives arrays nobody may touch, and

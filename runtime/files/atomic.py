@@ -1,4 +1,4 @@
-"""Writes results, one small context manager per format: a record per frame, a temporary name, renamed at the end.
+"""Files that are whole or not there: a temporary name, renamed at the end. And posert's own format, JSON lines.
 
 Owns output files. Knows results and skeletons, nothing of models or video reading.
 """

@@ -96,7 +96,7 @@ def _absolute(job: Job) -> Job:
 def _join(ray: ModuleType, address: str) -> None:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     # The actors run in this folder, since sources may be relative paths, and find what this process imports.
-    shared = {name: os.environ[name] for name in ("PYTHONPATH", "NUMBA_CACHE_DIR") if name in os.environ}
+    shared = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
     options["runtime_env"] = {"env_vars": {"POSERT_FOLDER": os.getcwd(), **shared}}
     if address != "ray":
         options["address"] = address

@@ -1,7 +1,7 @@
 """Jobs one after the other, or in worker processes that each open the model once.
 
-Owns processes. Knows jobs, nothing of what is in a frame. Processes are spawned, not forked: ONNX Runtime and numba
-hold threads.
+Owns processes. Knows jobs, nothing of what is in a frame. Processes are spawned, not forked: ONNX Runtime and the
+loop hold threads.
 """
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""The workspace of the decoder: every array its kernel writes to, and what is made once for a size of maps."""
+"""The workspace: every array the kernel writes to, and what is made once for a size of maps. Knows no people."""
 
 from typing import Any, NamedTuple
 
