@@ -193,6 +193,8 @@ def _taking(dtype: Any) -> Any:
             count *= side
         return carray(at_byte(workspace, np.int64(at), dtype), shape), at + ((count * size + 63) & mask)
 
+    # numba's names have no types of results: in C's one object the helpers of one name become one
+    take.__qualname__ = f"take_{np.dtype(dtype).name}"
     return njit(error_model="numpy")(take)
 
 

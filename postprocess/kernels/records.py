@@ -57,9 +57,10 @@ def reader(kind: type) -> Function:
             parts.append(_one(hint, at))
             at += 1
     record = namedtuple(kind.__name__, list(_scalars(kind)))  # type: ignore[misc]
-    space: dict[str, Any] = {"record": record}
-    exec(f"def read(numbers):\n    return record({', '.join(parts)})\n", space)
-    return jit(space["read"])
+    # a name of its own: in C's one object the helpers of one name become one
+    space: dict[str, Any] = {"record": record, "__name__": kind.__module__}
+    exec(f"def read_{kind.__name__}(numbers):\n    return record({', '.join(parts)})\n", space)
+    return jit(space[f"read_{kind.__name__}"])
 
 
 def _one(hint: Any, at: int) -> str:
