@@ -29,7 +29,8 @@ _PROBLEMS = (
     "the input is too large",
 )
 # Darknet's anchors, width and height px, smallest first (docs/parity.md 1.2.3); three for each stride: 8, 16, 32.
-_ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
+# No tuple: an index into one raises in numba, and not every processor's code shows LLVM that this never does.
+_ANCHORS = np.array([10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326], np.float32)
 _MAX_SIDE, _MAX_BYTES = 1 << 16, 1 << 31  # of the input, px; of a workspace
 _NO_KEYPOINTS = Skeleton((), ())
 merge = None
@@ -202,16 +203,8 @@ def yolov3_boxes(head, scale, min_score, person, found, count):
                     continue
                 x = (_sigmoid(head[first, line, column]) + np.float32(column)) * size
                 y = (_sigmoid(head[first + 1, line, column]) + np.float32(line)) * size
-                width = (
-                    math.exp(head[first + 2, line, column])
-                    * (np.float32(_ANCHORS[6 * scale + 2 * anchor]) / size)
-                    * size
-                )
-                height = (
-                    math.exp(head[first + 3, line, column])
-                    * (np.float32(_ANCHORS[6 * scale + 2 * anchor + 1]) / size)
-                    * size
-                )
+                width = math.exp(head[first + 2, line, column]) * (_ANCHORS[6 * scale + 2 * anchor] / size) * size
+                height = math.exp(head[first + 3, line, column]) * (_ANCHORS[6 * scale + 2 * anchor + 1] / size) * size
                 _write(found, count, x, y, width, height, score, score)
                 count += 1
     return count
