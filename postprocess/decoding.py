@@ -99,12 +99,8 @@ def decode_rows(
     arrays = [outputs.get(role) for role in kernels.roles]
     tensors = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
     counts = {len(tensor) for tensor in tensors if tensor is not None}
-    if len(counts) > 1:
-        raise PosertError(
-            f"the network's outputs have {sorted(counts)} rows, expected as many of each", "export it again"
-        )
     rows = max(counts, default=0)
-    if rows < 2 or not kernels.row_threads:
+    if rows < 2 or len(counts) > 1 or not kernels.row_threads:
         return _decode(kernels, tensors, skeleton, params, input_wh)
 
     def decode_row(row: int) -> list[Poses]:
@@ -195,6 +191,8 @@ def _new_bench(
     found = kernels.workspace(*given, needs)
     if found < 0:
         raise _problem(kernels, found, shapes)
+    if len(counts := sorted({shape[0] for shape in shapes if shape})) > 1:
+        raise PosertError(f"the network's outputs have {counts} rows, expected as many of each", "export it again")
     size, most = needs.tolist()
     people = (
         np.zeros((rows * most, keypoints, 3), np.float32),

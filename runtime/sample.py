@@ -13,7 +13,7 @@ import numpy as np
 
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
-from posert.postprocess.kernels.workspace import take_f32, take_i32
+from posert.postprocess.kernels.workspace import of_axis, take_f32, take_i32
 from posert.runtime.spec import InputSpec
 from posert.runtime.taps import Taps, is_linear, set_taps, take_taps, tap_count
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
@@ -119,9 +119,9 @@ def sample_window(
 @jit
 def _set_tone(spec, rgb, tone):
     for channel in range(3):
-        tone[0, channel] = spec.pad_value[channel]
-        tone[1, channel] = spec.mean[channel]
-        tone[2, channel] = 1.0 / spec.std[channel]
+        tone[0, channel] = of_axis(spec.pad_value, channel)
+        tone[1, channel] = of_axis(spec.mean, channel)
+        tone[2, channel] = 1.0 / of_axis(spec.std, channel)
         tone[3, channel] = channel if (spec.color == _RGB) == rgb else 2 - channel
     if spec.dtype == _FLOAT32:
         tone[4, 0], tone[4, 1] = -np.inf, np.inf

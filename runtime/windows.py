@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from posert.postprocess.kernels.records import index_of, numbers_of, reader
 from posert.postprocess.kernels.registry import F32x2, F64x1, F64x2, I64x1, jit, kernel
+from posert.postprocess.kernels.workspace import of_axis
 from posert.runtime.spec import InputSpec
 
 # How much larger than its box a window is: AlphaPose's convention, and what MoveNet's tutorial leaves around a body.
@@ -114,8 +115,8 @@ def _ratio(spec, frame):
     """Frame px per input px that fit the frame into the sides of the input that are not free."""
     most = 0.0
     for axis in range(2):
-        if spec.size_wh[axis] != 0:
-            most = max(most, frame[axis] / spec.size_wh[axis])
+        if of_axis(spec.size_wh, axis) != 0:
+            most = max(most, of_axis(frame, axis) / of_axis(spec.size_wh, axis))
     return most if most > 0.0 else 1.0
 
 
@@ -129,23 +130,23 @@ def _multiple(side, spec):
 def _input_side(content, spec, axis):
     if spec.multiple_of != 0:
         return _multiple(content, spec)
-    return spec.size_wh[axis] if spec.size_wh[axis] != 0 else content
+    return of_axis(spec.size_wh, axis) if of_axis(spec.size_wh, axis) != 0 else content
 
 
 @jit
 def _stretch(spec, frame, window, input_wh):
     for axis in range(2):
-        content = max(1, round(frame[axis] / _ratio(spec, frame)))
-        input_wh[axis] = spec.size_wh[axis] if spec.size_wh[axis] != 0 else _multiple(content, spec)
-        window[axis], window[2 + axis] = 0.0, frame[axis]
+        content = max(1, round(of_axis(frame, axis) / _ratio(spec, frame)))
+        input_wh[axis] = of_axis(spec.size_wh, axis) if of_axis(spec.size_wh, axis) != 0 else _multiple(content, spec)
+        window[axis], window[2 + axis] = 0.0, of_axis(frame, axis)
 
 
 @jit
 def _corner(spec, frame, window, input_wh):
     for axis in range(2):
-        content = max(1, round(frame[axis] / _ratio(spec, frame)))
+        content = max(1, round(of_axis(frame, axis) / _ratio(spec, frame)))
         input_wh[axis] = _input_side(content, spec, axis)
-        window[axis], window[2 + axis] = 0.0, input_wh[axis] * frame[axis] / content
+        window[axis], window[2 + axis] = 0.0, input_wh[axis] * of_axis(frame, axis) / content
 
 
 @jit
@@ -155,11 +156,11 @@ def _center(spec, frame, window, input_wh):
     With `multiple_of`, where the input follows the content, the padding comes from the rounded size (OpenPifPaf).
     """
     for axis in range(2):
-        exact = frame[axis] / _ratio(spec, frame)
+        exact = of_axis(frame, axis) / _ratio(spec, frame)
         content = max(1, math.floor(exact))
         input_wh[axis] = _input_side(content, spec, axis)
         filled = float(content) if spec.multiple_of != 0 else exact
-        pad, step = math.floor(max(0.0, (input_wh[axis] - filled) / 2)), frame[axis] / content
+        pad, step = math.floor(max(0.0, (input_wh[axis] - filled) / 2)), of_axis(frame, axis) / content
         window[axis], window[2 + axis] = -pad * step, (input_wh[axis] - pad) * step
 
 
@@ -168,12 +169,12 @@ def _letterbox(spec, frame, window, input_wh):
     """AlphaPose's YOLOv3: content rounded down, then centred, an odd pixel of padding right and below."""
     factor = math.inf
     for axis in range(2):
-        if spec.size_wh[axis] != 0:
-            factor = min(factor, spec.size_wh[axis] / frame[axis])
+        if of_axis(spec.size_wh, axis) != 0:
+            factor = min(factor, of_axis(spec.size_wh, axis) / of_axis(frame, axis))
     for axis in range(2):
-        content = max(1, math.floor(frame[axis] * (factor if factor < math.inf else 1.0)))
+        content = max(1, math.floor(of_axis(frame, axis) * (factor if factor < math.inf else 1.0)))
         input_wh[axis] = _input_side(content, spec, axis)
-        step = frame[axis] / content
+        step = of_axis(frame, axis) / content
         window[axis] = -((input_wh[axis] - content) // 2) * step
         window[2 + axis] = window[axis] + input_wh[axis] * step
 
@@ -183,7 +184,7 @@ def _square(frame, window):
     """The square around the whole frame, padded on two sides; TensorFlow Hub's MoveNet tutorial starts with it."""
     side = max(frame[0], frame[1])
     for axis in range(2):
-        window[axis] = frame[axis] / 2 - side / 2
+        window[axis] = of_axis(frame, axis) / 2 - side / 2
         window[2 + axis] = window[axis] + side
 
 

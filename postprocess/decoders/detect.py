@@ -29,7 +29,6 @@ _PROBLEMS = (
     "the input is too large",
 )
 # Darknet's anchors, width and height px, smallest first (docs/parity.md 1.2.3); three for each stride: 8, 16, 32.
-# No tuple: an index into one raises in numba, and not every processor's code shows LLVM that this never does.
 _ANCHORS = np.array([10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326], np.float32)
 _MAX_SIDE, _MAX_BYTES = 1 << 16, 1 << 31  # of the input, px; of a workspace
 _NO_KEYPOINTS = Skeleton((), ())

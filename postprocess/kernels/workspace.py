@@ -72,3 +72,11 @@ def listed_pairs(table: Any, index: int) -> Any:
     """As `listed`, i64 [count / 2,2]."""
     flat = listed(table, index)
     return shaped(flat, 0, (len(flat) // 2, 2))
+
+
+@jit
+def of_axis(values: Any, axis: int) -> Any:
+    """values[axis] of a tuple of two or three: an index that is no constant would be code that raises."""
+    if axis == 0:
+        return values[0]
+    return values[1] if axis == 1 else values[-1]
