@@ -11,6 +11,7 @@ import gc
 import hashlib
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -93,7 +94,7 @@ def this_platform() -> str:
 
 
 _Job = tuple[list[Path], Path | None, build.Target | None]
-"""Kernels that are compiled together, the object that comes of it, and what for; no object: to LLVM's language alone."""
+"""Kernels that are compiled together, the object that comes of it, and what for; no object: only to LLVM's language."""
 
 
 def compiled(targets: Iterable[build.Target]) -> dict[build.Target, list[Path]]:
@@ -186,8 +187,12 @@ def _make(texts: list[Path], path: Path | None, target: build.Target | None) -> 
 
 def _lowered(text: Path) -> dict[str, str]:
     gc.disable()  # numba makes millions of objects, which stay: looking through them again and again takes a fifth
-    module = text.stem.rpartition("-")[0]
+    from numba.core.bytecode import FunctionIdentity
+
+    module, _, key = text.stem.rpartition("-")
     importlib.import_module(module)
+    # numba numbers functions from 1 on in every process: helpers of two modules would have one name in one object
+    FunctionIdentity._unique_ids = itertools.count(int(key, 16))
     irs = build.lower(kernel for kernel in KERNELS.values() if kernel.fn.__module__ == module)
     _write(text, json.dumps(irs).encode())
     return irs
