@@ -81,8 +81,8 @@ def test_a_helper_of_others_is_part_of_their_keys(kernels: ModuleType) -> None:
 
 
 def test_one_name_is_one_function(kernels: ModuleType) -> None:
-    """Modules are lowered in several processes, and numba numbers functions in each from 1 on: what one bundle held of two
-    modules called helpers of the same name, the other module's."""
+    """Modules are lowered in several processes, and numba numbers functions in each from 1 on: the object of all
+    called helpers of the same name, those of another module."""
     texts = [kernels.CACHE / f"{key}.json" for key in kernels.module_keys().values()]
     if not all(text.is_file() for text in texts):
         pytest.skip("the kernels were not compiled here (make kernels)")
