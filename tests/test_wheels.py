@@ -80,6 +80,20 @@ def test_a_helper_of_others_is_part_of_their_keys(kernels: ModuleType) -> None:
         )
 
 
+def test_one_name_is_one_function(kernels: ModuleType) -> None:
+    """Modules are lowered in several processes, and numba numbers functions in each from 1 on: the object of all
+    called helpers of the same name, those of another module."""
+    texts = [kernels.CACHE / f"{key}.json" for key in kernels.module_keys().values()]
+    if not all(text.is_file() for text in texts):
+        pytest.skip("the kernels were not compiled here (make kernels)")
+    bodies: dict[str, set[str]] = {}
+    for ir in (ir for text in texts for ir in json.loads(text.read_text()).values()):
+        for name, body in re.findall(r'^define [^@]*@"?(_Z[\w.$]+)"?(.*?)^\}', ir, re.M | re.S):
+            bodies.setdefault(name, set()).add(re.sub(r"#\d+|![\w.]+|(?<=\w)\.\d+\b", "", body))
+    assert len(bodies) > 100
+    assert not [name for name, different in bodies.items() if len(different) > 1]
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The package, copied to where it can be spoilt."""

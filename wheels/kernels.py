@@ -11,6 +11,7 @@ import gc
 import hashlib
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -18,14 +19,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "kernels"
@@ -93,23 +93,28 @@ def this_platform() -> str:
     return f"{machine}-{system}"
 
 
+_Job = tuple[list[Path], Path | None, build.Target | None]
+"""Kernels that are compiled together, the object that comes of it, and what for; no object: only to LLVM's language."""
+
+
 def compiled(targets: Iterable[build.Target]) -> dict[build.Target, list[Path]]:
     """Object files for each target: one of each module, or one in all for a small target.
 
     Those in the cache are taken from there, the others compiled, a process for each core. The key of a module is its
     own text, that of the kernel sources it imports, and what compiles them.
     """
-    keys = module_keys()
-    texts = [CACHE / f"{key}.json" for key in keys.values()]
+    texts = [CACHE / f"{key}.json" for key in module_keys().values()]
     wanted = {target: _objects(texts, target) for target in targets}
-    missing = [(*job, target) for target, jobs in wanted.items() for job in jobs if not job[1].is_file()]
+    missing: list[_Job] = [(*job, target) for target, jobs in wanted.items() for job in jobs if not job[1].is_file()]
     if missing:
-        needed = {text for parts, _, _ in missing for text in parts if not text.is_file()}
+        own = {job[0][0]: job for job in reversed(missing) if len(job[0]) == 1}
+        needed = {text for job in missing for text in job[0] if not text.is_file()}
+        first = [own.get(text, ([text], None, None)) for text in texts if text in needed]
         say(f"compiling, once: {len(needed)} modules, {len(missing)} objects")
         CACHE.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor() as pool:
-            _run(pool, _lower, [job for job in zip(keys, texts, strict=True) if job[1] in needed])
-            _run(pool, _compile, sorted(missing, key=lambda job: -len(job[0])))
+            _run(pool, first)
+            _run(pool, sorted((job for job in missing if job not in first), key=lambda job: -len(job[0])))
     return {target: [path for _, path in jobs] for target, jobs in wanted.items()}
 
 
@@ -121,9 +126,9 @@ def module_keys() -> dict[str, str]:
     having = {kernel.fn.__module__ for kernel in KERNELS.values()}
     common = imported(Path(build.__file__))
     tools = f"{version('numba')} {version('llvmlite')} "
-    ordered = sorted(having, key=lambda name: -paths[name].stat().st_size)
-    texts = {name: "\n".join(map(program, sorted(common | imported(paths[name])))) for name in ordered}
-    return {name: f"{name}-{_hash(tools + text)}" for name, text in texts.items()}
+    texts = {name: "\n".join(map(program, sorted(common | imported(paths[name])))) for name in having}
+    ordered = sorted(having, key=lambda name: -len(texts[name]))
+    return {name: f"{name}-{_hash(tools + texts[name])}" for name in ordered}
 
 
 @cache
@@ -156,17 +161,11 @@ def _objects(texts: list[Path], target: build.Target) -> list[tuple[list[Path], 
     return [(sorted(texts), CACHE / f"all-{_hash(' '.join(text.stem for text in sorted(texts)))}-{name}")]
 
 
-def _run(pool: ProcessPoolExecutor, step: Callable[..., str], jobs: Iterable[tuple[Any, ...]]) -> None:
+def _run(pool: ProcessPoolExecutor, jobs: Iterable[_Job]) -> None:
     """Every job in the pool; says what is done as it is done."""
-    waiting = [pool.submit(_timed, step, job) for job in jobs]
+    waiting = [pool.submit(_make, *job) for job in jobs]
     for number, done in enumerate(as_completed(waiting), 1):
         say(f"[{number}/{len(waiting)}] {done.result()}")
-
-
-def _timed(step: Callable[..., str], job: tuple[Any, ...]) -> str:
-    start = time.perf_counter()
-    said = step(*job)
-    return f"{said}, {time.perf_counter() - start:.1f} s"
 
 
 def say(line: str) -> None:
@@ -174,19 +173,29 @@ def say(line: str) -> None:
     print("kernels:", line, flush=True)
 
 
-def _lower(module: str, text: Path) -> str:
-    gc.disable()  # numba makes millions of objects, which stay: looking through them again and again takes a fifth
-    importlib.import_module(module)
-    ir = build.lower(kernel for kernel in KERNELS.values() if kernel.fn.__module__ == module)
-    _write(text, json.dumps(ir).encode())
-    return f"{module} to LLVM"
-
-
-def _compile(texts: list[Path], path: Path, target: build.Target) -> str:
-    ir = {name: each for text in texts for name, each in json.loads(text.read_text()).items()}
-    _write(path, build.compile_kernels(ir, target).code)
+def _make(texts: list[Path], path: Path | None, target: build.Target | None) -> str:
+    """Kernels in LLVM's language, where they are not in the cache yet, and for a target as an object."""
+    start = time.perf_counter()
+    irs = [json.loads(text.read_text()) if text.is_file() else _lowered(text) for text in texts]
+    if path and target:
+        merged = {name: ir for each in irs for name, ir in each.items()}
+        _write(path, build.compile_kernels(merged, target).code)
     what = texts[0].stem.rpartition("-")[0] if len(texts) == 1 else "everything, small,"
-    return f"{what} for {target.triple}, {target.cpu}"
+    whom = f"{target.triple}, {target.cpu}" if target else "any processor"
+    return f"{what} for {whom}, {time.perf_counter() - start:.1f} s"
+
+
+def _lowered(text: Path) -> dict[str, str]:
+    gc.disable()  # numba makes millions of objects, which stay: looking through them again and again takes a fifth
+    from numba.core.bytecode import FunctionIdentity
+
+    module, _, key = text.stem.rpartition("-")
+    importlib.import_module(module)
+    # numba numbers functions from 1 on in every process: helpers of two modules would have one name in one object
+    FunctionIdentity._unique_ids = itertools.count(int(key, 16))
+    irs = build.lower(kernel for kernel in KERNELS.values() if kernel.fn.__module__ == module)
+    _write(text, json.dumps(irs).encode())
+    return irs
 
 
 def _write(path: Path, data: bytes) -> None:

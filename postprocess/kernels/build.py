@@ -119,15 +119,13 @@ def _neutral() -> Iterator[None]:
 
     Nor does anybody run the functions in this process: their machine code would take half of the time.
     """
-    from numba.core import codegen, config
+    from numba.core import codegen
 
     library, engine = codegen.JITCodeLibrary, codegen.JITCPUCodegen
-    changed: list[tuple[Any, str, Any]] = [(config, "OPT", type(config.OPT)(0))]
-    changed += [(config, "LOOP_VECTORIZE", 0), (config, "SLP_VECTORIZE", 0)]
-    changed += [(library, "_finalize_specific", lambda self: None)]
+    passes = ["_optimize_functions", "_optimize_final_module", "_finalize_specific"]
+    changed: list[tuple[Any, str, Any]] = [(library, name, lambda *_: None) for name in passes]
     changed += [(library, "get_pointer_to_function", lambda self, name: self._ensure_finalized() or 0)]
-    changed += [(engine, "_add_module", lambda self, module: None)]
-    changed += [(engine, "set_env", lambda self, name, environment: None)]
+    changed += [(engine, name, lambda *_: None) for name in ("_add_module", "set_env")]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
     try:
         for owner, name, value in changed:
