@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
+from posert.errors import PosertError, optional
 from posert.runtime.files.formats import coco_results
 from posert.runtime.loop import TopDown, estimate_frames
 from posert.runtime.media.read import frames
@@ -54,8 +54,9 @@ def evaluate(
     Raises:
         PosertError: pycocotools is missing, a file cannot be read, or the skeleton lacks COCO's keypoints.
     """
-    coco, coco_eval = _pycocotools()
-    truth = _quietly(lambda: coco(str(_readable(annotations))))
+    coco = optional("pycocotools.coco", "eval needs pycocotools", "eval")
+    scoring = optional("pycocotools.cocoeval", "eval needs pycocotools", "eval")
+    truth = _quietly(lambda: coco.COCO(str(_readable(annotations))))
     order = coco_order(model.spec.skeleton)
     boxes = _boxes_of(truth) if ground_truth_boxes else None
     results: list[dict[str, Any]] = []
@@ -63,15 +64,14 @@ def evaluate(
     by_path = {str(images / picture["file_name"]): picture["id"] for picture in pictures}
     source = (frame for path in by_path for frame in frames(path))
     lookup = None if boxes is None else (lambda frame: boxes(by_path[frame.source]))
-    for done, (frame, result) in enumerate(
-        estimate_frames(model, source, boxes=lookup, top_down=TopDown(flip=flip)), 1
-    ):
+    pairs = estimate_frames(model, source, boxes=lookup, top_down=TopDown(flip=flip))
+    for done, (frame, result) in enumerate(pairs, 1):
         results += coco_results(result.poses, by_path[frame.source], order)
         if on_image is not None:
             on_image(done)
     if not results:
         return Score(0, 0, 0, 0, 0, len(by_path), 0)
-    scored = coco_eval(truth, _quietly(lambda: truth.loadRes(results)), "keypoints")
+    scored = scoring.COCOeval(truth, _quietly(lambda: truth.loadRes(results)), "keypoints")
     _quietly(lambda: (scored.evaluate(), scored.accumulate(), scored.summarize()))
     ap, ap50, _, medium, large, ar = (float(value) for value in scored.stats[:6])
     return Score(ap, ap50, medium, large, ar, len(by_path), len(results))
@@ -95,15 +95,6 @@ def _readable(annotations: Path) -> Path:
             f"{annotations} is not a COCO keypoint file: {error!r}", "give person_keypoints_*.json"
         ) from None
     return annotations
-
-
-def _pycocotools() -> tuple[Any, Any]:
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        raise PosertError("eval needs pycocotools", "pip install 'posert[eval]'") from None
-    return COCO, COCOeval
 
 
 def _quietly(action: Callable[[], Any]) -> Any:

@@ -5,12 +5,11 @@ pictures, nothing of files or networks.
 """
 
 from dataclasses import dataclass, replace
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
+from posert.errors import optional
 from posert.poses import Poses, Skeleton
 
 Floats = NDArray[np.float64]
@@ -53,7 +52,7 @@ class Tracker:
     """
 
     def __init__(self, skeleton: Skeleton) -> None:
-        self._lap = _import_lap()
+        self._lap = optional("lap", "tracking needs the package lap", "track")
         self._variance = (2 * np.array(skeleton.sigmas or [SIGMA] * len(skeleton.names))) ** 2
         self._limbs = np.array(skeleton.edges, np.int64).reshape(-1, 2)
         self._tracks: list[_Track] = []
@@ -200,12 +199,3 @@ def _overlap(one: Floats, other: Floats) -> Floats:
 def _area(boxes: Floats) -> Floats:
     sides: Floats = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
     return sides
-
-
-def _import_lap() -> ModuleType:
-    try:
-        import lap
-    except ImportError:
-        raise PosertError("tracking needs the package lap", "pip install 'posert[track]'") from None
-    module: ModuleType = lap
-    return module

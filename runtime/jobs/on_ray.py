@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from posert.errors import PosertError
+from posert.errors import PosertError, optional
 from posert.runtime.jobs.job import Job, Outcome, jobs_done_by
 from posert.runtime.jobs.recipe import Recipe
 
@@ -32,7 +32,12 @@ def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) 
     """
     if address != "ray" and not address.startswith("ray://"):
         raise PosertError(f"`on` {address!r} is no cluster", "use `on` ray, or `on` ray://HOST:PORT")
-    ray = _import_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to anybody unless the user wants them
+    context = optional("ray.data", "`on` ray needs Ray", "ray").DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # a job whose actor always dies fails alone
+    import ray
+
     joined = not ray.is_initialized()
     if joined:
         _join(ray, address)
@@ -109,17 +114,3 @@ def _join(ray: ModuleType, address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         first = str(error).strip().split("\n")[0]
         raise PosertError(f"the Ray cluster {address} cannot be joined: {first}", "check it with: ray status") from None
-
-
-def _import_ray() -> ModuleType:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to anybody unless the user wants them
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise PosertError("`on` ray needs Ray", "pip install 'posert[ray]'") from None
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # a job whose actor always dies fails alone
-    module: ModuleType = ray
-    return module
