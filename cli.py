@@ -11,9 +11,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -97,7 +98,7 @@ def infer(
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
     from posert.runtime.jobs.job import plan
-    from posert.runtime.jobs.manifest import Manifest, kept
+    from posert.runtime.jobs.manifest import Manifest
     from posert.runtime.jobs.pool import run_anywhere
     from posert.runtime.jobs.recipe import Recipe, Selection, Settings
     from posert.runtime.loop import TopDown
@@ -123,12 +124,14 @@ def infer(
     manifest = Manifest(output, recipe, shard=part) if output is not None and folder else None
     todo = jobs if manifest is None else manifest.begin(jobs, resume=resume)
 
-    def progress(title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-        return _progress(title, total, quiet, unit)
-
-    signal.signal(signal.SIGTERM, _interrupt)
-    with kept(manifest, jobs):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    progress = partial(_progress, quiet=quiet)
+    try:
         failed = _run_jobs(run_anywhere(recipe, todo, workers, on, progress), todo, manifest, quiet)
+    finally:
+        if manifest is not None:
+            manifest.save(jobs)
+            manifest.tidy(jobs)
     if len(todo) < len(jobs) and not quiet:
         _say(f"{len(jobs) - len(todo)} sources were finished before")
     if failed:
@@ -143,11 +146,10 @@ def _run_jobs(outcomes: "Iterator[Outcome]", jobs: "list[Job]", manifest: "Manif
         for outcome in outcomes:
             if manifest is not None:
                 manifest.add(outcome)
-            if outcome.report is None:
+            if outcome.error is not None:
                 failed += 1
-                _print_error(outcome.error or PosertError(f"{outcome.job.source} failed"))
-                continue
-            frames, people = frames + outcome.report.frames, people + outcome.report.people
+                _print_error(outcome.error)
+            frames, people = frames + outcome.frames, people + outcome.people
     except KeyboardInterrupt:
         what = f"what was finished is in {jobs[0].output}.partial" if jobs[0].output else ""
         _say("interrupted" + ("; --resume goes on from here" if manifest else f"; {what}" if what else ""))
@@ -161,7 +163,7 @@ def _summary(jobs: "list[Job]", failed: int, frames: int, people: int, seconds: 
     text = f"{frames} frames, {people / max(1, frames):.1f} people a frame, {frames / max(seconds, 1e-9):.1f} frames/s"
     if len(jobs) > 1:
         text += f"; {len(jobs) - failed} of {len(jobs)} sources"
-    written = [path for path in (jobs[0].output, jobs[0].overlay) if path is not None] if len(jobs) == 1 else []
+    written = jobs[0].files if len(jobs) == 1 else []
     return text + "".join(f"\n{path}" for path in written)
 
 
@@ -170,12 +172,8 @@ class _Formatter(logging.Formatter):
         return with_flags(super().format(record))
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 @contextmanager
-def _progress(title: str, total: int, quiet: bool, unit: str = "images") -> Iterator[Callable[[int], None]]:
+def _progress(title: str, total: int, unit: str, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A bar with rate and time left on a terminal, nothing otherwise."""
     if quiet or not sys.stderr.isatty():
         yield lambda done: None
@@ -248,7 +246,7 @@ def evaluate(
     )  # fmt: skip
     with (
         open_model(file, options) as model,
-        _progress(file, 0, quiet=False) as on_image,
+        _progress(file, 0, "images", quiet=False) as on_image,
     ):
         score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
     print(

@@ -6,6 +6,7 @@ Owns output names and what became of a job. Knows sinks and the loop, nothing of
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -35,14 +36,10 @@ class Job:
     output: Path | None
     overlay: Path | None
 
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one job did: frames written, people in all of them together, seconds it took."""
-
-    frames: int
-    people: int
-    seconds: float
+    @property
+    def files(self) -> list[Path]:
+        """What it writes."""
+        return [path for path in (self.output, self.overlay) if path is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +47,15 @@ class Outcome:
     """What became of a job; it can be sent between processes and machines.
 
     Attributes:
-        report: None if it failed.
-        error: why; None if it did not.
+        frames, people, seconds: frames written, people in all of them together, and how long it took; 0 if it failed.
+        error: why it failed; None if it did not.
         unusable: the model cannot be opened there, so that no job can be done.
     """
 
     job: Job
-    report: Report | None = None
+    frames: int = 0
+    people: int = 0
+    seconds: float = 0.0
     error: PosertError | None = None
     unusable: bool = False
 
@@ -84,8 +83,7 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
         for source, name in media
     ]
     for paths in ([job.output for job in jobs], [job.overlay for job in jobs]):
-        given = [path for path in paths if path is not None]
-        twice = sorted({str(path) for path in given if given.count(path) > 1}) if len(set(given)) < len(given) else []
+        twice = sorted(str(path) for path, count in Counter(paths).items() if path is not None and count > 1)
         if twice:
             raise PosertError(
                 f"several sources would write {', '.join(twice)}",
@@ -131,7 +129,7 @@ def jobs_done_by(recipe: Recipe) -> Callable[[Job], Outcome]:
 def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None = None) -> Outcome:
     """What became of one job; a failure is a value, so that the next job can follow."""
     try:
-        return Outcome(job, run_job(model, job, settings, on_frame=on_frame))
+        return run_job(model, job, settings, on_frame=on_frame)
     except PosertError as error:
         return Outcome(job, error=error)
     except Exception as error:  # one odd file must not end a night's work
@@ -139,7 +137,7 @@ def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None
         return Outcome(job, error=PosertError(f"{job.source}: {type(error).__name__}: {error}", "see `debug`"))
 
 
-def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Report:
+def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Outcome:
     """Runs the model over one source and writes its results.
 
     Args:
@@ -168,7 +166,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             people += len(result.poses)
             if on_frame is not None:
                 on_frame(done)
-    return Report(done, people, time.monotonic() - began)
+    return Outcome(job, done, people, time.monotonic() - began)
 
 
 def _drawing(path: Path, source: str, model: Model, chosen: Selection) -> Sink:

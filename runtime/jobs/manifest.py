@@ -6,14 +6,13 @@ Owns `manifest.jsonl`. Knows jobs and their reports, nothing of models' insides 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from posert import __version__
 from posert.errors import PosertError
-from posert.runtime.files.atomic import remove_leftovers, whole_file
+from posert.runtime.files.atomic import remove_leftovers, whole_text, write_line
 from posert.runtime.jobs.job import Job, Outcome
 from posert.runtime.jobs.recipe import Recipe
 from posert.runtime.session import find_model
@@ -41,8 +40,7 @@ class Manifest:
     def finished(self, job: Job) -> bool:
         """Whether this job needs not be done again."""
         row = self._known.get(self._place(job))
-        outputs = [path for path in (job.output, job.overlay) if path is not None]
-        if row is None or row.get("status") != "done" or not all(path.exists() for path in outputs):
+        if row is None or row.get("status") != "done" or not all(path.exists() for path in job.files):
             return False
         expected = {**self._model, **_state(job.source)}
         same = all(row.get(name) == value for name, value in expected.items())
@@ -64,26 +62,26 @@ class Manifest:
 
     def tidy(self, jobs: Iterable[Job]) -> None:
         """Removes what killed processes left of these jobs; none of them may be running."""
-        remove_leftovers([self.path, *(path for job in jobs for path in (job.output, job.overlay) if path is not None)])
+        remove_leftovers([self.path, *(path for job in jobs for path in job.files)])
 
     def add(self, outcome: Outcome) -> None:
         """One more row, on the disk before this returns."""
-        job, report = outcome.job, outcome.report
+        job = outcome.job
         row = {
             "source": job.source,
             "output": self._place(job)[1],
             **_state(job.source),
             **self._model,
             "posert": __version__,
-            "status": "failed" if report is None else "done",
-            "frames": report.frames if report else 0,
-            "people": report.people if report else 0,
-            "seconds": round(report.seconds, 3) if report else 0.0,
+            "status": "done" if outcome.error is None else "failed",
+            "frames": outcome.frames,
+            "people": outcome.people,
+            "seconds": round(outcome.seconds, 3),
             "error": None if outcome.error is None else outcome.error.what,
         }
         self._rows[_key(row)] = row
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(_line(row))
+            write_line(file, row)
             file.flush()
             os.fsync(file.fileno())
 
@@ -91,22 +89,12 @@ class Manifest:
         """Rewrites the file at once: one row per source, in the order of the jobs, then those of other runs."""
         first = {self._place(job): number for number, job in enumerate(jobs)}
         rows = sorted(self._rows.items(), key=lambda item: (first.get(item[0], len(first)), item[0]))
-        with whole_file(self.path) as temporary:
-            temporary.write_text("".join(_line(row) for _, row in rows), encoding="utf-8")
+        with whole_text(self.path) as file:
+            for _, row in rows:
+                write_line(file, row)
 
     def _place(self, job: Job) -> tuple[str, str]:
         return job.source, Path(os.path.relpath(job.output or job.source, self.folder)).as_posix()
-
-
-@contextmanager
-def kept(manifest: Manifest | None, jobs: Sequence[Job]) -> Iterator[None]:
-    """Puts the manifest in order when the block ends, however it ends."""
-    try:
-        yield
-    finally:
-        if manifest is not None:
-            manifest.save(jobs)
-            manifest.tidy(jobs)
 
 
 def _results_of(version: object) -> str:
@@ -120,10 +108,6 @@ def _results_of(version: object) -> str:
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:
     return str(row.get("source")), str(row.get("output"))
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

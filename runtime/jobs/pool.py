@@ -10,8 +10,9 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
+from itertools import islice
 from multiprocessing.connection import Connection, wait
-from typing import Any, NoReturn
+from typing import Any
 
 from posert.errors import PosertError
 from posert.runtime.jobs.job import Job, OnFrame, Outcome, attempt, jobs_done_by
@@ -75,18 +76,16 @@ def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[O
     """
     todo, pool = iter(jobs), _Pool(recipe)
     try:
-        for _ in range(min(count, len(jobs))):
-            pool.start(next(todo))
+        for job in islice(todo, count):
+            pool.start(job)
         while pool.busy:
             for outcome, free in pool.ready():
                 yield outcome
                 following = next(todo, None)
-                if following is None:
-                    pool.dismiss(free)
-                elif free is None:
-                    pool.start(following)
-                else:
+                if free is not None:
                     pool.send(free, following)
+                elif following is not None:
+                    pool.start(following)
     finally:
         pool.end()
 
@@ -111,8 +110,10 @@ class _Pool:
         self.processes[ours] = process
         self.send(ours, job)
 
-    def send(self, worker: Connection, job: Job) -> None:
-        self.busy[worker] = job
+    def send(self, worker: Connection, job: Job | None) -> None:
+        """The worker's next job; None ends it."""
+        if job is not None:
+            self.busy[worker] = job
         with suppress(OSError):  # it has died: `ready` will see that
             worker.send(job)
 
@@ -133,11 +134,6 @@ class _Pool:
                 raise outcome.error
             yield outcome, worker
 
-    def dismiss(self, worker: Connection | None) -> None:
-        if worker is not None:
-            with suppress(OSError):
-                worker.send(None)
-
     def end(self) -> None:
         for worker, process in self.processes.items():
             if worker in self.busy:
@@ -152,16 +148,12 @@ class _Pool:
 def _work(pipe: Connection, recipe: Recipe) -> None:
     """A worker process: the model once, then job after job until None comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent tells us to stop
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(KeyboardInterrupt, EOFError, OSError):
         done = jobs_done_by(recipe)
         while (job := pipe.recv()) is not None:
             pipe.send(done(job))
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import accumulate
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import BrokenBarrierError
@@ -48,7 +49,8 @@ def choose_workers(recipe: Recipe, jobs: Sequence[Job]) -> int:
             if model.device != "cpu":
                 return 1
             together = _rate(model, _moved(sample, Path(folder, "together")), recipe.settings)
-        if not _enough(jobs, together * _WORTH_S):
+        counts = accumulate(frame_count(job.source) for job in jobs)  # as many as it takes to be sure
+        if not any(total >= together * _WORTH_S for total in counts):
             return 1
         apart = _rate_apart(recipe, [_moved(sample, Path(folder, str(number))) for number in range(count)])
     _LOG.info("one process %.1f frames/s, %d processes %.1f frames/s", together, count, apart)
@@ -117,13 +119,3 @@ def _try(pipe: Connection, start: Any, recipe: Recipe, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     with suppress(PosertError, BrokenBarrierError), recipe.open() as model:
         pipe.send(_rate(model, job, recipe.settings, lambda: start.wait(_START_S)))
-
-
-def _enough(jobs: Sequence[Job], least: float) -> bool:
-    """Whether the jobs have at least so many frames; stops to count as soon as it is sure."""
-    total = 0
-    for job in jobs:
-        total += frame_count(job.source)
-        if total >= least:
-            return True
-    return False
