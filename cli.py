@@ -10,8 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +19,7 @@ import typer
 
 from posert.errors import PosertError
 from posert.export import commands
-from posert.flags import parse_params, parse_shard, parse_size, with_flags
+from posert.flags import parse_params, parse_shard, parse_size, progress, with_flags
 
 if TYPE_CHECKING:
     from posert.runtime.jobs.job import Job, Outcome
@@ -125,9 +124,9 @@ def infer(
     todo = jobs if manifest is None else manifest.begin(jobs, resume=resume)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    progress = partial(_progress, quiet=quiet)
+    bar = partial(progress, quiet=quiet)
     try:
-        failed = _run_jobs(run_anywhere(recipe, todo, workers, on, progress), todo, manifest, quiet)
+        failed = _run_jobs(run_anywhere(recipe, todo, workers, on, bar), todo, manifest, quiet)
     finally:
         if manifest is not None:
             manifest.save(jobs)
@@ -170,32 +169,6 @@ def _summary(jobs: "list[Job]", failed: int, frames: int, people: int, seconds: 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return with_flags(super().format(record))
-
-
-@contextmanager
-def _progress(title: str, total: int, unit: str, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on a terminal, nothing otherwise."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]:.1f} " + f"{unit}/s"),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total or None, rate=0.0)
-
-        def on_frame(done: int) -> None:
-            elapsed = bar.tasks[0].elapsed or 1e-9
-            bar.update(task, completed=done, rate=done / elapsed)
-
-        yield on_frame
 
 
 @app.command()
@@ -244,10 +217,7 @@ def evaluate(
         device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
         detector=detector, params=parse_params(params),
     )  # fmt: skip
-    with (
-        open_model(file, options) as model,
-        _progress(file, 0, "images", quiet=False) as on_image,
-    ):
+    with open_model(file, options) as model, progress(file, 0, "images") as on_image:
         score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
     print(
         f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
