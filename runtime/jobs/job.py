@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -41,6 +41,10 @@ class Job:
         """What it writes."""
         return [path for path in (self.output, self.overlay) if path is not None]
 
+    def moved(self, to: Callable[[Path], Path]) -> "Job":
+        """The same job with other files."""
+        return replace(self, output=self.output and to(self.output), overlay=self.overlay and to(self.overlay))
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -71,17 +75,14 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
         PosertError: an unknown format, missing sources, two media with one output file.
     """
     sink_of(form)
-    output_name = FORMATS[form].name
     media = [found for source in sources for found in _media(source)]
     single = len(media) == 1 and not any(source.startswith("@") or Path(source).is_dir() for source in sources)
-    jobs = [
-        Job(
-            source,
-            output and (output if single and not output.is_dir() else output / output_name(name)),
-            overlay and (overlay if single and not overlay.is_dir() else overlay / _overlay_name(name)),
-        )
-        for source, name in media
-    ]
+
+    def placed(given: Path | None, name: str) -> Path | None:
+        return given if given is None or (single and not given.is_dir()) else given / name
+
+    names = [(source, FORMATS[form].name(name), name if is_image(name) else name + ".mp4") for source, name in media]
+    jobs = [Job(source, placed(output, name), placed(overlay, drawing)) for source, name, drawing in names]
     for paths in ([job.output for job in jobs], [job.overlay for job in jobs]):
         twice = sorted(str(path) for path, count in Counter(paths).items() if path is not None and count > 1)
         if twice:
@@ -110,10 +111,6 @@ def _media(source: str) -> list[tuple[str, str]]:
         (opened, os.path.relpath(os.path.abspath(opened), root) if Path(opened).is_file() else name)
         for opened, name in found
     ]
-
-
-def _overlay_name(name: str) -> str:
-    return name if is_image(name) else name + ".mp4"
 
 
 def jobs_done_by(recipe: Recipe) -> Callable[[Job], Outcome]:

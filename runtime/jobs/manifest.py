@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +114,10 @@ def _key(row: dict[str, Any]) -> tuple[str, str]:
 def _read(path: Path) -> list[dict[str, Any]]:
     """The rows of a manifest; a line that a crash cut off is as if it were not there."""
     rows = []
-    if path.is_file():
-        for line in path.read_bytes().splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-    return rows
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _state(source: str) -> dict[str, int | None]:

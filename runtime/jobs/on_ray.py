@@ -9,6 +9,7 @@ import os
 import pickle
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -53,7 +54,8 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
     room = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1))
     count = max(1, min(workers or room, len(jobs)))
     absolute = replace(recipe, model=recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model))
-    tasks = [{"number": number, "job": pickle.dumps(_absolute(job))} for number, job in enumerate(jobs)]
+    # Sources keep their names: results carry them.
+    tasks = [{"number": n, "job": pickle.dumps(job.moved(Path.absolute))} for n, job in enumerate(jobs)]
     # A second job waiting at the actor hides .17 s of the cluster's latency per job. It dies with the first, and
     # might wait behind a long video: not with few jobs, nor when a resumed run tries the dead again.
     ahead = 2 if len(jobs) >= _MANY * count else 1
@@ -90,12 +92,6 @@ class _Actor:
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         return {"number": task["number"], "outcome": pickle.dumps(self.done(pickle.loads(task["job"])))}
-
-
-def _absolute(job: Job) -> Job:
-    """A job with absolute paths for the files it writes; the source keeps its name, results carry it."""
-    output, overlay = (path and path.absolute() for path in (job.output, job.overlay))
-    return replace(job, output=output, overlay=overlay)
 
 
 def _join(ray: ModuleType, address: str) -> None:

@@ -93,12 +93,11 @@ class Recipe:
     def record(self) -> dict[str, Any]:
         """What the results depend on besides the model file, as JSON; equal recipes give equal records."""
         values = asdict(self.options) | asdict(self.settings)
-        values["params"] = [f"{name}={_text(value)}" for name, value in self.options.params.items()]
+        values["params"] = [
+            f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+            for name, value in self.options.params.items()
+        ]
         values["detector"] = None if self.options.detector is None else str(self.options.detector)
         size_wh = self.settings.selection.size_wh
         values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
         return {name: values[name] for name in _RECORDED}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

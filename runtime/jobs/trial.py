@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import accumulate
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -65,9 +64,7 @@ def _readable(job: Job) -> bool:
 
 
 def _moved(job: Job, folder: Path) -> Job:
-    """The same job with its files in another folder."""
-    output, overlay = (path and folder / path.name for path in (job.output, job.overlay))
-    return replace(job, output=output, overlay=overlay)
+    return job.moved(lambda path: folder / path.name)
 
 
 class _Over(Exception):
