@@ -58,12 +58,11 @@ def evaluate(
     scoring = optional("pycocotools.cocoeval", "eval needs pycocotools", "eval")
     truth = _quietly(lambda: coco.COCO(str(_readable(annotations))))
     order = coco_order(model.spec.skeleton)
-    boxes = _boxes_of(truth) if ground_truth_boxes else None
     results: list[dict[str, Any]] = []
     pictures = truth.loadImgs(sorted(truth.getImgIds()))
     by_path = {str(images / picture["file_name"]): picture["id"] for picture in pictures}
     source = (frame for path in by_path for frame in frames(path))
-    lookup = None if boxes is None else (lambda frame: boxes(by_path[frame.source]))
+    lookup = (lambda frame: _boxes(truth, by_path[frame.source])) if ground_truth_boxes else None
     pairs = estimate_frames(model, source, boxes=lookup, top_down=TopDown(flip=flip))
     for done, (frame, result) in enumerate(pairs, 1):
         results += coco_results(result.poses, by_path[frame.source], order)
@@ -77,14 +76,11 @@ def evaluate(
     return Score(ap, ap50, medium, large, ar, len(by_path), len(results))
 
 
-def _boxes_of(truth: Any) -> Callable[[int], NDArray[np.float32]]:
-    def boxes(image_id: int) -> NDArray[np.float32]:
-        people = truth.loadAnns(truth.getAnnIds(imgIds=[image_id], iscrowd=False))
-        rows = [person["bbox"] for person in people if person.get("num_keypoints", 0) > 0]
-        xywh = np.array(rows, np.float32).reshape(-1, 4)
-        return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-
-    return boxes
+def _boxes(truth: Any, image_id: int) -> NDArray[np.float32]:
+    people = truth.loadAnns(truth.getAnnIds(imgIds=[image_id], iscrowd=False))
+    rows = [person["bbox"] for person in people if person.get("num_keypoints", 0) > 0]
+    xywh = np.array(rows, np.float32).reshape(-1, 4)
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
 
 def _readable(annotations: Path) -> Path:
