@@ -4,10 +4,11 @@ Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
 """
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
 _ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
 
 
-class Model:
+class Model(AbstractContextManager["Model"]):
     """An open model: its metadata and one ONNX Runtime session per stage. Safe to call from several threads.
 
     Attributes:
@@ -83,9 +84,6 @@ class Model:
     def close(self) -> None:
         """Free the sessions; the model cannot run any more."""
         self._sessions.clear()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
