@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result
 from posert.postprocess.geometry import usable
-from posert.runtime.look.gaze import Gaze
-from posert.runtime.look.regions import Boxes
+from posert.runtime.look import Boxes, Gaze
 from posert.runtime.prefetch import Pictures, as_frames, grouped, read_ahead
 from posert.runtime.session import Model
 from posert.runtime.stage_runner import Clock, StageRunner, mirrors

@@ -29,7 +29,7 @@ from posert.runtime.files.atomic import (
     write_line,
 )  # fmt: skip
 from posert.runtime.files.units import in_units
-from posert.runtime.media.suffixes import is_image
+from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec
 from posert.skeletons import BODY_25, MPI_15, OPENPOSE_18, coco_order
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.atomic import Write, whole_file
+from posert.runtime.media import is_image
 from posert.runtime.media.read import frame_count
-from posert.runtime.media.suffixes import is_image
 
 _SUBPIXEL_BITS = 4
 

@@ -14,14 +14,14 @@ from itertools import chain, islice
 from pathlib import Path
 
 from posert.errors import PosertError
-from posert.runtime.after.chain import post_chain
+from posert.runtime.after import post_chain
 from posert.runtime.files.atomic import Sink
 from posert.runtime.files.formats import FORMATS, sink_of
 from posert.runtime.jobs.recipe import Recipe, Selection, Settings
-from posert.runtime.look.regions import read_boxes
+from posert.runtime.look import read_boxes
 from posert.runtime.loop import estimate_frames
+from posert.runtime.media import is_image
 from posert.runtime.media.read import expand, frame_rate, frames
-from posert.runtime.media.suffixes import is_image
 from posert.runtime.session import Model
 
 _LOG = logging.getLogger("posert")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
-from posert.runtime.media.suffixes import is_image, is_medium
+from posert.runtime.media import is_image, is_medium
 
 _BOXED = {".mp4", ".m4v", ".mov", ".3gp"}
 
