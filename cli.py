@@ -229,15 +229,13 @@ def evaluate(
 def doctor() -> None:
     """Show versions, execution providers and what is missing for the GPU."""
     import platform
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import distributions
 
     from posert.runtime.devices import cpu_cores, import_onnxruntime, missing_cuda_libraries
 
     for package in ("posert", "onnxruntime", "onnxruntime-gpu", "numpy", "numba", "opencv-python-headless", "onnx"):
-        try:
-            print(f"{package:24} {version(package)}")
-        except PackageNotFoundError:
-            print(f"{package:24} not installed")
+        found = next(iter(distributions(name=package)), None)
+        print(f"{package:24} {found.version if found else 'not installed'}")
     print(f"{'python':24} {platform.python_version()} on {platform.platform()}, {cpu_cores()} cores")
     providers = import_onnxruntime().get_available_providers()
     print(f"{'execution providers':24} {', '.join(providers)}")

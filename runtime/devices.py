@@ -56,11 +56,7 @@ def import_onnxruntime() -> ModuleType:
 
 
 def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    return any(importlib.metadata.distributions(name=name))
 
 
 def choose_providers(device: str, available: Sequence[str]) -> Providers:
