@@ -67,9 +67,8 @@ class Model(AbstractContextManager["Model"]):
         """
         outputs, session = self._stages[stage].outputs, self._sessions[stage]
         feed, fetch = self._stages[stage].input.name, list(outputs.values())
-        single = self.single_row(stage) and len(tensor) > 1
         try:
-            if single:
+            if len(tensor) > 1 and self.single_row(stage):
                 rows = [session.run(fetch, {feed: row[None]}) for row in tensor]
                 arrays = [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
             else:

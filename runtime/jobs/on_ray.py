@@ -95,18 +95,13 @@ class _Actor:
 
 
 def _join(ray: ModuleType, address: str) -> None:
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     # The actors run in this folder, since sources may be relative paths, and find what this process imports.
     shared = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-    options["runtime_env"] = {"env_vars": {"POSERT_FOLDER": os.getcwd(), **shared}}
-    if address != "ray":
-        options["address"] = address
-    elif os.environ.get("RAY_ADDRESS"):
-        options["address"] = os.environ["RAY_ADDRESS"]
-    else:
-        options["include_dashboard"] = False
+    environment = {"env_vars": {"POSERT_FOLDER": os.getcwd(), **shared}}
+    given = os.environ.get("RAY_ADDRESS") if address == "ray" else address
+    more: dict[str, Any] = {"address": given} if given else {"include_dashboard": False}
     try:
-        ray.init(**options)
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, runtime_env=environment, **more)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         first = str(error).strip().split("\n")[0]
         raise PosertError(f"the Ray cluster {address} cannot be joined: {first}", "check it with: ray status") from None
