@@ -181,9 +181,12 @@ def _frame_name(result: Result) -> str:
     return Path(result.source).name if is_image(result.source) else f"{result.frame_index}.jpg"
 
 
-def _xywh(poses: Poses) -> NDArray[np.float64]:
+def _each(poses: Poses) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], float, int | None]]:
+    """Of each person the keypoints f64 [K,3], the box f64 [4] (x, y, width, height), the score and the id."""
     boxes = poses.boxes_xyxy.astype(np.float64)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    ids = [None] * len(poses) if poses.ids is None else poses.ids.tolist()
+    return zip(poses.keypoints.astype(np.float64), xywh, poses.scores.tolist(), ids, strict=True)
 
 
 @contextmanager
@@ -192,16 +195,13 @@ def result_list(path: Path | None, spec: ModelSpec, source: str, *, empty: bool 
     with _items(needed(path, "alphapose")) as add:
 
         def write(_: Frame, result: Result) -> None:
-            poses, name = result.poses, _frame_name(result)
-            boxes, points = _xywh(poses).round(2), poses.keypoints.astype(np.float64)
-            ids = np.zeros(len(poses)) if poses.ids is None else poses.ids.astype(np.float64)
-            for person in range(len(poses)):
+            name = _frame_name(result)
+            for points, box, score, key in _each(result.poses):
                 add(compact({
-                    "image_id": name, "category_id": 1, "keypoints": points[person].round(4).ravel().tolist(),
-                    "score": round(float(poses.scores[person]), 6), "box": boxes[person].tolist(),
-                    "idx": [float(ids[person])],
+                    "image_id": name, "category_id": 1, "keypoints": points.round(4).ravel().tolist(),
+                    "score": round(score, 6), "box": box.round(2).tolist(), "idx": [float(key or 0)],
                 }))  # fmt: skip
-            if empty and not len(poses):
+            if empty and not len(result.poses):
                 add(compact({"image_id": name, "category_id": 1, "keypoints": [], "score": 0.0, "box": [], "idx": []}))
 
         yield write
@@ -229,20 +229,17 @@ def result_dict(
 
 def _predictions(poses: Poses) -> list[dict[str, Any]]:
     """Python's own rounding, of the decimal value; a keypoint that was found has at least .01, a person .001."""
-    found = poses.keypoints[:, :, 2] > 0
-    points = poses.keypoints.astype(np.float64)
-    points[:, :, 2] = np.where(found, np.maximum(points[:, :, 2], 0.01), points[:, :, 2])
-    boxes = _xywh(poses)
-    return [
-        {
-            "keypoints": [round(value, 2) for value in points[person].ravel().tolist()],
-            "bbox": [round(value, 2) for value in boxes[person].tolist()],
-            "score": max(0.001, round(float(poses.scores[person]), 3)),
+    people = []
+    for points, box, score, key in _each(poses):
+        points[:, 2] = np.where(points[:, 2] > 0, np.maximum(points[:, 2], 0.01), points[:, 2])
+        person = {
+            "keypoints": [round(value, 2) for value in points.ravel().tolist()],
+            "bbox": [round(value, 2) for value in box.tolist()],
+            "score": max(0.001, round(score, 3)),
             "category_id": 1,
         }
-        | ({} if poses.ids is None else {"id_": int(poses.ids[person])})
-        for person in range(len(poses))
-    ]
+        people.append(person if key is None else person | {"id_": key})
+    return people
 
 
 @contextmanager
@@ -267,10 +264,10 @@ def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str
         {
             "image_id": image_id,
             "category_id": 1,
-            "keypoints": poses.keypoints[person][order].astype(float).round(2).ravel().tolist(),
-            "score": float(poses.scores[person]),
+            "keypoints": points[order].round(2).ravel().tolist(),
+            "score": score,
         }
-        for person in range(len(poses))
+        for points, _, score, _ in _each(poses)
     ]
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from posert.errors import PosertError
 from posert.runtime.after import post_chain
-from posert.runtime.files.atomic import Sink
 from posert.runtime.files.formats import FORMATS, sink_of
-from posert.runtime.jobs.recipe import Recipe, Selection, Settings
+from posert.runtime.files.overlay import overlay
+from posert.runtime.jobs.recipe import Recipe, Settings
 from posert.runtime.look import read_boxes
 from posert.runtime.loop import estimate_frames
 from posert.runtime.media import is_image
@@ -154,7 +154,9 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
         if job.overlay is not None:
-            writers.append(stack.enter_context(_drawing(job.overlay, job.source, model, settings.selection)))
+            rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)
+            drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride)
+            writers.append(stack.enter_context(drawing))
         for frame, found in chain(first, results):
             result = refine(found, frame.bgr)
             for write in writers:
@@ -164,10 +166,3 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             if on_frame is not None:
                 on_frame(done)
     return Outcome(job, done, people, time.monotonic() - began)
-
-
-def _drawing(path: Path, source: str, model: Model, chosen: Selection) -> Sink:
-    from posert.runtime.files.overlay import overlay
-
-    rate = chosen.fps if source == "-" else frame_rate(source)
-    return overlay(path, model.spec.skeleton, rate / chosen.stride)
