@@ -23,15 +23,7 @@ class PosertError(Exception):
 
 
 def optional(module: str, what: str, extra: str) -> Any:
-    """The module `module` of a package that not everybody has.
-
-    Args:
-        what: who needs it.
-        extra: which extra of posert brings it.
-
-    Raises:
-        PosertError: it cannot be imported.
-    """
+    """The imported module; raises PosertError(`what`) if it cannot be imported: this extra of posert brings it."""
     try:
         return import_module(module)
     except ImportError:

@@ -90,16 +90,11 @@ def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
 
 @contextmanager
 def progress(title: str, total: int, unit: str, quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """A bar on standard error if that is a terminal: how many are done, the rate or time left.
+    """A bar on standard error if that is a terminal; yields what to call with the number done and, if known, the total.
 
     Args:
-        title: what stands before it.
-        total: how many there are; 0 = not known.
+        total: 0 = not known yet.
         unit: what is counted, `frames`; `bytes` are shown as of a download.
-        quiet: no bar.
-
-    Yields:
-        What to call with the number done and, once that is known, the total.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda *_: None

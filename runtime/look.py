@@ -55,8 +55,7 @@ class Gaze:
     def windows(self, stage: Stage, frame: Frame, found: Poses | None) -> tuple[NDArray[np.float64], tuple[int, int]]:
         """The windows of a stage in a frame, f64 [R,4], and the width and height of the input, px.
 
-        Args:
-            found: the regions from boxes or the stage before; None for the first stage that looks at whole frames.
+        `found` are the regions from boxes or the stage before; None for the first stage that looks at whole frames.
         """
         at_boxes = stage.region == "boxes" or (stage.region == "follow" and self._boxes is not None)
         boxes = found.boxes_xyxy if at_boxes and found is not None else None

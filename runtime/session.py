@@ -132,8 +132,7 @@ def _shared_out(spec: ModelSpec, options: ModelOptions) -> tuple[int, int]:
 def find_model(path: str | Path) -> Path:
     """The file of a model given by path, or `nano` for the one inside the package.
 
-    Raises:
-        PosertError: there is no such file, or it is empty or a folder.
+    Raises PosertError if there is no such file, or it is empty or a folder.
     """
     file = Path(__file__).with_name("nano.onnx") if str(path) == "nano" else Path(path)
     if file.is_file():

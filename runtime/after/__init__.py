@@ -15,11 +15,7 @@ from posert.runtime.after.track import Tracker
 def post_chain(
     skeleton: Skeleton, *, track: bool = False, smooth: bool = False, features: bool = False
 ) -> Callable[[Result, NDArray[np.uint8]], Result]:
-    """A function of each frame's result and its picture u8 [H,W,3], to be called in order; smooth and features track.
-
-    Raises:
-        PosertError: the package lap is missing.
-    """
+    """A function of each result and its picture u8 [H,W,3], to be called in order; smooth and features track."""
     tracker = Tracker(skeleton) if track or smooth or features else None
     smoother = Smoother() if smooth else None
     featuring = Featuring(skeleton) if features else None

@@ -59,12 +59,9 @@ class Tracker:
         self._next = 1
 
     def __call__(self, poses: Poses, time_s: float, picture: NDArray[np.uint8] | None = None) -> Poses:
-        """`poses` with ids i32 [N]; call it with every frame in order, frames without people too.
+        """One frame's `poses` with ids i32 [N]; call it with every frame in order, frames without people too.
 
-        Args:
-            poses: of one frame.
-            time_s: of that frame.
-            picture: u8 [H,W,3], the frame itself; None tracks by pose and motion alone.
+        `picture` u8 [H,W,3] is the frame itself; None tracks by pose and motion alone.
         """
         self._tracks = [track for track in self._tracks if time_s - track.time_s <= KEEP_S + 1e-3]
         keypoints, boxes = poses.keypoints.astype(np.float64), poses.boxes_xyxy.astype(np.float64)

@@ -113,13 +113,7 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def json_lines(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
-    """Writes JSON lines: a header, then one line per frame, frames without people included.
-
-    Args:
-        path: the file to write; None = standard output.
-        spec: names the model and the skeleton in the header.
-        source: named in the header.
-    """
+    """Writes JSON lines, to standard output without a path: `file_header`, then `frame_record` of every frame."""
     with nullcontext(sys.stdout) if path is None else whole_text(path) as file:
         write_line(file, file_header(spec, source))
         yield lambda _, result: write_line(file, frame_record(result))

@@ -64,8 +64,7 @@ class Format:
 def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path | None, ModelSpec, str], Sink]:
     """The sink of a format: frames without people included if it can, keypoints in `unit` (`in_units`).
 
-    Raises:
-        PosertError: no such format, or it has pixels of the frame and nothing else.
+    Raises PosertError if there is no such format, or it has pixels of the frame and nothing else.
     """
     if form not in FORMATS:
         raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
@@ -255,11 +254,7 @@ def predictions(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Wri
 
 
 def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str, Any]]:
-    """The people of one picture as COCO results: 17 x (x px, y px, score), and the person's score.
-
-    Args:
-        order: where COCO's keypoints are in the poses', `skeletons.coco_order`.
-    """
+    """The people of one picture as COCO results: 17 x (x px, y px, score) by `coco_order`, and the person's score."""
     return [
         {
             "image_id": image_id,

@@ -135,10 +135,7 @@ def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None
 
 
 def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Outcome:
-    """Runs the model over one source and writes its results.
-
-    Args:
-        on_frame: called after each frame with the number of frames done.
+    """Runs the model over one source and writes its results; calls `on_frame` with the number of frames done.
 
     Raises:
         PosertError: the source, the network or the output fails; what was written is kept as `<output>.partial` if the

@@ -50,8 +50,7 @@ class Manifest:
     def begin(self, jobs: Sequence[Job], *, resume: bool) -> list[Job]:
         """The jobs to do; removes what killed processes left of them, keeps the rows of the others.
 
-        Raises:
-            PosertError: the folder cannot be written.
+        Raises PosertError if the folder cannot be written.
         """
         todo = [job for job in jobs if not (resume and self.finished(job))]
         waiting = {self._place(job) for job in todo}

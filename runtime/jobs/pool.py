@@ -70,9 +70,7 @@ def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[O
     """Runs the jobs in `count` processes and yields outcomes as they come.
 
     A process that dies fails its job alone and is replaced. Workers end by themselves when this process is killed.
-
-    Raises:
-        PosertError: the model cannot be opened.
+    Raises PosertError if the model cannot be opened.
     """
     todo, pool = iter(jobs), _Pool(recipe)
     try:
