@@ -147,6 +147,15 @@ def find_model(path: str | Path) -> Path:
     )
 
 
+def sha256_of(file: Path) -> str:
+    """The hash of a file, as hexadecimal digits; raises PosertError if it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise PosertError(f"{file} cannot be read: {error}", "check the file and its permissions") from None
+
+
 def _session(ort: ModuleType, file: Path, providers: Providers, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -191,7 +200,7 @@ def _file_of(stage: Stage, file: Path, detector: Path | None) -> Path:
             f"{file} needs its companion {stage.file} in the same folder",
             "copy both files together, or give another detector with `detector`",
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     if digest != stage.sha256:
         raise PosertError(
             f"{path} is not the file that {file.name} names: its sha256 is {digest}, expected {stage.sha256}",

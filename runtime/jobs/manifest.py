@@ -3,7 +3,6 @@
 Owns `manifest.jsonl`. Knows jobs and their reports, nothing of models' insides or processes.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from posert import __version__
-from posert.errors import PosertError
 from posert.runtime.files.atomic import remove_leftovers, whole_text, write_line
 from posert.runtime.jobs.job import Job, Outcome
 from posert.runtime.jobs.recipe import Recipe
-from posert.runtime.session import find_model
+from posert.runtime.session import find_model, sha256_of
 
 
 class Manifest:
@@ -31,7 +29,7 @@ class Manifest:
     def __init__(self, folder: Path, recipe: Recipe, *, shard: tuple[int, int] | None = None) -> None:
         name = "manifest.jsonl" if shard is None else f"manifest-{shard[0]}-of-{shard[1]}.jsonl"
         self.folder, self.path = folder, folder / name
-        digest = _sha256(find_model(recipe.model))
+        digest = sha256_of(find_model(recipe.model))  # the file names the hashes of its companions itself
         self._model = {"model": recipe.model, "model_sha256": digest, "settings": recipe.record()}
         self._rows = {_key(row): row for row in _read(self.path)}
         self._known = dict(self._rows)  # what other shards and earlier whole runs have done counts too
@@ -126,12 +124,3 @@ def _state(source: str) -> dict[str, int | None]:
     except OSError:
         return {"bytes": None, "modified_ns": None}
     return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
-
-
-def _sha256(path: Path) -> str:
-    """Of the model file; it names the hashes of its companions itself."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise PosertError(f"{path} cannot be read: {error}", "check the file and its permissions") from None
