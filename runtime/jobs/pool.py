@@ -1,7 +1,6 @@
 """Jobs one after the other, or in worker processes that each open the model once.
 
-Owns processes. Knows jobs, nothing of what is in a frame. Processes are spawned, not forked: ONNX Runtime and the
-loop hold threads.
+Owns processes. Knows jobs, nothing of what is in a frame.
 """
 
 import multiprocessing
@@ -98,15 +97,10 @@ class _Pool:
         self.processes: dict[Connection, Any] = {}
 
     def start(self, job: Job) -> None:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        arguments = (theirs, self.recipe.for_worker(self.started))
-        process = context.Process(target=_work, args=arguments, name=f"posert-{self.started}", daemon=True)
-        process.start()
-        theirs.close()
+        worker, process = self.recipe.spawn(self.started, _work)
         self.started += 1
-        self.processes[ours] = process
-        self.send(ours, job)
+        self.processes[worker] = process
+        self.send(worker, job)
 
     def send(self, worker: Connection, job: Job | None) -> None:
         """The worker's next job; None ends it."""

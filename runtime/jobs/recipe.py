@@ -1,10 +1,13 @@
 """What a process needs to know to do jobs: how to open the model, and what to do with each source.
 
-Owns these records. Knows nothing of jobs, processes or clusters.
+Owns these records, and the start of a process with one. Knows nothing of jobs or clusters.
 """
 
 import json
+import multiprocessing
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing.connection import Connection
 from typing import Any
 
 from posert.runtime.devices import cpu_cores
@@ -89,6 +92,19 @@ class Recipe:
         """The recipe of one worker process of many: a single thread, the next device in turn."""
         devices = self.options.device.split(",")
         return replace(self, options=replace(self.options, threads=1, device=devices[number % len(devices)]))
+
+    def spawn(self, number: int, work: Callable[..., None], *more: Any) -> tuple[Connection, Any]:
+        """Starts `work(pipe, recipe, *more)` with the recipe `for_worker`; our end of the pipe, and the process.
+
+        Spawned, not forked: ONNX Runtime and the loop hold threads.
+        """
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, self.for_worker(number), *more)
+        process = context.Process(target=work, args=arguments, name=f"posert-{number}", daemon=True)
+        process.start()
+        theirs.close()
+        return ours, process
 
     def record(self) -> dict[str, Any]:
         """What the results depend on besides the model file, as JSON; equal recipes give equal records."""

@@ -91,28 +91,19 @@ def _rate(model: Model, job: Job, settings: Settings, ready: Callable[[], object
 
 def _rate_apart(recipe: Recipe, jobs: Sequence[Job]) -> float:
     """Frames per second of a process for each job, all together; 0 if one of them fails."""
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(len(jobs))
-    pipes: list[Connection] = []
-    processes: list[Any] = []
-    for number, job in enumerate(jobs):
-        ours, theirs = context.Pipe(duplex=False)
-        arguments = (theirs, start, recipe.for_worker(number), job)
-        processes.append(context.Process(target=_try, args=arguments, name=f"posert-trial-{number}", daemon=True))
-        processes[-1].start()
-        theirs.close()
-        pipes.append(ours)
+    start = multiprocessing.get_context("spawn").Barrier(len(jobs))
+    workers = [recipe.spawn(number, _try, start, job) for number, job in enumerate(jobs)]
     try:
-        return sum(float(pipe.recv()) for pipe in pipes)
+        return sum(float(pipe.recv()) for pipe, _ in workers)
     except EOFError:
         return 0.0
     finally:
-        for process in processes:
+        for _, process in workers:
             process.terminate()
             process.join()
 
 
-def _try(pipe: Connection, start: Any, recipe: Recipe, job: Job) -> None:
+def _try(pipe: Connection, recipe: Recipe, start: Any, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     with suppress(PosertError, BrokenBarrierError), recipe.open() as model:
         pipe.send(_rate(model, job, recipe.settings, lambda: start.wait(_START_S)))
