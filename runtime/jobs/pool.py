@@ -3,13 +3,13 @@
 Owns processes. Knows jobs, nothing of what is in a frame.
 """
 
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
-from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -71,18 +71,16 @@ def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[O
     A process that dies fails its job alone and is replaced. Workers end by themselves when this process is killed.
     Raises PosertError if the model cannot be opened.
     """
-    todo, pool = iter(jobs), _Pool(recipe)
+    pool = _Pool(recipe, jobs)
     try:
-        for job in islice(todo, count):
-            pool.start(job)
+        for _ in range(min(count, len(jobs))):
+            pool.employ()
         while pool.busy:
-            for outcome, free in pool.ready():
+            for worker in wait(list(pool.busy)):
+                assert isinstance(worker, Connection)
+                outcome, free = pool.outcome(worker)
                 yield outcome
-                following = next(todo, None)
-                if free is not None:
-                    pool.send(free, following)
-                elif following is not None:
-                    pool.start(following)
+                pool.employ(free)
     finally:
         pool.end()
 
@@ -90,41 +88,37 @@ def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[O
 class _Pool:
     """The worker processes, each with the job it is at."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.started = 0
+    def __init__(self, recipe: Recipe, jobs: Sequence[Job]) -> None:
+        self.recipe, self.todo, self.numbers = recipe, iter(jobs), itertools.count()
         self.busy: dict[Connection, Job] = {}
         self.processes: dict[Connection, Any] = {}
 
-    def start(self, job: Job) -> None:
-        worker, process = self.recipe.spawn(self.started, _work)
-        self.started += 1
-        self.processes[worker] = process
-        self.send(worker, job)
-
-    def send(self, worker: Connection, job: Job | None) -> None:
-        """The worker's next job; None ends it."""
+    def employ(self, worker: Connection | None = None) -> None:
+        """The next job for this worker, or for a new one; without a job left the worker ends."""
+        job = next(self.todo, None)
+        if worker is None:
+            if job is None:
+                return
+            worker, process = self.recipe.spawn(next(self.numbers), _work)
+            self.processes[worker] = process
         if job is not None:
             self.busy[worker] = job
-        with suppress(OSError):  # it has died: `ready` will see that
+        with suppress(OSError):  # it has died: `outcome` will see that
             worker.send(job)
 
-    def ready(self) -> Iterator[tuple[Outcome, Connection | None]]:
-        """Outcomes that have arrived, each with its free worker; None if the worker has died."""
-        for worker in wait(list(self.busy)):
-            assert isinstance(worker, Connection)
-            job = self.busy.pop(worker)
-            try:
-                outcome: Outcome = worker.recv()
-            except (EOFError, OSError):
-                process = self.processes.pop(worker)
-                process.join()
-                what = f"{job.source}: its worker process died (exit code {process.exitcode})"
-                yield Outcome(job, error=PosertError(what, "it may have run out of memory; try fewer `workers`")), None
-                continue
-            if outcome.unusable and outcome.error is not None:
-                raise outcome.error
-            yield outcome, worker
+    def outcome(self, worker: Connection) -> tuple[Outcome, Connection | None]:
+        """What has arrived, and the worker that is free now; None if it has died."""
+        job = self.busy.pop(worker)
+        try:
+            outcome: Outcome = worker.recv()
+        except (EOFError, OSError):
+            process = self.processes.pop(worker)
+            process.join()
+            what = f"{job.source}: its worker process died (exit code {process.exitcode})"
+            return Outcome(job, error=PosertError(what, "it may have run out of memory; try fewer `workers`")), None
+        if outcome.unusable and outcome.error is not None:
+            raise outcome.error
+        return outcome, worker
 
     def end(self) -> None:
         for worker, process in self.processes.items():

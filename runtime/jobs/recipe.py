@@ -16,10 +16,7 @@ from posert.runtime.loop import TopDown
 from posert.runtime.options import ModelOptions
 from posert.runtime.session import Model, open_model
 
-_RECORDED = (
-    "form", "selection", "batch", "track", "smooth", "features", "include_empty", "long_edge", "scale_number",
-    "scale_gap", "detector", "boxes", "top_down", "keypoint_scale", "params",
-)  # fmt: skip
+_CHANGE_NO_RESULT = ("device", "threads", "workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """What the results depend on besides the model file, as JSON; equal recipes give equal records."""
-        values = asdict(self.options) | asdict(self.settings)
+        values = asdict(self.settings) | asdict(self.options)
         values["params"] = [
             f"{name}={value if isinstance(value, str) else json.dumps(value)}"
             for name, value in self.options.params.items()
@@ -116,4 +113,4 @@ class Recipe:
         values["detector"] = None if self.options.detector is None else str(self.options.detector)
         size_wh = self.settings.selection.size_wh
         values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
-        return {name: values[name] for name in _RECORDED}
+        return {name: value for name, value in values.items() if name not in _CHANGE_NO_RESULT}
