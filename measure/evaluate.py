@@ -1,9 +1,9 @@
 """OKS average precision on a COCO keypoint file. Owns the scoring, not the people; needs the `eval` extra."""
 
-import contextlib
 import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ def evaluate(
     """
     coco = optional("pycocotools.coco", "eval needs pycocotools", "eval")
     scoring = optional("pycocotools.cocoeval", "eval needs pycocotools", "eval")
-    truth = _quietly(lambda: coco.COCO(str(_readable(annotations))))
+    quiet = redirect_stdout(io.StringIO())  # pycocotools prints its progress; the caller prints its own
+    with quiet:
+        truth = coco.COCO(str(_readable(annotations)))
     order = coco_order(model.spec.skeleton)
     results: list[dict[str, Any]] = []
     pictures = truth.loadImgs(sorted(truth.getImgIds()))
@@ -70,8 +72,11 @@ def evaluate(
             on_image(done)
     if not results:
         return Score(0, 0, 0, 0, 0, len(by_path), 0)
-    scored = scoring.COCOeval(truth, _quietly(lambda: truth.loadRes(results)), "keypoints")
-    _quietly(lambda: (scored.evaluate(), scored.accumulate(), scored.summarize()))
+    with quiet:
+        scored = scoring.COCOeval(truth, truth.loadRes(results), "keypoints")
+        scored.evaluate()
+        scored.accumulate()
+        scored.summarize()
     ap, ap50, _, medium, large, ar = (float(value) for value in scored.stats[:6])
     return Score(ap, ap50, medium, large, ar, len(by_path), len(results))
 
@@ -91,9 +96,3 @@ def _readable(annotations: Path) -> Path:
             f"{annotations} is not a COCO keypoint file: {error!r}", "give person_keypoints_*.json"
         ) from None
     return annotations
-
-
-def _quietly(action: Callable[[], Any]) -> Any:
-    """pycocotools prints its progress; the caller prints its own."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return action()
