@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from posert import __version__
-from posert.runtime.files.atomic import remove_leftovers, whole_text, write_line
+from posert.runtime.files.atomic import compact, remove_leftovers, whole_file, write_line
 from posert.runtime.jobs.job import Job, Outcome
 from posert.runtime.jobs.recipe import Recipe
 from posert.runtime.session import find_model, sha256_of
@@ -87,9 +87,8 @@ class Manifest:
         """Rewrites the file at once: one row per source, in the order of the jobs, then those of other runs."""
         first = {self._place(job): number for number, job in enumerate(jobs)}
         rows = sorted(self._rows.items(), key=lambda item: (first.get(item[0], len(first)), item[0]))
-        with whole_text(self.path) as file:
-            for _, row in rows:
-                write_line(file, row)
+        with whole_file(self.path) as temporary:
+            temporary.write_text("".join(compact(row) + "\n" for _, row in rows), encoding="utf-8")
 
     def _place(self, job: Job) -> tuple[str, str]:
         return job.source, Path(os.path.relpath(job.output or job.source, self.folder)).as_posix()
