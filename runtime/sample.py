@@ -13,7 +13,7 @@ import numpy as np
 
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
-from posert.postprocess.kernels.workspace import of_axis, take_f32, take_i32
+from posert.postprocess.kernels.workspace import of_axis, take
 from posert.runtime.spec import InputSpec
 from posert.runtime.taps import Taps, is_linear, set_taps, take_taps, tap_count
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
@@ -51,10 +51,10 @@ def _work(workspace, spec, frame, window, width, height):
     down = 0 if linear else tap_count(spec, window[1], window[3], frame[1], height)
     columns, at = take_taps(workspace, 0, width, across)
     rows, at = take_taps(workspace, at, height, down)
-    tone, at = take_f32(workspace, at, (5, 3))
-    lines, at = take_f32(workspace, at, (3, 3, width))
-    words, at = take_i32(workspace, at, (2, 2, width if linear else 0))
-    line, at = take_f32(workspace, at, (0 if linear else 3 * frame[0],))
+    tone, at = take(workspace, at, (5, 3), np.float32)
+    lines, at = take(workspace, at, (3, 3, width), np.float32)
+    words, at = take(workspace, at, (2, 2, width if linear else 0), np.int32)
+    line, at = take(workspace, at, (0 if linear else 3 * frame[0],), np.float32)
     return _Work(linear, columns, rows, tone, lines, words, line, at)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_i32, take_u8
+from posert.postprocess.kernels.workspace import take
 from posert.runtime.spec import InputSpec
 
 HALF_PIXEL, BLEND = index_of(InputSpec, "align", "half_pixel"), index_of(InputSpec, "align", "half_pixel_blend")
@@ -34,9 +34,9 @@ class Taps(NamedTuple):
 @jit
 def take_taps(workspace, at, size, count):
     """Taps of `size` samples from the workspace, `count` of each, 0 for linear; and the place after them."""
-    index, at = take_i32(workspace, at, (size, count) if count > 0 else (2, size))
-    weight, at = take_f32(workspace, at, (size, count) if count > 0 else (1, size))
-    inside, at = take_u8(workspace, at, (size,))
+    index, at = take(workspace, at, (size, count) if count > 0 else (2, size), np.int32)
+    weight, at = take(workspace, at, (size, count) if count > 0 else (1, size), np.float32)
+    inside, at = take(workspace, at, (size,), np.uint8)
     return Taps(index, weight, inside), at
 
 

@@ -18,7 +18,7 @@ from posert.postprocess.box_nms import box_nms
 from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels, decode_rows
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import shaped, take_f32, take_i64, take_u8
+from posert.postprocess.kernels.workspace import shaped, take
 
 _PROBLEMS = (
     "it needs grid_rows, or head8, head16 and head32",
@@ -93,9 +93,9 @@ class _Found(NamedTuple):
 
 @jit
 def _take_found(workspace, count):
-    boxes, at = take_f32(workspace, 0, (count, 6))
-    alive, at = take_u8(workspace, at, (count,))
-    picks, at = take_i64(workspace, at, (count,))
+    boxes, at = take(workspace, 0, (count, 6), np.float32)
+    alive, at = take(workspace, at, (count,), np.uint8)
+    picks, at = take(workspace, at, (count,), np.int64)
     return _Found(boxes, alive, picks), at
 
 

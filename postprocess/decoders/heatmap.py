@@ -16,7 +16,7 @@ from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderK
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import listed, take_f32
+from posert.postprocess.kernels.workspace import listed, take
 
 _PROBLEMS = (
     "it needs maps",
@@ -106,8 +106,8 @@ class _Work(NamedTuple):
 
 @jit
 def _work(workspace, size):
-    cells, at = take_f32(workspace, 0, (size,))
-    point, at = take_f32(workspace, at, (3,))
+    cells, at = take(workspace, 0, (size,), np.float32)
+    point, at = take(workspace, at, (3,), np.float32)
     return _Work(cells, point, at)
 
 

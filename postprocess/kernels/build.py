@@ -5,7 +5,7 @@ extra `jit`, or the build environment), no C compiler. Knows nothing of what the
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -173,55 +173,35 @@ def _dispatcher(fn: Function, called: bool = False) -> Any:
 @cache
 def _own_implementations() -> dict[Function, Any]:
     """The helpers of `workspace` that hand out memory: in machine code they check nothing and copy nothing."""
-    takes = {"take_u8": np.uint8, "take_i32": np.int32, "take_i64": np.int64, "take_f32": np.float32}
-    takes |= {"take_f64": np.float64}
-    own = {getattr(workspace, name): _taking(dtype) for name, dtype in takes.items()}
-    return own | {workspace.shaped: _shaping()}
-
-
-def _taking(dtype: Any) -> Any:
     from numba import carray, njit
 
-    size, mask = np.dtype(dtype).itemsize, ~63
-    at_byte = _pointer(lambda array, like: like.dtype)
+    pointer = _pointer()
 
-    def take(workspace: Any, at: Any, shape: Any) -> Any:
-        count = 1
-        for side in shape:
-            count *= side
-        return carray(at_byte(workspace, np.int64(at), dtype), shape), at + ((count * size + 63) & mask)
-
-    # numba's names have no types of results: in C's one object the helpers of one name become one
-    take.__qualname__ = f"take_{np.dtype(dtype).name}"
-    return njit(error_model="numpy")(take)
-
-
-def _shaping() -> Any:
-    from numba import carray, njit
-
-    at_element = _pointer(lambda array, like: array.dtype)
+    def take(workspace: Any, at: Any, shape: Any, dtype: Any) -> Any:
+        array = carray(pointer(workspace, np.int64(at), dtype), shape)
+        return array, at + ((array.size * array.itemsize + 63) & ~63)
 
     def shaped(flat: Any, at: Any, shape: Any) -> Any:
-        return carray(at_element(flat, np.int64(at) * flat.itemsize, np.uint8), shape)
+        return carray(pointer(flat, np.int64(at) * flat.itemsize, flat.dtype), shape)
 
-    return njit(error_model="numpy")(shaped)
+    return {getattr(workspace, own.__name__): njit(error_model="numpy")(own) for own in (take, shaped)}
 
 
-def _pointer(type_of: Callable[[Any, Any], Any]) -> Any:
-    """numba's intrinsic (array, offset in bytes, a dtype) -> pointer of the type that `type_of` picks."""
+def _pointer() -> Any:
+    """numba's intrinsic (array, offset in bytes, a dtype) -> pointer to elements of that type."""
     from numba import types
     from numba.core import cgutils
     from numba.extending import intrinsic
 
-    def pointer(typing: Any, array: Any, offset: Any, like: Any) -> Any:
-        kind = type_of(array, like)
+    def pointer(typing: Any, array: Any, offset: Any, dtype: Any) -> Any:
+        kind = dtype.dtype
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             data = context.make_array(array)(context, builder, arguments[0]).data
             moved = builder.gep(builder.bitcast(data, cgutils.voidptr_t), [arguments[1]])
             return builder.bitcast(moved, context.get_value_type(kind).as_pointer())
 
-        return types.CPointer(kind)(array, types.int64, like), generate
+        return types.CPointer(kind)(array, types.int64, dtype), generate
 
     return intrinsic(pointer)
 

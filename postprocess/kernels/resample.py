@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_i64
+from posert.postprocess.kernels.workspace import take
 
 OVERLAP, AREA, CUBIC, KEYS = 0, 1, 2, 3
 """Rules. AREA: a sample averages the cells under it (TensorFlow's resize_area); OVERLAP: their sum, see `overlap_gain`.
@@ -41,9 +41,9 @@ def widest(length, size, smoothing):
 @jit
 def take_taps(workspace, at, length, size, smoothing):
     """Room for the taps of one axis, filled if `fill_taps` was there before; and the place after it."""
-    found, at = take_i64(workspace, at, (1,))
-    first, at = take_i64(workspace, at, (size,))
-    weight, at = take_f32(workspace, at, (size, widest(length, size, smoothing)))
+    found, at = take(workspace, at, (1,), np.int64)
+    first, at = take(workspace, at, (size,), np.int64)
+    weight, at = take(workspace, at, (size, widest(length, size, smoothing)), np.float32)
     return Taps(first, weight, found[0] if len(workspace) > 0 else 0, found), at
 
 

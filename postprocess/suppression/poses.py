@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from posert.poses import Poses
 from posert.postprocess.kernels.records import numbers_of, reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import take_f64, take_u8
+from posert.postprocess.kernels.workspace import take
 from posert.postprocess.suppression import RuleKernels
 
 _PROBLEMS = (
@@ -106,8 +106,8 @@ class _States(NamedTuple):
 
 @jit
 def _take_states(workspace, people):
-    state, at = take_u8(workspace, 0, (people,))
-    mean, at = take_f64(workspace, at, (people,))
+    state, at = take(workspace, 0, (people,), np.uint8)
+    mean, at = take(workspace, at, (people,), np.float64)
     return _States(state, mean), at
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from posert.poses import Float32Array
 from posert.postprocess.kernels.registry import F32x3, U8x1, kernel
 from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, take_taps, upsample, widest
-from posert.postprocess.kernels.workspace import take_f32, take_f64
+from posert.postprocess.kernels.workspace import take
 
 
 @kernel
@@ -19,12 +19,12 @@ def add_upsampled(maps: F32x3, rule: int, workspace: U8x1, sums: F32x3) -> int:
     Returns the bytes that the workspace must have; it has none: nothing is added.
     """
     h, w, high, wide = maps.shape[1], maps.shape[2], sums.shape[1], sums.shape[2]
-    smoothing, at = take_f64(workspace, 0, (1,))
-    row, at = take_f64(workspace, at, (max(widest(h, high, 1), widest(w, wide, 1)),))
+    smoothing, at = take(workspace, 0, (1,), np.float64)
+    row, at = take(workspace, at, (max(widest(h, high, 1), widest(w, wide, 1)),), np.float64)
     taps_y, after_y = take_taps(workspace, at, h, high, 1)
     taps_x, after_x = take_taps(workspace, after_y, w, wide, 1)
-    across, end = take_f32(workspace, after_x, (h, wide))
-    grid, end = take_f32(workspace, end, (high, wide))
+    across, end = take(workspace, after_x, (h, wide), np.float32)
+    grid, end = take(workspace, end, (high, wide), np.float32)
     if len(workspace) == 0:
         return end
     fill_smoothing(smoothing)

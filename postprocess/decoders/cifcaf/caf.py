@@ -11,7 +11,7 @@ import numpy as np
 
 from posert.postprocess.decoders.cifcaf.cif import BLOCK, claim, clamp, finite, quiet
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_i32, take_i64
+from posert.postprocess.kernels.workspace import take
 
 MAX_READS = 200_000_000
 """Connections read per image, at most; then poses stop growing. Bounds time on hostile fields (12 people: 24,000)."""
@@ -56,15 +56,15 @@ class Connections(NamedTuple):
 def take_connections(workspace, at, edges, h, w, stride):
     """`Associations` and `Connections` at byte `at` of the workspace, for fields of h x w cells, and the end."""
     wide, high, cells = w // 4 + 1, h // 4 + 1, h * w
-    rows, at = take_f32(workspace, at, (edges * cells, 7))
-    pixels, at = take_i32(workspace, at, (edges * cells, 2))
-    firsts, at = take_i64(workspace, at, (edges + 1,))
-    starts, at = take_i32(workspace, at, (2 * edges, wide * high + 1))
-    places, at = take_i32(workspace, at, (2 * edges * cells,))
-    values, at = take_f32(workspace, at, (2 * edges * cells, 7))
-    scores, at = take_f32(workspace, at, (cells,))
-    buckets, at = take_i32(workspace, at, (cells,))
-    reads, at = take_i64(workspace, at, (1,))
+    rows, at = take(workspace, at, (edges * cells, 7), np.float32)
+    pixels, at = take(workspace, at, (edges * cells, 2), np.int32)
+    firsts, at = take(workspace, at, (edges + 1,), np.int64)
+    starts, at = take(workspace, at, (2 * edges, wide * high + 1), np.int32)
+    places, at = take(workspace, at, (2 * edges * cells,), np.int32)
+    values, at = take(workspace, at, (2 * edges * cells, 7), np.float32)
+    scores, at = take(workspace, at, (cells,), np.float32)
+    buckets, at = take(workspace, at, (cells,), np.int32)
+    reads, at = take(workspace, at, (1,), np.int64)
     connections = Connections(1.0 / (4.0 * stride), wide, high, starts, places, values, scores, buckets, reads)
     return Associations(rows, pixels, firsts), connections, at
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_i32, take_i64, take_u8
+from posert.postprocess.kernels.workspace import take
 
 WORK_PER_PIXEL = 32
 """A map takes at most so many additions per pixel on average; bounds time on hostile fields (12 people: 0.1)."""
@@ -59,21 +59,21 @@ class Seeds(NamedTuple):
 def take_maps(workspace, at, parts, high, wide):
     """`Maps` at byte `at` of the workspace, and the place after them."""
     tiles = ((high + TILE - 1) // TILE) * ((wide + TILE - 1) // TILE)
-    values, at = take_f32(workspace, at, (parts, tiles * TILE * TILE))
-    claimed, at = take_u8(workspace, at, (parts, tiles))
+    values, at = take(workspace, at, (parts, tiles * TILE * TILE), np.float32)
+    claimed, at = take(workspace, at, (parts, tiles), np.uint8)
     return Maps(high, wide, values, claimed), at
 
 
 @jit
 def take_seeds(workspace, at, count):
     """`Cells` and `Seeds` for `count` cells, and the place after them."""
-    values, at = take_f32(workspace, at, (count, 5))
-    pixels, at = take_i32(workspace, at, (count,))
-    seeds, at = take_f32(workspace, at, (count, 5))
-    order, at = take_i32(workspace, at, (count,))
-    bits, at = take_i32(workspace, at, (count,))
-    other, at = take_i32(workspace, at, (count,))
-    counts, at = take_i64(workspace, at, (_RADIX,))
+    values, at = take(workspace, at, (count, 5), np.float32)
+    pixels, at = take(workspace, at, (count,), np.int32)
+    seeds, at = take(workspace, at, (count, 5), np.float32)
+    order, at = take(workspace, at, (count,), np.int32)
+    bits, at = take(workspace, at, (count,), np.int32)
+    other, at = take(workspace, at, (count,), np.int32)
+    counts, at = take(workspace, at, (_RADIX,), np.int64)
     return Cells(values, pixels), Seeds(seeds, order, bits, other, counts), at
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from posert.postprocess.decoders.cifcaf.caf import blend
 from posert.postprocess.decoders.cifcaf.cif import clamp
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_i64, take_u8
+from posert.postprocess.kernels.workspace import take
 
 _GUESSED = 1e-5  # score of a joint that only copies its neighbour
 _UNTRIED, _QUEUED, _COMPUTED = 0, 1, 2  # states of a directed edge
@@ -58,14 +58,14 @@ class Rules(NamedTuple):
 @jit
 def take_graph(workspace, at, parts, edges):
     """`Graph` and `Frontier` at byte `at` of the workspace, and the place after them."""
-    ends, at = take_i64(workspace, at, (2 * edges, 2))
-    firsts, at = take_i64(workspace, at, (parts + 1,))
-    leaving, at = take_i64(workspace, at, (2 * edges,))
-    heap, at = take_i32(workspace, at, (2 * edges,))
-    priority, at = take_f32(workspace, at, (2 * edges,))
-    entry, at = take_i64(workspace, at, (2 * edges,))
-    state, at = take_u8(workspace, at, (2 * edges,))
-    joint, at = take_f64(workspace, at, (2 * edges, 4))
+    ends, at = take(workspace, at, (2 * edges, 2), np.int64)
+    firsts, at = take(workspace, at, (parts + 1,), np.int64)
+    leaving, at = take(workspace, at, (2 * edges,), np.int64)
+    heap, at = take(workspace, at, (2 * edges,), np.int32)
+    priority, at = take(workspace, at, (2 * edges,), np.float32)
+    entry, at = take(workspace, at, (2 * edges,), np.int64)
+    state, at = take(workspace, at, (2 * edges,), np.uint8)
+    joint, at = take(workspace, at, (2 * edges, 4), np.float64)
     return Graph(ends, firsts, leaving), Frontier(heap, priority, entry, state, joint), at
 
 

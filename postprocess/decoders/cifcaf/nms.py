@@ -7,7 +7,7 @@ import numpy as np
 from posert.postprocess.decoders.cifcaf.grow import free, is_occupied, mark
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.sort import sort_descending
-from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_u8
+from posert.postprocess.kernels.workspace import take
 
 MAX_POSES = 1024
 """At most so many poses are grown per image, before the overlapping ones fall away."""
@@ -29,11 +29,11 @@ class Candidates(NamedTuple):
 @jit
 def take_candidates(workspace, at, parts, high, wide):
     """`Candidates` for maps of high x wide px at byte `at` of the workspace, and the place after them."""
-    joints, at = take_f64(workspace, at, (MAX_POSES, parts, 4))
-    order, at = take_i32(workspace, at, (MAX_POSES,))
-    mean, at = take_f32(workspace, at, (MAX_POSES,))
-    occupied, at = take_u8(workspace, at, (parts, high // 2 + 1, wide // 2 + 1))
-    ranked, at = take_f64(workspace, at, (parts,))
+    joints, at = take(workspace, at, (MAX_POSES, parts, 4), np.float64)
+    order, at = take(workspace, at, (MAX_POSES,), np.int32)
+    mean, at = take(workspace, at, (MAX_POSES,), np.float32)
+    occupied, at = take(workspace, at, (parts, high // 2 + 1, wide // 2 + 1), np.uint8)
+    ranked, at = take(workspace, at, (parts,), np.float64)
     return Candidates(joints, order, mean, occupied, ranked), at
 
 

@@ -2,12 +2,14 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from posert.postprocess.decoders.cifcaf.caf import Associations, Connections, take_connections
 from posert.postprocess.decoders.cifcaf.cif import Cells, Maps, Seeds, take_maps, take_seeds
 from posert.postprocess.decoders.cifcaf.grow import Frontier, Graph, take_graph
 from posert.postprocess.decoders.cifcaf.nms import Candidates, take_candidates
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_i64
+from posert.postprocess.kernels.workspace import take
 
 
 class Work(NamedTuple):
@@ -28,7 +30,7 @@ class Work(NamedTuple):
 def take_work(workspace, parts, edges, h, w, stride):
     """The `Work` in a workspace, and its bytes, for h x w cells of `stride` px and a skeleton of so many edges."""
     high, wide = (h - 1) * stride + 1, (w - 1) * stride + 1
-    ready, at = take_i64(workspace, 0, (1,))
+    ready, at = take(workspace, 0, (1,), np.int64)
     graph, frontier, at = take_graph(workspace, at, parts, edges)
     maps, at = take_maps(workspace, at, parts, high, wide)
     cells, seeds, at = take_seeds(workspace, at, parts * h * w)
