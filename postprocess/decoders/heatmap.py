@@ -1,21 +1,21 @@
 """Decoder `heatmap`: one map per keypoint of one person, by its highest cell or by its centre of mass.
 
-Roles: `maps` f32 [R,K,H,W], one row per person; optionally `mirrored_maps`, of the mirrored input, averaged in.
+Roles: `maps` f32 [R,K,H,W], one row per person; optionally `mirrored_maps`, of the mirrored input, averaged in (they
+need the skeleton's `flip`). One person per row: keypoint scores are the map's maximum as it is (it may be negative or
+above 1), after the sigmoid for `integral`; a map without a finite value is not found. Person score: the mean of the
+keypoint scores.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from posert.poses import Poses, Skeleton
-from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, people_kernel, workspace_kernel
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import listed, take
 
 _PROBLEMS = (
@@ -47,31 +47,11 @@ class Params:
             raise ValueError(f"integral {self.integral} is less than -1")
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """One person per row of the batch, in pixels of the network input.
-
-    Args:
-        outputs: `maps` and perhaps `mirrored_maps`, as above.
-        skeleton: K keypoints; its `flip` is needed for mirrored maps.
-        params: see `Params`.
-        input_wh: width and height of the network input, px.
-
-    Keypoint scores are the map's maximum as it is (it may be negative or above 1), after the sigmoid for `integral`;
-    a map without a finite value is not found. Person score: the mean of the keypoint scores.
-
-    Raises:
-        PosertError: the role is missing, its shape does not fit the skeleton, or mirrored maps need `skeleton.flip`.
-    """
-    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
-
-
 _params = reader(Params)
 
 
-@kernel
-def heatmap_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+@workspace_kernel
+def heatmap_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: one map if there are mirrored ones, and one person of each row. See `DecoderKernels`."""
     maps, mirrored, parts = shapes[0], shapes[1], size[KEYPOINTS]
     if maps[0] == 0:
@@ -111,22 +91,10 @@ def _work(workspace, size):
     return _Work(cells, point, at)
 
 
-@kernel
+@people_kernel
 def heatmap_people(
-    maps: F32x1,
-    mirrored_maps: F32x1,
-    unused: F32x1,
-    unused_too: F32x1,
-    shapes: I64x2,
-    size: I64x1,
-    numbers: F64x1,
-    table: I64x1,
-    workspace: U8x1,
-    counts: I64x1,
-    keypoints: F32x3,
-    scores: F32x1,
-    boxes: F32x2,
-) -> int:
+    maps, mirrored_maps, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
+):
     """One person of each row of `maps`. See `DecoderKernels`."""
     parts, height, width = size[KEYPOINTS], shapes[0, 2], shapes[0, 3]
     flip, integral, cells = listed(table, FLIP), _params(numbers).integral, height * width
@@ -233,3 +201,4 @@ def _centre_of_mass(cells, width, point):
 
 
 KERNELS = DecoderKernels(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people)
+decode = KERNELS.decode

@@ -1,8 +1,13 @@
 """Decoder `bodyparts`: part heatmaps and part-affinity fields -> people, peak by centroid and limb by sorted list.
 
 Roles: `heatmaps` f32 [R,>=K,h,w] (a background map may follow the K parts) and `pafs` f32 [R,2L,h,w]. The maps are
-up-sampled to the size of the network input. The rules and the defaults are CMU OpenPose's for BODY_25, as its CUDA
-build has them; its CPU build is `interpolation = "cubic"`, `peak_rule = "ring"`, `assembly = "pairwise"`.
+up-sampled to the size of the network input, the grid on which peaks and limbs are looked for. The rules and the
+defaults are CMU OpenPose's for BODY_25, as its CUDA build has them; its CPU build is `interpolation = "cubic"`,
+`peak_rule = "ring"`, `assembly = "pairwise"`.
+
+People come in the order in which they came to be. A keypoint's score is its heatmap value, a person's the sum of its
+keypoints' and limbs' over K + L. Equal limbs are taken from the last edge and peak to the first. Cells that are not
+finite never become a peak.
 """
 
 import math
@@ -12,16 +17,25 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
-from posert.poses import Float32Array, Poses, Skeleton
+from posert.poses import Float32Array
 from posert.postprocess import part_maps
 from posert.postprocess.decoders.bodyparts import scales
 from posert.postprocess.decoders.bodyparts.assembly import assemble_globally, assemble_pairwise, collect
 from posert.postprocess.decoders.bodyparts.limbs import score_candidates
 from posert.postprocess.decoders.bodyparts.peaks import find_peaks
 from posert.postprocess.decoders.bodyparts.work import layout, most_people, prepared
-from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
-from posert.postprocess.kernels.records import index_of, reader
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+from posert.postprocess.decoding import (
+    EDGES,
+    FIRST_LIST,
+    HEIGHT,
+    KEYPOINTS,
+    WIDTH,
+    DecoderKernels,
+    people_kernel,
+    workspace_kernel,
+)
+from posert.postprocess.kernels.records import index_of, reader, settle
+from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import CUBIC, KEYS
 from posert.postprocess.kernels.workspace import listed, listed_pairs, shaped
 from posert.postprocess.part_maps import MOST_BYTES, ROLES, TOO_LARGE, outside, part_maps_problem
@@ -91,32 +105,7 @@ class Params:
             "max_peaks": 1 <= self.max_peaks <= 512,
             "min_parts": self.min_parts >= 1,
         }
-        wrong = [f"{name} = {getattr(self, name)!r}" for name, good in rules.items() if not good]
-        if wrong:
-            raise ValueError(", ".join(wrong))
-        # a model's metadata has lists for tuples; kept workspaces want these
-        object.__setattr__(self, "paf_channels", tuple((int(x), int(y)) for x, y in self.paf_channels))
-        for name in ("redundant_edges", "foot_parts"):
-            object.__setattr__(self, name, tuple(map(int, getattr(self, name))))
-
-
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """One `Poses` per row of the batch, in pixels of the network input, people in the order in which they came to be.
-
-    Args:
-        outputs: `heatmaps` f32 [R,>=K,h,w] and `pafs` f32 [R,2L,h,w].
-        skeleton: K keypoints and L edges, in the order of `params.paf_channels`.
-        input_wh: width and height of the network input, px, and of the grid on which peaks and limbs are looked for.
-
-    A keypoint's score is its heatmap value, a person's the sum of its keypoints' and limbs' over K + L. Equal limbs
-    are taken from the last edge and peak to the first. Cells that are not finite never become a peak.
-
-    Raises:
-        PosertError: the maps do not fit the skeleton.
-    """
-    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
+        settle(self, rules)
 
 
 def merge(
@@ -187,8 +176,8 @@ def _rules(numbers, size):
     )
 
 
-@kernel
-def bodyparts_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+@workspace_kernel
+def bodyparts_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: the workspace of any row, and the most people of one. See `DecoderKernels`."""
     problem = part_maps_problem(shapes, size, table)
     if problem < 0:
@@ -202,22 +191,10 @@ def bodyparts_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1
     return TOO_LARGE if work.end > MOST_BYTES else 0
 
 
-@kernel
+@people_kernel
 def bodyparts_people(
-    heatmaps: F32x1,
-    pafs: F32x1,
-    unused: F32x1,
-    unused_too: F32x1,
-    shapes: I64x2,
-    size: I64x1,
-    numbers: F64x1,
-    table: I64x1,
-    workspace: U8x1,
-    counts: I64x1,
-    keypoints: F32x3,
-    scores: F32x1,
-    boxes: F32x2,
-) -> int:
+    heatmaps, pafs, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
+):
     """The people of all rows. See `DecoderKernels`."""
     rules, edges, channels = _rules(numbers, size), listed_pairs(table, EDGES), listed_pairs(table, FIRST_LIST)
     redundant, feet = listed(table, _REDUNDANT), listed(table, _FEET)
@@ -236,3 +213,4 @@ def bodyparts_people(
 
 
 KERNELS = DecoderKernels(ROLES, _PROBLEMS, bodyparts_workspace, bodyparts_people)
+decode = KERNELS.decode
