@@ -7,7 +7,7 @@ one pass interpolates, rounds, normalises, reorders the channels and writes the 
 unused) value that the tensor holds. `strides`: distances in the flat tensor between channels, rows and columns.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
 from posert.postprocess.kernels.workspace import of_axis, take
 from posert.runtime.spec import InputSpec
-from posert.runtime.taps import Taps, is_linear, set_taps, take_taps, tap_count
+from posert.runtime.taps import is_linear, set_taps, take_taps, tap_count
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
 
 _NEAREST, _NHWC = index_of(InputSpec, "rounding", "round"), index_of(InputSpec, "layout", "NHWC")
@@ -27,21 +27,12 @@ _LONGEST_SIDE, _MOST_BYTES = 1 << 24, 1 << 31
 _NOTHING = np.zeros(0, np.uint8)
 
 
-class _Work(NamedTuple):
-    """What the workspace holds: taps, `tone`, lines f32 [3,3,S], and what one rule or the other needs.
+_Work = namedtuple("_Work", "linear columns rows tone lines words line end")
+"""What the workspace holds: taps, `tone`, lines f32 [3,3,S], and what one rule or the other needs.
 
-    words i32 [2,2,S]: the pixels of two source rows at the left and the right tap of every column, for linear.
-    line f32 [W*3]: the weighted sum of some source rows, for cubic and area. end: bytes.
-    """
-
-    linear: bool
-    columns: Taps
-    rows: Taps
-    tone: Any
-    lines: Any
-    words: Any
-    line: Any
-    end: int
+words i32 [2,2,S]: the pixels of two source rows at the left and the right tap of every column, for linear.
+line f32 [W*3]: the weighted sum of some source rows, for cubic and area. end: bytes.
+"""
 
 
 @jit

@@ -4,7 +4,7 @@ Knows one axis at a time, its window and its length, no pixels.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -20,15 +20,11 @@ _LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
 _HALF = np.float32(0.5)
 
 
-class Taps(NamedTuple):
-    """Of S samples: index i32, weight f32, inside u8 [S], 0 where the sample has the pad value.
+Taps = namedtuple("Taps", "index weight inside")
+"""Of S samples: index i32, weight f32, inside u8 [S], 0 where the sample has the pad value.
 
-    Linear: index [2,S] and weight [1,S], that of the second pixel. Cubic and area: both [S,T], weights sum to 1.
-    """
-
-    index: Any
-    weight: Any
-    inside: Any
+Linear: index [2,S] and weight [1,S], that of the second pixel. Cubic and area: both [S,T], weights sum to 1.
+"""
 
 
 @jit

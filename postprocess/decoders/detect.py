@@ -6,9 +6,10 @@ heads, three anchors each). The boxes of a row come best first, with the objectn
 """
 
 import math
+from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,13 +64,9 @@ class Params:
 _params = reader(Params)
 
 
-class _Found(NamedTuple):
-    """What may be people: boxes f32 [P,6]: left, top, right, bottom px, the score to sort by, the person's score; alive
-    u8 [P] and picks i64 [P], see `box_nms`."""
-
-    boxes: Any
-    alive: Any
-    picks: Any
+_Found = namedtuple("_Found", "boxes alive picks")
+"""What may be people: boxes f32 [P,6]: left, top, right, bottom px, the score to sort by, the person's score; alive u8
+[P] and picks i64 [P], see `box_nms`."""
 
 
 @jit

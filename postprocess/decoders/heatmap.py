@@ -7,8 +7,8 @@ keypoint scores.
 """
 
 import math
+from collections import namedtuple
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,12 +76,8 @@ def heatmap_workspace(shapes, size, numbers, table, needs):
     return 0
 
 
-class _Work(NamedTuple):
-    """For mirrored maps: one map f32 [H*W] as it would be of the input itself, and its point f32 [3]."""
-
-    cells: Any
-    point: Any
-    end: int
+_Work = namedtuple("_Work", "cells point end")
+"""For mirrored maps: one map f32 [H*W] as it would be of the input itself, and its point f32 [3]."""
 
 
 @jit

@@ -5,7 +5,7 @@ keep the non-zero band. Weights have the bits of the originals' arithmetic, floa
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -18,18 +18,9 @@ CUBIC: Keys, a = -0.75, half-pixel centres, border repeated (OpenCV's). KEYS: a 
 clamped cell, so that it extrapolates at the left and upper border (CMU OpenPose's on CUDA)."""
 
 
-class Taps(NamedTuple):
-    """Sample s of one axis is the sum of weight[s, t] * cell[first[s] + t] over t < width.
-
-    Attributes:
-        first: i64 [S]. weight: f32 [S,>=width].
-        found: i64 [1], where `fill_taps` leaves the width.
-    """
-
-    first: Any
-    weight: Any
-    width: int
-    found: Any
+Taps = namedtuple("Taps", "first weight width found")
+"""Sample s of one axis is the sum of weight[s, t] * cell[first[s] + t] over t < width: first i64 [S], weight f32
+[S,>=width]; found i64 [1], where `fill_taps` leaves the width."""
 
 
 @jit

@@ -5,9 +5,9 @@ the highest.
 """
 
 import math
+from collections import namedtuple
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,11 +97,8 @@ def _needs(people: int, keypoints: int, params: Params) -> tuple[NDArray[np.floa
 _params = reader(Params)
 
 
-class _States(NamedTuple):
-    """Of each pose: state u8 [N], and mean keypoint score f64 [N]."""
-
-    state: Any
-    mean: Any
+_States = namedtuple("_States", "state mean")
+"""Of each pose: state u8 [N], and mean keypoint score f64 [N]."""
 
 
 @jit

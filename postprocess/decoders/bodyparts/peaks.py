@@ -5,7 +5,7 @@ exceed the threshold, so it is never computed.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -16,18 +16,9 @@ BLOCK = 8
 _REACH = 3  # OpenPose refines a peak within 7 x 7 samples
 
 
-class Axis(NamedTuple):
-    """One axis of the grid.
-
-    Attributes:
-        taps: of its samples.
-        cells: i64 [blocks,2], the first cell that each block reads, and the one past the last.
-        blocks: i64 [length,2], the first block that reads each cell, and the one past the last.
-    """
-
-    taps: Any
-    cells: Any
-    blocks: Any
+Axis = namedtuple("Axis", "taps cells blocks")
+"""One axis of the grid: the taps of its samples; cells i64 [blocks,2], the first cell that each block reads, and the
+one past the last; blocks i64 [length,2], the first block that reads each cell, and the one past the last."""
 
 
 @jit

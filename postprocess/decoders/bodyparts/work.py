@@ -1,6 +1,6 @@
 """The workspace: every array the kernel writes to, and what is made once for a size of maps. Knows no people."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -9,40 +9,16 @@ from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, magnitude, take_taps, widest
 from posert.postprocess.kernels.workspace import take
 
+Work = namedtuple(
+    "Work",
+    "ready floor redundant smoothing row y x active block across grids peaks counts key value index order "
+    "starts used owners people scores sizes end",
+)
+"""Everything the kernel writes to; see `find_peaks`, `score_candidates` and `assemble_globally`.
 
-class Work(NamedTuple):
-    """Everything the kernel writes to; see `find_peaks`, `score_candidates` and `assemble_globally`.
-
-    Attributes:
-        ready: i64 [1], 1 once there is what follows from sizes and parameters alone: axes, floor and redundant.
-        smoothing, row: f64, to make the taps.
-        end: bytes taken.
-    """
-
-    ready: Any
-    floor: Any
-    redundant: Any
-    smoothing: Any
-    row: Any
-    y: Any
-    x: Any
-    active: Any
-    block: Any
-    across: Any
-    grids: Any
-    peaks: Any
-    counts: Any
-    key: Any
-    value: Any
-    index: Any
-    order: Any
-    starts: Any
-    used: Any
-    owners: Any
-    people: Any
-    scores: Any
-    sizes: Any
-    end: int
+ready: i64 [1], 1 once there is what follows from sizes and parameters alone: axes, floor and redundant. smoothing, row:
+f64, to make the taps. end: bytes taken.
+"""
 
 
 @jit

@@ -5,7 +5,7 @@ of a point and not the whole field. Directed edge 2l is edge l as the skeleton h
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -17,39 +17,23 @@ MAX_READS = 200_000_000
 """Connections read per image, at most; then poses stop growing. Bounds time on hostile fields (12 people: 24,000)."""
 
 
-class Associations(NamedTuple):
-    """The cells that count, in edge, row, column order.
+Associations = namedtuple("Associations", "values pixels firsts")
+"""The cells that count, in edge, row, column order.
 
-    values f32 [L*h*w,7]: confidence, x1, y1, x2, y2, scale 1, scale 2, px. pixels i32 [L*h*w,2]: where the maps of both
-    joints are read. firsts i64 [L+1]: each edge's first row.
-    """
-
-    values: Any
-    pixels: Any
-    firsts: Any
+values f32 [L*h*w,7]: confidence, x1, y1, x2, y2, scale 1, scale 2, px. pixels i32 [L*h*w,2]: where the maps of both
+joints are read. firsts i64 [L+1]: each edge's first row.
+"""
 
 
-class Connections(NamedTuple):
-    """The connections of both directions of each edge, by the bucket of their source.
+Connections = namedtuple("Connections", "per_px wide high starts places values scores buckets reads")
+"""The connections of both directions of each edge, by the bucket of their source.
 
-    Attributes:
-        per_px, wide, high: buckets per px, and their numbers.
-        starts: i32 [2L,wide*high+1], where each directed edge's buckets start.
-        places: i32 [2L*h*w], a connection's number in field order (within its directed edge).
-        values: f32 [2L*h*w,7]: score, source x, y, target x, y, source scale, target scale, px.
-        scores, buckets: f32 [h*w], i32 [h*w], of one edge's cells while they are sorted.
-        reads: i64 [1], connections read in this image, see MAX_READS.
-    """
-
-    per_px: float
-    wide: int
-    high: int
-    starts: Any
-    places: Any
-    values: Any
-    scores: Any
-    buckets: Any
-    reads: Any
+per_px, wide, high: buckets per px, and their numbers. reads i64 [1]: connections read in this image, see MAX_READS.
+starts i32 [2L,wide*high+1]: where each directed edge's buckets start.
+places i32 [2L*h*w]: a connection's number in field order (within its directed edge).
+values f32 [2L*h*w,7]: score, source x, y, target x, y, source scale, target scale, px.
+scores f32 [h*w], buckets i32 [h*w]: of one edge's cells while they are sorted.
+"""
 
 
 @jit

@@ -5,7 +5,7 @@ pixels are ever read: those that the seeds and the connections point at. They ar
 tile), and then only claimed tiles are filled.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -22,37 +22,23 @@ _FAR = 1e9  # px; a Gaussian as wide as this is flat on any map
 _DIGITS, _RADIX = 3, 2048  # 11 bits each: a positive float's 31 bits, as an integer in the same order
 
 
-class Maps(NamedTuple):
-    """The confidence maps of high x wide px: values f32 [K,tiles*TILE^2] 0..1, claimed u8 [K,tiles]: 1 = is read."""
-
-    high: int
-    wide: int
-    values: Any
-    claimed: Any
+Maps = namedtuple("Maps", "high wide values claimed")
+"""The confidence maps of high x wide px: values f32 [K,tiles*TILE^2] 0..1, claimed u8 [K,tiles]: 1 = is read."""
 
 
-class Cells(NamedTuple):
-    """The cells that count, in keypoint, row, column order.
+Cells = namedtuple("Cells", "values pixels")
+"""The cells that count, in keypoint, row, column order.
 
-    values f32 [K*h*w,5]: confidence, keypoint, x px, y px, scale px. pixels i32 [K*h*w]: where the map is read.
-    """
-
-    values: Any
-    pixels: Any
+values f32 [K*h*w,5]: confidence, keypoint, x px, y px, scale px. pixels i32 [K*h*w]: where the map is read.
+"""
 
 
-class Seeds(NamedTuple):
-    """Where poses may begin; order i32 [K*h*w] begins with the best, equal ones in the order of the cells.
+Seeds = namedtuple("Seeds", "values order bits other counts")
+"""Where poses may begin; order i32 [K*h*w] begins with the best, equal ones in the order of the cells.
 
-    values f32 [K*h*w,5]: value, keypoint, x px, y px, scale px. The others sort: bits i32 [K*h*w], the value's; other
-    i32 [K*h*w], counts i64 [2048].
-    """
-
-    values: Any
-    order: Any
-    bits: Any
-    other: Any
-    counts: Any
+values f32 [K*h*w,5]: value, keypoint, x px, y px, scale px. The others sort: bits i32 [K*h*w], the value's; other
+i32 [K*h*w], counts i64 [2048].
+"""
 
 
 @jit

@@ -5,7 +5,8 @@ directed edges that leave it, the most certain on top; equal priorities are take
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,24 +19,14 @@ _GUESSED = 1e-5  # score of a joint that only copies its neighbour
 _UNTRIED, _QUEUED, _COMPUTED = 0, 1, 2  # states of a directed edge
 
 
-class Graph(NamedTuple):
-    """The skeleton's directed edges: ends i64 [2L,2], start and end keypoint; leaving i64 [2L], those that leave
-    keypoint k are leaving[firsts[k]:firsts[k + 1]], firsts i64 [K+1]."""
-
-    ends: Any
-    firsts: Any
-    leaving: Any
+Graph = namedtuple("Graph", "ends firsts leaving")
+"""The skeleton's directed edges: ends i64 [2L,2], start and end keypoint; leaving i64 [2L], those that leave keypoint k
+are leaving[firsts[k]:firsts[k + 1]], firsts i64 [K+1]."""
 
 
-class Frontier(NamedTuple):
-    """The heap i32 [2L] of directed edges, and of each its priority f32, entry (when it was queued) i64, state u8, and
-    joint f64 [2L,4] once it is computed."""
-
-    heap: Any
-    priority: Any
-    entry: Any
-    state: Any
-    joint: Any
+Frontier = namedtuple("Frontier", "heap priority entry state joint")
+"""The heap i32 [2L] of directed edges, and of each its priority f32, entry (when it was queued) i64, state u8, and
+joint f64 [2L,4] once it is computed."""
 
 
 class Rules(NamedTuple):

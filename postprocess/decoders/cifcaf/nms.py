@@ -1,6 +1,6 @@
 """Overlapping poses -> the best of them, as people. Knows joints (score, x, y, scale), not how they were found."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -15,15 +15,9 @@ _SUPPRESSED = 1e-5  # factor on the score of a joint whose place is taken
 _HEADS, _HEAD_WEIGHT = 3, 3.0  # the three most certain joints count three times in a person's score
 
 
-class Candidates(NamedTuple):
-    """What grows: joints f64 [P,K,4]: score, x px, y px, scale px; order i32 [P], the best first, by mean f32 [P];
-    occupied u8 [K,H/2+1,W/2+1], all zeros between calls; ranked f64 [K], the scores of one."""
-
-    joints: Any
-    order: Any
-    mean: Any
-    occupied: Any
-    ranked: Any
+Candidates = namedtuple("Candidates", "joints order mean occupied ranked")
+"""What grows: joints f64 [P,K,4]: score, x px, y px, scale px; order i32 [P], the best first, by mean f32 [P]; occupied
+u8 [K,H/2+1,W/2+1], all zeros between calls; ranked f64 [K], the scores of one."""
 
 
 @jit

@@ -1,29 +1,18 @@
 """All arrays that decoding one row needs, in one workspace. Knows their sizes, not what is done with them."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
-from posert.postprocess.decoders.cifcaf.caf import Associations, Connections, take_connections
-from posert.postprocess.decoders.cifcaf.cif import Cells, Maps, Seeds, take_maps, take_seeds
-from posert.postprocess.decoders.cifcaf.grow import Frontier, Graph, take_graph
-from posert.postprocess.decoders.cifcaf.nms import Candidates, take_candidates
+from posert.postprocess.decoders.cifcaf.caf import take_connections
+from posert.postprocess.decoders.cifcaf.cif import take_maps, take_seeds
+from posert.postprocess.decoders.cifcaf.grow import take_graph
+from posert.postprocess.decoders.cifcaf.nms import take_candidates
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import take
 
-
-class Work(NamedTuple):
-    """Everything that decoding one row writes to, in one workspace; `ready` i64 [1]: 1 once the graph is filled."""
-
-    ready: Any
-    graph: Graph
-    frontier: Frontier
-    maps: Maps
-    cells: Cells
-    seeds: Seeds
-    associations: Associations
-    connections: Connections
-    poses: Candidates
+Work = namedtuple("Work", "ready graph frontier maps cells seeds associations connections poses")
+"""Everything that decoding one row writes to, in one workspace; `ready` i64 [1]: 1 once the graph is filled."""
 
 
 @jit

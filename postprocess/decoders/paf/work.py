@@ -1,6 +1,6 @@
 """The workspace: every array the kernel writes to, and what is made once for a size of maps. Knows no people."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -21,43 +21,16 @@ from posert.postprocess.kernels.workspace import take
 MAX_PEOPLE = 256
 
 
-class Work(NamedTuple):
-    """Everything the kernel writes to; see `find_peaks`, `connect` and `assemble`.
+Work = namedtuple(
+    "Work",
+    "ready gain floor smoothing row smooth_y smooth_x plain_y plain_x as_is hot done span across grid peaks "
+    "counts value pair order used links link_counts people scores sizes end",
+)
+"""Everything the kernel writes to; see `find_peaks`, `connect` and `assemble`.
 
-    Attributes:
-        ready: i64 [1], 1 once there is what follows from sizes and parameters alone: taps, gain and floor.
-        smoothing, row: f64, to make the taps.
-        as_is: whether the maps are the grid.
-        end: bytes taken.
-    """
-
-    ready: Any
-    gain: Any
-    floor: Any
-    smoothing: Any
-    row: Any
-    smooth_y: Any
-    smooth_x: Any
-    plain_y: Any
-    plain_x: Any
-    as_is: bool
-    hot: Any
-    done: Any
-    span: Any
-    across: Any
-    grid: Any
-    peaks: Any
-    counts: Any
-    value: Any
-    pair: Any
-    order: Any
-    used: Any
-    links: Any
-    link_counts: Any
-    people: Any
-    scores: Any
-    sizes: Any
-    end: int
+ready: i64 [1], 1 once there is what follows from sizes and parameters alone: taps, gain and floor. smoothing, row: f64,
+to make the taps. as_is: whether the maps are the grid. end: bytes taken.
+"""
 
 
 @jit
