@@ -6,15 +6,14 @@ Owns what a wheel holds besides the Python files, and its tag. How kernels are c
 import base64
 import csv
 import hashlib
-import importlib.util
 import io
+import runpy
 import shutil
 import sysconfig
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from setuptools import build_meta
@@ -36,8 +35,9 @@ def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
     """As for a wheel; nothing where the kernels are compiled already."""
-    sources = _sources()
-    there = any(sources.FOLDER.glob(f"kernels-*{sources.SUFFIX}")) and not sources.outdated()
+    # without the package around it: numpy may not be here yet
+    sources = runpy.run_path(str(ROOT / "postprocess" / "kernels" / "sources.py"))
+    there = any(sources["FOLDER"].glob(f"kernels-*{sources['SUFFIX']}")) and not sources["outdated"]()
     return [] if there else get_requires_for_build_wheel()
 
 
@@ -120,13 +120,3 @@ def _record(contents: Mapping[str, bytes], own: str) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([*rows, (own, "", "")])
     return text.getvalue()
-
-
-def _sources() -> ModuleType:
-    """`posert.postprocess.kernels.sources`, without the package: numpy may not be here yet."""
-    spec = importlib.util.spec_from_file_location("sources", ROOT / "postprocess" / "kernels" / "sources.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
