@@ -26,7 +26,6 @@ _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _LONGEST_SIDE, _MOST_BYTES = 1 << 24, 1 << 31
 _NOTHING = np.zeros(0, np.uint8)
 
-
 _Work = namedtuple("_Work", "linear columns rows tone lines words line end")
 """What the workspace holds: taps, `tone`, lines f32 [3,3,S], and what one rule or the other needs.
 
@@ -302,12 +301,8 @@ def _sum_columns(line, columns, weight, tone, lines):
 def _sum_four_columns(line, columns, weight, source, done):
     """`_sum_columns` for exactly four taps (cubic), unrolled."""
     for x in range(done.shape[0]):
-        a, b, c, d = (
-            np.uint64(columns[x, 0]),
-            np.uint64(columns[x, 1]),
-            np.uint64(columns[x, 2]),
-            np.uint64(columns[x, 3]),
-        )
+        a, b = np.uint64(columns[x, 0]), np.uint64(columns[x, 1])
+        c, d = np.uint64(columns[x, 2]), np.uint64(columns[x, 3])
         done[x] = (
             weight[x, 0] * line[a * _THREE + source]
             + weight[x, 1] * line[b * _THREE + source]

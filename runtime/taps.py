@@ -10,6 +10,7 @@ import numpy as np
 
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.resample import cubic_weight
 from posert.postprocess.kernels.workspace import take
 from posert.runtime.spec import InputSpec
 
@@ -18,7 +19,6 @@ CORNERS, ORIGIN = index_of(InputSpec, "align", "corners"), index_of(InputSpec, "
 _LINEAR, _AREA = index_of(InputSpec, "interpolation", "linear"), index_of(InputSpec, "interpolation", "area")
 _LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
 _HALF = np.float32(0.5)
-
 
 Taps = namedtuple("Taps", "index weight inside")
 """Of S samples: index i32, weight f32, inside u8 [S], 0 where the sample has the pad value.
@@ -128,17 +128,6 @@ def linear_taps(low, high, length, align, taps):
 
 
 @jit
-def _keys(x):
-    """Keys' cubic with a = -0.75, as OpenCV has it."""
-    x = abs(x)
-    if x <= 1.0:
-        return (1.25 * x - 2.25) * x * x + 1.0
-    if x < 2.0:
-        return ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0
-    return 0.0
-
-
-@jit
 def _weighted_taps(low, high, length, cubic, taps):
     """Taps of cubic (`cubic`) or area interpolation along one axis, HALF_PIXEL.
 
@@ -162,7 +151,7 @@ def _weighted_taps(low, high, length, cubic, taps):
         total = 0.0
         for t in range(count):
             at = first + t
-            w = _keys(x - at) if cubic else max(0.0, min(end, at + 1.0) - max(begin, at))
+            w = cubic_weight(x - at) if cubic else max(0.0, min(end, at + 1.0) - max(begin, at))
             index[i, t] = min(max(at, 0), length - 1)
             weight[i, t] = np.float32(w)
             total += w

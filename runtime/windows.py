@@ -101,12 +101,8 @@ def place_boxes(numbers: F64x1, boxes: F32x2, windows: F64x2) -> int:
         across, own = right - left, (bottom - top) * wide / high
         width = (own if own > across or own != own else across) * margin
         x, y, half, half_high = (left + right) / 2, (top + bottom) / 2, width / 2, width * aspect / 2
-        windows[row, 0], windows[row, 1], windows[row, 2], windows[row, 3] = (
-            x - half,
-            y - half_high,
-            x + half,
-            y + half_high,
-        )
+        windows[row, 0], windows[row, 1] = x - half, y - half_high
+        windows[row, 2], windows[row, 3] = x + half, y + half_high
     return boxes.shape[0]
 
 

@@ -5,6 +5,7 @@ Owns what a wheel holds besides the Python files, and its tag. How kernels are c
 
 import base64
 import csv
+import email
 import hashlib
 import io
 import runpy
@@ -12,7 +13,7 @@ import shutil
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def with_files(wheel: Path, files: Mapping[str, Path], tag: str, folder: Path) -
     with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         contents = {path: old.read(path) for path in old.namelist() if not path.endswith("/")}
         contents |= {path: file.read_bytes() for path, file in sorted(files.items())}
-        contents[f"{info}/WHEEL"] = "\n".join(_retagged(contents[f"{info}/WHEEL"].decode(), tag)).encode()
+        contents[f"{info}/WHEEL"] = _retagged(contents[f"{info}/WHEEL"], tag)
         del contents[f"{info}/RECORD"]
         contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD").encode()
         for path, data in contents.items():
@@ -100,16 +101,14 @@ def with_files(wheel: Path, files: Mapping[str, Path], tag: str, folder: Path) -
     return made
 
 
-def _retagged(text: str, tag: str) -> Iterator[str]:
+def _retagged(text: bytes, tag: str) -> bytes:
     python, abi, platforms = tag.split("-")
-    for line in text.splitlines():
-        if line.startswith("Root-Is-Purelib"):
-            yield "Root-Is-Purelib: false"
-        elif line.startswith("Tag:"):
-            yield from (f"Tag: {python}-{abi}-{platform}" for platform in platforms.split("."))
-        else:
-            yield line
-    yield ""
+    wheel = email.message_from_bytes(text)
+    wheel.replace_header("Root-Is-Purelib", "false")
+    del wheel["Tag"]
+    for platform in platforms.split("."):
+        wheel["Tag"] = f"{python}-{abi}-{platform}"
+    return wheel.as_bytes()
 
 
 def _record(contents: Mapping[str, bytes], own: str) -> str:

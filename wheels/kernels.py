@@ -166,7 +166,7 @@ def _make(texts: list[Path], path: Path | None, target: build.Target | None) -> 
     irs = [json.loads(text.read_text()) if text.is_file() else _lowered(text) for text in texts]
     if path and target:
         merged = {name: ir for each in irs for name, ir in each.items()}
-        _write(path, build.compile_kernels(merged, target).code)
+        _write(path, build.compile_kernels(merged, target))
     what = texts[0].stem.rpartition("-")[0] if len(texts) == 1 else "everything, small,"
     whom = f"{target.triple}, {target.cpu}" if target else "any processor"
     return f"{what} for {whom}, {time.perf_counter() - start:.1f} s"

@@ -63,7 +63,6 @@ class Params:
 
 _params = reader(Params)
 
-
 _Found = namedtuple("_Found", "boxes alive picks")
 """What may be people: boxes f32 [P,6]: left, top, right, bottom px, the score to sort by, the person's score; alive u8
 [P] and picks i64 [P], see `box_nms`."""

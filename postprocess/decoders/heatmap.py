@@ -16,7 +16,7 @@ from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderK
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import listed, take
+from posert.postprocess.kernels.workspace import listed, outside, take
 
 _PROBLEMS = (
     "it needs maps",
@@ -67,11 +67,8 @@ def heatmap_workspace(shapes, size, numbers, table, needs):
         if mirrored[axis] != maps[axis]:
             return -3
     flip = listed(table, FLIP)
-    if len(flip) != parts:
+    if len(flip) != parts or outside(flip, parts):
         return -4
-    for k in flip:
-        if not 0 <= k < parts:
-            return -4
     needs[0] = _work(_NOTHING, maps[2] * maps[3]).end
     return 0
 

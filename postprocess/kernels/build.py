@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from posert.postprocess.kernels import workspace
-from posert.postprocess.kernels.registry import Axes, Function, Kernel, is_helper
+from posert.postprocess.kernels.registry import Function, Kernel, is_helper
 
 # numba counts references to arrays. A kernel's arrays are all its caller's, so there is nothing to count; one that
 # allocated would still ask for NRT_Allocate, and be found out by that.
@@ -23,14 +23,6 @@ _COUNTING = re.compile(r"^(define linkonce_odr void @NRT_(?:inc|dec)ref\(.*?\)[^
 _MATHS = ["floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos", "tanh", "erf"]
 LIBRARY_NAMES = frozenset(["memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MATHS)])
 """What machine code may call: libc and libm."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledKernels:
-    """An object file (ELF, Mach-O or COFF, position independent) and the names it expects from outside."""
-
-    code: bytes
-    undefined: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +50,8 @@ TARGETS = {
 """For C programs; a wheel holds an object for each (`sources.object_of`)."""
 
 
-def compile_kernels(lowered: dict[str, str], target: Target) -> CompiledKernels:
-    """Kernels in LLVM's language (`lower`) as one object.
+def compile_kernels(lowered: dict[str, str], target: Target) -> bytes:
+    """Kernels in LLVM's language (`lower`) as one object file (ELF, Mach-O or COFF), position independent.
 
     Raises:
         RuntimeError: LLVM does not know the target, or a kernel allocates, raises, or calls more than libc and libm.
@@ -80,7 +72,7 @@ def compile_kernels(lowered: dict[str, str], target: Target) -> CompiledKernels:
     undefined |= {call for fn in whole.functions for call in _library_calls(fn.name)}
     if foreign := sorted(undefined - LIBRARY_NAMES):
         raise RuntimeError(f"{', '.join(lowered)} would need {', '.join(foreign)}, which no C library has")
-    return CompiledKernels(machine.emit_object(whole), frozenset(undefined))
+    return bytes(machine.emit_object(whole))
 
 
 def lower(kernels: Iterable[Kernel]) -> dict[str, str]:
@@ -101,16 +93,11 @@ def compiled_here(kernel: Kernel) -> Function:
     """A kernel compiled in this process for this machine, where the package has no machine code for it."""
     from numba import types
 
-    kinds = [
-        _array_type(types, kind) if kind.axes else getattr(types, kind.dtype) for kind in kernel.arguments.values()
-    ]
+    scalars = [(getattr(types, kind.dtype), kind.axes) for kind in kernel.arguments.values()]
+    kinds = [types.Array(scalar, axes, "C") if axes else scalar for scalar, axes in scalars]
     dispatcher = _dispatcher(kernel.fn, called=True)
     dispatcher.compile(types.int64(*kinds))
     return dispatcher  # type: ignore[no-any-return]
-
-
-def _array_type(types: Any, kind: Axes) -> Any:
-    return types.Array(getattr(types, kind.dtype), kind.axes, "C")
 
 
 @contextmanager

@@ -47,6 +47,15 @@ def listed_pairs(table: Any, index: int) -> Any:
 
 
 @jit
+def outside(numbers: Any, end: int) -> bool:
+    """Whether an integer of i64 [n] is not within 0..end - 1."""
+    for i in range(numbers.shape[0]):
+        if not 0 <= numbers[i] < end:
+            return True
+    return False
+
+
+@jit
 def of_axis(values: Any, axis: int) -> Any:
     """values[axis] of a tuple of two or three: an index that is no constant would be code that raises."""
     if axis == 0:

@@ -96,7 +96,6 @@ def _needs(people: int, keypoints: int, params: Params) -> tuple[NDArray[np.floa
 
 _params = reader(Params)
 
-
 _States = namedtuple("_States", "state mean")
 """Of each pose: state u8 [N], and mean keypoint score f64 [N]."""
 

@@ -11,18 +11,15 @@ finite never become a peak.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import namedtuple
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-from numpy.typing import NDArray
-
-from posert.poses import Float32Array
 from posert.postprocess import part_maps
-from posert.postprocess.decoders.bodyparts import scales
 from posert.postprocess.decoders.bodyparts.assembly import assemble_globally, assemble_pairwise, collect
 from posert.postprocess.decoders.bodyparts.limbs import score_candidates
 from posert.postprocess.decoders.bodyparts.peaks import find_peaks
+from posert.postprocess.decoders.bodyparts.scales import merge as merge
 from posert.postprocess.decoders.bodyparts.work import layout, most_people, prepared
 from posert.postprocess.decoding import (
     EDGES,
@@ -37,8 +34,8 @@ from posert.postprocess.decoding import (
 from posert.postprocess.kernels.records import index_of, reader, settle
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import CUBIC, KEYS
-from posert.postprocess.kernels.workspace import listed, listed_pairs, shaped
-from posert.postprocess.part_maps import MOST_BYTES, ROLES, TOO_LARGE, outside, part_maps_problem
+from posert.postprocess.kernels.workspace import listed, listed_pairs, outside, shaped
+from posert.postprocess.part_maps import MOST_BYTES, ROLES, TOO_LARGE, part_maps_problem
 
 BODY_25_CHANNELS = (
     (0, 1), (14, 15), (22, 23), (16, 17), (18, 19), (24, 25), (26, 27), (6, 7), (2, 3), (4, 5), (8, 9), (10, 11),
@@ -93,9 +90,6 @@ class Params:
 
     def __post_init__(self) -> None:
         rules = {
-            "interpolation": self.interpolation in ("cubic", "keys"),
-            "peak_rule": self.peak_rule in ("interior", "ring"),
-            "assembly": self.assembly in ("global_sort", "pairwise"),
             "peak_threshold": self.peak_threshold >= 0,
             "limb_threshold": math.isfinite(self.limb_threshold),
             "min_score": math.isfinite(self.min_score),
@@ -108,48 +102,22 @@ class Params:
         settle(self, rules)
 
 
-def merge(
-    several: Sequence[Mapping[str, NDArray[Any]]], params: Params, input_wh: tuple[int, int]
-) -> dict[str, Float32Array]:
-    """The mean of one batch's outputs at several scales, each up-sampled to the network input: role -> f32 [R,C,H,W].
-
-    Args:
-        several: per scale role -> f32 [R,C,h,w], all of the whole frame.
-        params: its interpolation.
-        input_wh: W and H.
-    """
-    return scales.average(several, CUBIC if params.interpolation == "cubic" else KEYS, input_wh)
-
-
 _params = reader(Params)
 _CUBIC, _RING = index_of(Params, "interpolation", "cubic"), index_of(Params, "peak_rule", "ring")
 _GLOBAL = index_of(Params, "assembly", "global_sort")
 
+Rules = namedtuple(
+    "Rules",
+    "interpolation ring peak_threshold max_peaks offset limb_threshold limb_ratio near near_value together "
+    "key_bonus min_parts min_score feet",
+)
+"""`Params` as they really apply: `maximize_positives` replaces some.
 
-class Rules(NamedTuple):
-    """`Params` as they really apply: `maximize_positives` replaces some.
-
-    Attributes:
-        interpolation: of `resample`. ring: the peak rule. offset: added to x and y of peaks.
-        together: whether the limbs of all edges are in one list. key_bonus: weight of both peaks' scores in its order.
-        near, near_value: a refused pair that is closer than `near` (samples) gets this value.
-        feet: whether there are parts that do not count.
-    """
-
-    interpolation: int
-    ring: bool
-    peak_threshold: float
-    max_peaks: int
-    offset: float
-    limb_threshold: float
-    limb_ratio: float
-    near: float
-    near_value: float
-    together: bool
-    key_bonus: float
-    min_parts: int
-    min_score: float
-    feet: bool
+interpolation: of `resample`. ring: the peak rule. offset: added to x and y of peaks.
+together: whether the limbs of all edges are in one list. key_bonus: weight of both peaks' scores in its order.
+near, near_value: a refused pair that is closer than `near` (samples) gets this value.
+feet: whether there are parts that do not count.
+"""
 
 
 @jit

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from posert.poses import Float32Array
 from posert.postprocess.kernels.registry import F32x3, U8x1, kernel
-from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, take_taps, upsample, widest
+from posert.postprocess.kernels.resample import CUBIC, KEYS, fill_smoothing, fill_taps, take_taps, upsample, widest
 from posert.postprocess.kernels.workspace import take
 
 
@@ -41,14 +41,17 @@ def add_upsampled(maps: F32x3, rule: int, workspace: U8x1, sums: F32x3) -> int:
     return end
 
 
-def average(
-    several: Sequence[Mapping[str, NDArray[Any]]], rule: int, input_wh: tuple[int, int]
+def merge(
+    several: Sequence[Mapping[str, NDArray[Any]]], params: Any, input_wh: tuple[int, int]
 ) -> dict[str, Float32Array]:
-    """The mean of outputs at several scales, each up-sampled to W x H by a rule of `resample`: role -> f32 [R,C,H,W].
+    """The mean of one batch's outputs at several scales, each up-sampled to the network input: role -> f32 [R,C,H,W].
 
     Args:
         several: per scale role -> f32 [R,C,h,w], all of the whole frame.
+        params: its interpolation.
+        input_wh: W and H.
     """
+    rule = CUBIC if params.interpolation == "cubic" else KEYS
     merged, nothing = {}, np.zeros(0, np.uint8)
     for role in several[0]:
         arrays = [np.ascontiguousarray(outputs[role], np.float32) for outputs in several]

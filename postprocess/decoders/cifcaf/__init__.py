@@ -11,18 +11,20 @@ Rows are decoded in threads.
 """
 
 import math
+from collections import namedtuple
 from dataclasses import dataclass
 from typing import Any
 
-from posert.postprocess.decoders.cifcaf.caf import list_associations, score_connections
-from posert.postprocess.decoders.cifcaf.cif import accumulate, find_seeds, list_intensities
-from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses
-from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress
-from posert.postprocess.decoders.cifcaf.work import take_work
+import numpy as np
+
+from posert.postprocess.decoders.cifcaf.caf import list_associations, score_connections, take_connections
+from posert.postprocess.decoders.cifcaf.cif import accumulate, find_seeds, list_intensities, take_maps, take_seeds
+from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses, take_graph
+from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress, take_candidates
 from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, people_kernel, workspace_kernel
 from posert.postprocess.kernels.records import reader, settle
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import listed_pairs, shaped
+from posert.postprocess.kernels.workspace import listed_pairs, shaped, take
 
 _PROBLEMS = (
     "cif must be [R,K,5,h,w] with the skeleton's K keypoints",
@@ -31,11 +33,8 @@ _PROBLEMS = (
     "a cell must be 1 to 64 px wide and high, and the cells must fit the network input",
     "the fields are too large",
 )
-_MAX_SIDE, _MAX_BYTES = (
-    1 << 14,
-    1 << 33,
-)  # of the fields; of a workspace, of which few pages are ever touched. So pixels
-# of a map and connections can be counted in i32.
+# Of the fields; of a workspace, of which few pages are ever touched. So pixels of a map and connections fit in i32.
+_MAX_SIDE, _MAX_BYTES = 1 << 14, 1 << 33
 merge = None
 
 
@@ -85,6 +84,21 @@ def _is_share(value: Any) -> bool:
 
 
 _params = reader(Params)
+Work = namedtuple("Work", "ready graph frontier maps cells seeds associations connections poses")
+"""Everything that decoding one row writes to, in one workspace; `ready` i64 [1]: 1 once the graph is filled."""
+
+
+@jit
+def take_work(workspace, parts, edges, h, w, stride):
+    """The `Work` in a workspace, and its bytes, for h x w cells of `stride` px and a skeleton of so many edges."""
+    high, wide = (h - 1) * stride + 1, (w - 1) * stride + 1
+    ready, at = take(workspace, 0, (1,), np.int64)
+    graph, frontier, at = take_graph(workspace, at, parts, edges)
+    maps, at = take_maps(workspace, at, parts, high, wide)
+    cells, seeds, at = take_seeds(workspace, at, parts * h * w)
+    associations, connections, at = take_connections(workspace, at, edges, h, w, stride)
+    poses, at = take_candidates(workspace, at, parts, high, wide)
+    return Work(ready, graph, frontier, maps, cells, seeds, associations, connections, poses), at
 
 
 @jit

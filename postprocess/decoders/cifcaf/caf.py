@@ -16,14 +16,12 @@ from posert.postprocess.kernels.workspace import take
 MAX_READS = 200_000_000
 """Connections read per image, at most; then poses stop growing. Bounds time on hostile fields (12 people: 24,000)."""
 
-
 Associations = namedtuple("Associations", "values pixels firsts")
 """The cells that count, in edge, row, column order.
 
 values f32 [L*h*w,7]: confidence, x1, y1, x2, y2, scale 1, scale 2, px. pixels i32 [L*h*w,2]: where the maps of both
 joints are read. firsts i64 [L+1]: each edge's first row.
 """
-
 
 Connections = namedtuple("Connections", "per_px wide high starts places values scores buckets reads")
 """The connections of both directions of each edge, by the bucket of their source.

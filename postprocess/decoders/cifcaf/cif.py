@@ -21,17 +21,14 @@ BLOCK = 32  # cells that are passed over at once if none of them is above the th
 _FAR = 1e9  # px; a Gaussian as wide as this is flat on any map
 _DIGITS, _RADIX = 3, 2048  # 11 bits each: a positive float's 31 bits, as an integer in the same order
 
-
 Maps = namedtuple("Maps", "high wide values claimed")
 """The confidence maps of high x wide px: values f32 [K,tiles*TILE^2] 0..1, claimed u8 [K,tiles]: 1 = is read."""
-
 
 Cells = namedtuple("Cells", "values pixels")
 """The cells that count, in keypoint, row, column order.
 
 values f32 [K*h*w,5]: confidence, keypoint, x px, y px, scale px. pixels i32 [K*h*w]: where the map is read.
 """
-
 
 Seeds = namedtuple("Seeds", "values order bits other counts")
 """Where poses may begin; order i32 [K*h*w] begins with the best, equal ones in the order of the cells.

@@ -6,7 +6,6 @@ directed edges that leave it, the most certain on top; equal priorities are take
 
 import math
 from collections import namedtuple
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,32 +17,22 @@ from posert.postprocess.kernels.workspace import take
 _GUESSED = 1e-5  # score of a joint that only copies its neighbour
 _UNTRIED, _QUEUED, _COMPUTED = 0, 1, 2  # states of a directed edge
 
-
 Graph = namedtuple("Graph", "ends firsts leaving")
 """The skeleton's directed edges: ends i64 [2L,2], start and end keypoint; leaving i64 [2L], those that leave keypoint k
 are leaving[firsts[k]:firsts[k + 1]], firsts i64 [K+1]."""
-
 
 Frontier = namedtuple("Frontier", "heap priority entry state joint")
 """The heap i32 [2L] of directed edges, and of each its priority f32, entry (when it was queued) i64, state u8, and
 joint f64 [2L,4] once it is computed."""
 
+Rules = namedtuple("Rules", "least relative reverse_match greedy window")
+"""When a connection gives a joint.
 
-class Rules(NamedTuple):
-    """When a connection gives a joint.
-
-    Attributes:
-        least, relative: least score of a joint, and as a fraction of its neighbour's.
-        reverse_match: whether a connection must lead back to its source.
-        greedy: take the first joint that the frontier yields.
-        window: factor on the neighbourhood of a joint in which connections count.
-    """
-
-    least: float
-    relative: float
-    reverse_match: int
-    greedy: int
-    window: float
+least, relative: least score of a joint, and as a fraction of its neighbour's.
+reverse_match: whether a connection must lead back to its source.
+greedy: take the first joint that the frontier yields.
+window: factor on the neighbourhood of a joint in which connections count.
+"""
 
 
 @jit

@@ -14,7 +14,6 @@ MAX_POSES = 1024
 _SUPPRESSED = 1e-5  # factor on the score of a joint whose place is taken
 _HEADS, _HEAD_WEIGHT = 3, 3.0  # the three most certain joints count three times in a person's score
 
-
 Candidates = namedtuple("Candidates", "joints order mean occupied ranked")
 """What grows: joints f64 [P,K,4]: score, x px, y px, scale px; order i32 [P], the best first, by mean f32 [P]; occupied
 u8 [K,H/2+1,W/2+1], all zeros between calls; ranked f64 [K], the scores of one."""

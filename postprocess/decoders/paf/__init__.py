@@ -77,9 +77,6 @@ class Params:
 
     def __post_init__(self) -> None:
         rules = {
-            "interpolation": self.interpolation in ("area", "cubic"),
-            "assembly": self.assembly in ("first_match", "complete"),
-            "person_score": self.person_score in ("mean", "sum"),
             "upsample": 1 <= self.upsample <= 16,
             "smooth_taps": 1 <= self.smooth_taps <= 99 and self.smooth_taps % 2 == 1,
             "peak_threshold": 0 <= self.peak_threshold < math.inf,

@@ -20,7 +20,6 @@ from posert.postprocess.kernels.workspace import take
 
 MAX_PEOPLE = 256
 
-
 Work = namedtuple(
     "Work",
     "ready gain floor smoothing row smooth_y smooth_x plain_y plain_x as_is hot done span across grid peaks "
