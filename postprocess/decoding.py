@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,26 +27,10 @@ EDGES, FLIP, FIRST_LIST = 0, 1, 2
 WIDTH, HEIGHT, KEYPOINTS = 0, 1, 2
 """Places in a decoder's `size`: the network input's width and height, px, and the number of keypoints."""
 _KEPT = 4  # workspaces a thread keeps: a model has few stages, a folder of photos many sizes
-_ABSENT = np.zeros(0, np.float32)
+_ABSENT, _NO_KEYPOINTS = np.zeros(0, np.float32), Skeleton((), ())
 _GIVEN = (I64x2, I64x1, F64x1, I64x1)
-_WORKSPACE = (*_GIVEN, I64x1)
 _PEOPLE = (*[F32x1] * MAX_ROLES, *_GIVEN, U8x1, I64x1, F32x3, F32x1, F32x2)
 _Shapes = tuple[tuple[int, ...], ...]
-
-
-def workspace_kernel(fn: Function) -> Kernel:
-    """Mark a function as the kernel `workspace` of `DecoderKernels`, which says what its arguments are."""
-    return _kernel(fn, _WORKSPACE)
-
-
-def people_kernel(fn: Function) -> Kernel:
-    """Mark a function as the kernel `people` of `DecoderKernels`, which says what its arguments are."""
-    return _kernel(fn, _PEOPLE)
-
-
-def _kernel(fn: Function, kinds: tuple[Any, ...]) -> Kernel:
-    fn.__annotations__ = dict(zip(inspect.signature(fn).parameters, kinds, strict=True))
-    return kernel(fn)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +50,7 @@ class DecoderKernels:
             parameters alone; counts i64 [R], keypoints f32 [N,K,3], scores f32 [N], boxes f32 [N,4]) -> the number of
             people of all R rows, or a problem. counts gets that of each row. Pixels are the network input's.
         row_threads: a row is long enough in work to be given to a thread of its own.
+        boxes_only: people have no keypoints yet, whatever the skeleton (K = 0).
     """
 
     roles: tuple[str, ...]
@@ -73,6 +58,16 @@ class DecoderKernels:
     workspace: Kernel
     people: Kernel
     row_threads: bool = False
+    boxes_only: bool = False
+
+    @classmethod
+    def of(
+        cls, roles: tuple[str, ...], problems: tuple[str, ...], workspace: Function, people: Function, **others: bool
+    ) -> Self:
+        """`DecoderKernels` of two plain functions, which become kernels: their arguments get their types here."""
+        for loop, kinds in ((workspace, (*_GIVEN, I64x1)), (people, _PEOPLE)):
+            loop.__annotations__ = dict(zip(inspect.signature(loop).parameters, kinds, strict=True))
+        return cls(roles, problems, kernel(workspace), kernel(people), **others)
 
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Any, input_wh: tuple[int, int]
@@ -89,7 +84,7 @@ class DecoderKernels:
         arrays = [outputs.get(role) for role in self.roles]
         tensors = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
         counts = {len(tensor) for tensor in tensors if tensor is not None}
-        rows, asked = max(counts, default=0), (skeleton, params, tuple(input_wh))
+        rows, asked = max(counts, default=0), (_NO_KEYPOINTS if self.boxes_only else skeleton, params, tuple(input_wh))
         if rows < 2 or len(counts) > 1 or not self.row_threads:
             return _decode(self, tensors, asked)
 

@@ -35,8 +35,6 @@ def part_maps_problem(shapes, size, table):
         return -2
     if parts < 1 or outside(listed(table, EDGES), parts):
         return -4
-    if min(size[WIDTH], size[HEIGHT]) < 1:
-        return TOO_LARGE
-    if max(max(h, w), max(parts, edges.shape[0]), max(size[WIDTH], size[HEIGHT])) > _MOST:
+    if min(size[WIDTH], size[HEIGHT]) < 1 or max(h, w, parts, len(edges), size[WIDTH], size[HEIGHT]) > _MOST:
         return TOO_LARGE
     return 0

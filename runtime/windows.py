@@ -26,12 +26,8 @@ SPEC_NUMBERS = len(numbers_of(InputSpec("", "NCHW", "float32", "rgb", (0, 0), "s
 """How many numbers an `InputSpec` is."""
 read_spec = reader(InputSpec)
 """A helper for kernels: numbers f64 [n] -> the fields of `InputSpec` but its name."""
-
-
-@lru_cache(maxsize=64)
-def spec_numbers(spec: InputSpec) -> NDArray[np.float64]:
-    """The numbers f64 [n] that kernels read with `read_spec`."""
-    return numbers_of(spec)
+spec_numbers = lru_cache(maxsize=64)(numbers_of)
+"""`InputSpec` -> the numbers f64 [n] that kernels read with `read_spec`."""
 
 
 def place(

@@ -4,16 +4,14 @@ Owns what a wheel holds besides the Python files, and its tag. How kernels are c
 """
 
 import base64
-import csv
 import email
 import hashlib
-import io
 import runpy
 import shutil
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +110,8 @@ def _retagged(text: bytes, tag: str) -> bytes:
 
 
 def _record(contents: Mapping[str, bytes], own: str) -> str:
-    rows: list[Iterable[Any]] = []
+    lines = []
     for path, data in contents.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        rows.append((path, f"sha256={digest}", len(data)))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([*rows, (own, "", "")])
-    return text.getvalue()
+        lines.append(f"{path},sha256={digest},{len(data)}\n")
+    return "".join([*lines, f"{own},,\n"])

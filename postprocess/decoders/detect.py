@@ -7,16 +7,12 @@ heads, three anchors each). The boxes of a row come best first, with the objectn
 
 import math
 from collections import namedtuple
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from posert.poses import Poses, Skeleton
 from posert.postprocess.box_nms import box_nms
-from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels, people_kernel, workspace_kernel
+from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import shaped, take
@@ -32,7 +28,6 @@ _PROBLEMS = (
 # Darknet's anchors, width and height px, smallest first (docs/parity.md 1.2.3); three for each stride: 8, 16, 32.
 _ANCHORS = np.array([10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326], np.float32)
 _MAX_SIDE, _MAX_BYTES = 1 << 16, 1 << 31  # of the input, px; of a workspace
-_NO_KEYPOINTS = Skeleton((), ())
 merge = None
 
 
@@ -100,7 +95,6 @@ def _rows_or_heads(shapes, channels, size):
     return 3 * cells
 
 
-@workspace_kernel
 def detect_workspace(shapes, size, numbers, table, needs):
     """0, or a problem. See `DecoderKernels`."""
     params = _params(numbers)
@@ -215,7 +209,6 @@ def _from_rows(grid_rows, shapes, row, size, params, found):
     return box_nms(found.boxes, count, params.max_iou, 0.0, 0, found.alive, found.picks)
 
 
-@people_kernel
 def detect_people(
     grid_rows, head8, head16, head32, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
 ):
@@ -235,11 +228,7 @@ def detect_people(
     return total
 
 
-KERNELS = DecoderKernels(("grid_rows", "head8", "head16", "head32"), _PROBLEMS, detect_workspace, detect_people)
-
-
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """As `DecoderKernels.decode`, with keypoints f32 [N,0,3]: whatever the skeleton, people have none yet."""
-    return KERNELS.decode(outputs, _NO_KEYPOINTS, params, input_wh)
+KERNELS = DecoderKernels.of(
+    ("grid_rows", "head8", "head16", "head32"), _PROBLEMS, detect_workspace, detect_people, boxes_only=True
+)
+decode = KERNELS.decode

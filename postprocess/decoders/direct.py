@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posert.postprocess.decoding import HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, people_kernel, workspace_kernel
+from posert.postprocess.decoding import HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
@@ -43,7 +43,6 @@ class Params:
 _params = reader(Params)
 
 
-@workspace_kernel
 def direct_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: no workspace, and the rows of `keypoints` or `people`. See `DecoderKernels`."""
     parts, single = size[KEYPOINTS], shapes[0, 0] > 0
@@ -84,7 +83,6 @@ def _mean_score(yxs, parts):
     return total / np.float32(parts)
 
 
-@people_kernel
 def direct_people(
     single, several, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
 ):
@@ -114,5 +112,5 @@ def direct_people(
     return found
 
 
-KERNELS = DecoderKernels(("keypoints", "people"), _PROBLEMS, direct_workspace, direct_people)
+KERNELS = DecoderKernels.of(("keypoints", "people"), _PROBLEMS, direct_workspace, direct_people)
 decode = KERNELS.decode

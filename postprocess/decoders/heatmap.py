@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, people_kernel, workspace_kernel
+from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
@@ -26,7 +26,6 @@ _PROBLEMS = (
     "maps have more than 2^28 cells",
 )
 _MOST_CELLS = 1 << 28
-_NOTHING = np.zeros(0, np.uint8)
 _HALF, _ZERO = np.float32(0.5), np.float32(0.0)
 merge = None
 
@@ -50,7 +49,6 @@ class Params:
 _params = reader(Params)
 
 
-@workspace_kernel
 def heatmap_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: one map if there are mirrored ones, and one person of each row. See `DecoderKernels`."""
     maps, mirrored, parts = shapes[0], shapes[1], size[KEYPOINTS]
@@ -69,7 +67,7 @@ def heatmap_workspace(shapes, size, numbers, table, needs):
     flip = listed(table, FLIP)
     if len(flip) != parts or outside(flip, parts):
         return -4
-    needs[0] = _work(_NOTHING, maps[2] * maps[3]).end
+    needs[0] = _work(needs[:0], maps[2] * maps[3]).end
     return 0
 
 
@@ -84,7 +82,6 @@ def _work(workspace, size):
     return _Work(cells, point, at)
 
 
-@people_kernel
 def heatmap_people(
     maps, mirrored_maps, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
 ):
@@ -193,5 +190,5 @@ def _centre_of_mass(cells, width, point):
         point[0], point[1], point[2] = x / total, y / total, best
 
 
-KERNELS = DecoderKernels(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people)
+KERNELS = DecoderKernels.of(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people)
 decode = KERNELS.decode

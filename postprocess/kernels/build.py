@@ -106,21 +106,18 @@ def _neutral() -> Iterator[None]:
 
     Nor does anybody run the functions in this process: their machine code would take half of the time.
     """
+    from unittest.mock import patch
+
     from numba.core import codegen
 
-    library, engine = codegen.JITCodeLibrary, codegen.JITCPUCodegen
+    def nothing(*_: Any) -> None: ...
+
     passes = ["_optimize_functions", "_optimize_final_module", "_finalize_specific"]
-    changed: list[tuple[Any, str, Any]] = [(library, name, lambda *_: None) for name in passes]
-    changed += [(library, "get_pointer_to_function", lambda self, name: self._ensure_finalized() or 0)]
-    changed += [(engine, name, lambda *_: None) for name in ("_add_module", "set_env")]
-    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
-    try:
-        for owner, name, value in changed:
-            setattr(owner, name, value)
+    library: dict[str, Any] = dict.fromkeys(passes, nothing)
+    library["get_pointer_to_function"] = lambda self, name: self._ensure_finalized() or 0
+    engine: dict[str, Any] = {"_add_module": nothing, "set_env": nothing}
+    with patch.multiple(codegen.JITCodeLibrary, **library), patch.multiple(codegen.JITCPUCodegen, **engine):
         yield
-    finally:
-        for owner, name, value in kept:
-            setattr(owner, name, value)
 
 
 def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
@@ -206,17 +203,12 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
 
     Kernels that are optimised together share their helpers; alone, each has its own copies, which LLVM fits to it.
     """
-    module = None
-    for ir in texts.values():
-        parsed = _parsed(llvm, machine, target.triple, ir)
-        for fn in parsed.functions:
-            if not fn.is_declaration and fn.name not in texts:
-                fn.linkage = "linkonce_odr"  # the same helper in two kernels becomes one
-        if module is None:
-            module = parsed
-        else:
-            module.link_in(parsed)
-    assert module is not None
+    module, *others = [_parsed(llvm, machine, target.triple, ir) for ir in texts.values()]
+    for fn in (fn for each in (module, *others) for fn in each.functions):
+        if not fn.is_declaration and fn.name not in texts:
+            fn.linkage = "linkonce_odr"  # the same helper in two kernels becomes one
+    for other in others:
+        module.link_in(other)
     for fn in module.functions:
         if not fn.is_declaration and fn.name not in texts:
             fn.linkage = "internal"

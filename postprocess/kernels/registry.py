@@ -62,8 +62,7 @@ class Kernel:
             from posert.postprocess.kernels.load import function
 
             self._call = function(self)
-        result: int = self._call(*arguments)
-        return result
+        return self._call(*arguments)
 
 
 def _axes(hint: Any) -> Axes:

@@ -133,9 +133,8 @@ def pose_nms(
 
     Args:
         keypoints: f32 [N,K,3], x px, y px, score; a score of 0 becomes 1e-5, AlphaPose's own way around a weight of 0.
-        region_boxes, region_scores: f32 [N,4] xyxy px, f32 [N], of the detector. numbers: the `Params`.
         merged: f32 [N,K,3] out, the people kept, each its cluster's weighted mean. scores: f32 [N] out, their final
-            scores. boxes: f32 [N,4] out, those of their regions.
+            scores. boxes: f32 [N,4] out, those of their regions. The others: see `RuleKernels`.
     """
     rule, people = _params(numbers), keypoints.shape[0]
     if len(region_boxes) != people or len(region_scores) != people:

@@ -21,16 +21,7 @@ from posert.postprocess.decoders.bodyparts.limbs import score_candidates
 from posert.postprocess.decoders.bodyparts.peaks import find_peaks
 from posert.postprocess.decoders.bodyparts.scales import merge as merge
 from posert.postprocess.decoders.bodyparts.work import layout, most_people, prepared
-from posert.postprocess.decoding import (
-    EDGES,
-    FIRST_LIST,
-    HEIGHT,
-    KEYPOINTS,
-    WIDTH,
-    DecoderKernels,
-    people_kernel,
-    workspace_kernel,
-)
+from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.kernels.records import index_of, reader, settle
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import CUBIC, KEYS
@@ -144,7 +135,6 @@ def _rules(numbers, size):
     )
 
 
-@workspace_kernel
 def bodyparts_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: the workspace of any row, and the most people of one. See `DecoderKernels`."""
     problem = part_maps_problem(shapes, size, table)
@@ -159,7 +149,6 @@ def bodyparts_workspace(shapes, size, numbers, table, needs):
     return TOO_LARGE if work.end > MOST_BYTES else 0
 
 
-@people_kernel
 def bodyparts_people(
     heatmaps, pafs, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
 ):
@@ -180,5 +169,5 @@ def bodyparts_people(
     return found
 
 
-KERNELS = DecoderKernels(ROLES, _PROBLEMS, bodyparts_workspace, bodyparts_people)
+KERNELS = DecoderKernels.of(ROLES, _PROBLEMS, bodyparts_workspace, bodyparts_people)
 decode = KERNELS.decode

@@ -21,7 +21,7 @@ from posert.postprocess.decoders.cifcaf.caf import list_associations, score_conn
 from posert.postprocess.decoders.cifcaf.cif import accumulate, find_seeds, list_intensities, take_maps, take_seeds
 from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses, take_graph
 from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress, take_candidates
-from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, people_kernel, workspace_kernel
+from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.kernels.records import reader, settle
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import listed_pairs, shaped, take
@@ -112,7 +112,6 @@ def _pixels_per_cell(shapes, size):
     return stride if fits and stride <= 64 else 0
 
 
-@workspace_kernel
 def cifcaf_workspace(shapes, size, numbers, table, needs):
     """0, or a problem. See `DecoderKernels`."""
     parts, edges, h, w = size[KEYPOINTS], listed_pairs(table, EDGES), shapes[0, 3], shapes[0, 4]
@@ -173,7 +172,6 @@ def _grow(cif, caf, edges, stride, params, work):
     return suppress(poses, count, 0.0 if forced else params.nms_keypoint_threshold, least_mean)
 
 
-@people_kernel
 def cifcaf_people(
     cif, caf, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
 ):
@@ -193,5 +191,5 @@ def cifcaf_people(
     return found
 
 
-KERNELS = DecoderKernels(("cif", "caf"), _PROBLEMS, cifcaf_workspace, cifcaf_people, row_threads=True)
+KERNELS = DecoderKernels.of(("cif", "caf"), _PROBLEMS, cifcaf_workspace, cifcaf_people, row_threads=True)
 decode = KERNELS.decode

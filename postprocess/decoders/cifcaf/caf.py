@@ -226,9 +226,5 @@ def blend(connections, directed_edge, x, y, s, factor):
     if (xa - xb) * (xa - xb) + (ya - yb) * (ya - yb) > sa * sa / 4:
         return 0.5 * best, xa, ya, sa
     total = best + second
-    return (
-        0.5 * total,
-        (best * xa + second * xb) / total,
-        (best * ya + second * yb) / total,
-        (best * sa + second * sb) / total,
-    )
+    x, y = (best * xa + second * xb) / total, (best * ya + second * yb) / total
+    return 0.5 * total, x, y, (best * sa + second * sb) / total

@@ -14,7 +14,7 @@ from typing import Literal
 from posert.postprocess.decoders.paf.limbs import assemble, collect, connect
 from posert.postprocess.decoders.paf.peaks import find_peaks
 from posert.postprocess.decoders.paf.work import MAX_PEOPLE, layout, prepared
-from posert.postprocess.decoding import EDGES, FIRST_LIST, KEYPOINTS, DecoderKernels, people_kernel, workspace_kernel
+from posert.postprocess.decoding import EDGES, FIRST_LIST, KEYPOINTS, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import index_of, reader, settle
 from posert.postprocess.kernels.workspace import listed_pairs, shaped
@@ -99,7 +99,6 @@ _CUBIC, _COMPLETE = index_of(Params, "interpolation", "cubic"), index_of(Params,
 _SUM = index_of(Params, "person_score", "sum")
 
 
-@workspace_kernel
 def paf_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: the workspace of any row, and `MAX_PEOPLE`. See `DecoderKernels`."""
     problem = part_maps_problem(shapes, size, table)
@@ -111,7 +110,6 @@ def paf_workspace(shapes, size, numbers, table, needs):
     return TOO_LARGE if work.end > MOST_BYTES else 0
 
 
-@people_kernel
 def paf_people(
     heatmaps, pafs, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
 ):
@@ -132,5 +130,5 @@ def paf_people(
     return found
 
 
-KERNELS = DecoderKernels(ROLES, PROBLEMS, paf_workspace, paf_people)
+KERNELS = DecoderKernels.of(ROLES, PROBLEMS, paf_workspace, paf_people)
 decode = KERNELS.decode

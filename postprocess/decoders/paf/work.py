@@ -70,25 +70,19 @@ def layout(workspace, h, w, parts, edges, rules):
 
 
 @jit
-def _make_taps(work, h, w, cubic):
-    plain, smooth = (CUBIC, CUBIC) if cubic else (OVERLAP, AREA)
-    single = work.smoothing[:1]
-    fill_smoothing(single)
-    fill_taps(plain, h, single, work.row, work.plain_y)
-    fill_taps(plain, w, single, work.row, work.plain_x)
-    fill_smoothing(work.smoothing)
-    fill_taps(smooth, h, work.smoothing, work.row, work.smooth_y)
-    fill_taps(smooth, w, work.smoothing, work.row, work.smooth_x)
-    high, wide = work.plain_y.first.shape[0], work.plain_x.first.shape[0]
-    work.gain[0] = overlap_gain(plain, h, high) * overlap_gain(plain, w, wide)
-
-
-@jit
 def prepared(workspace, h, w, parts, edges, cubic, rules):
     """`Work` with everything made that follows from the sizes and the parameters."""
     work = layout(workspace, h, w, parts, edges, rules)
     if work.ready[0] == 0:
-        _make_taps(work, h, w, cubic)
+        (plain, smooth), single = (CUBIC, CUBIC) if cubic else (OVERLAP, AREA), work.smoothing[:1]
+        fill_smoothing(single)
+        fill_taps(plain, h, single, work.row, work.plain_y)
+        fill_taps(plain, w, single, work.row, work.plain_x)
+        fill_smoothing(work.smoothing)
+        fill_taps(smooth, h, work.smoothing, work.row, work.smooth_y)
+        fill_taps(smooth, w, work.smoothing, work.row, work.smooth_x)
+        high, wide = work.plain_y.first.shape[0], work.plain_x.first.shape[0]
+        work.gain[0] = overlap_gain(plain, h, high) * overlap_gain(plain, w, wide)
         work = layout(workspace, h, w, parts, edges, rules)
         gain = max(1.0, magnitude(work.smooth_y) * magnitude(work.smooth_x))
         work.floor[0] = rules.peak_threshold / gain * (1 - 1e-5)  # less the rounding of the sums
