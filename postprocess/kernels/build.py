@@ -162,8 +162,10 @@ def _own_implementations() -> dict[Function, Any]:
     pointer = _pointer()
 
     def take(workspace: Any, at: Any, shape: Any, dtype: Any) -> Any:
-        array = carray(pointer(workspace, np.int64(at), dtype), shape)
-        return array, at + ((array.size * array.itemsize + 63) & ~63)
+        array, count = carray(pointer(workspace, np.int64(at), dtype), shape), 1
+        for side in shape:
+            count *= side
+        return array, at + ((count * array.itemsize + 63) & ~63)
 
     def shaped(flat: Any, at: Any, shape: Any) -> Any:
         return carray(pointer(flat, np.int64(at) * flat.itemsize, flat.dtype), shape)
