@@ -72,11 +72,7 @@ class DecoderKernels:
     def decode(
         self, outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Any, input_wh: tuple[int, int]
     ) -> list[Poses]:
-        """One `Poses` per row of the batch, in pixels of the network input: what a decoder's `decode` does.
-
-        Args:
-            outputs: role -> array [R,...] of the network; made f32 and contiguous.
-            skeleton: K keypoints. params: the decoder's `Params`. input_wh: width and height of the network input, px.
+        """What a decoder's `decode` does, see `Decoder`; `outputs` (role -> array [R,...]) are made f32 and contiguous.
 
         Raises:
             PosertError: the outputs do not fit the skeleton, the parameters or the input.

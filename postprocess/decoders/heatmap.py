@@ -7,7 +7,6 @@ keypoint scores.
 """
 
 import math
-from collections import namedtuple
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,19 +66,16 @@ def heatmap_workspace(shapes, size, numbers, table, needs):
     flip = listed(table, FLIP)
     if len(flip) != parts or outside(flip, parts):
         return -4
-    needs[0] = _work(needs[:0], maps[2] * maps[3]).end
+    _, _, needs[0] = _take_map(needs[:0], maps[2] * maps[3])
     return 0
 
 
-_Work = namedtuple("_Work", "cells point end")
-"""For mirrored maps: one map f32 [H*W] as it would be of the input itself, and its point f32 [3]."""
-
-
 @jit
-def _work(workspace, size):
+def _take_map(workspace, size):
+    """For mirrored maps: a map f32 [size] as if of the input itself, its point f32 [3], and the bytes taken."""
     cells, at = take(workspace, 0, (size,), np.float32)
     point, at = take(workspace, at, (3,), np.float32)
-    return _Work(cells, point, at)
+    return cells, point, at
 
 
 def heatmap_people(
@@ -112,17 +108,17 @@ def heatmap_people(
 @jit
 def _averaged_point(cells, mirrored, width, peak, workspace, point):
     """point: the peak of the average of both maps, or the average of their centres of mass."""
-    work = _work(workspace, len(cells))
-    unmirror(mirrored, width, work.cells)
+    own, own_point, _ = _take_map(workspace, len(cells))
+    unmirror(mirrored, width, own)
     if peak:
         for i in range(len(cells)):
-            work.cells[i] = (cells[i] + work.cells[i]) * _HALF
-        _point(work.cells, width, peak, point)
+            own[i] = (cells[i] + own[i]) * _HALF
+        _point(own, width, peak, point)
     else:
         _point(cells, width, peak, point)
-        _point(work.cells, width, peak, work.point)
+        _point(own, width, peak, own_point)
         for i in range(3):
-            point[i] = (point[i] + work.point[i]) * _HALF
+            point[i] = (point[i] + own_point[i]) * _HALF
 
 
 @jit

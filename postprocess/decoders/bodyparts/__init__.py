@@ -20,7 +20,7 @@ from posert.postprocess.decoders.bodyparts.assembly import assemble_globally, as
 from posert.postprocess.decoders.bodyparts.limbs import score_candidates
 from posert.postprocess.decoders.bodyparts.peaks import find_peaks
 from posert.postprocess.decoders.bodyparts.scales import merge as merge
-from posert.postprocess.decoders.bodyparts.work import layout, most_people, prepared
+from posert.postprocess.decoders.bodyparts.work import layout, prepared
 from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.kernels.records import index_of, reader, settle
 from posert.postprocess.kernels.registry import jit
@@ -142,10 +142,9 @@ def bodyparts_workspace(shapes, size, numbers, table, needs):
         return problem
     if outside(listed(table, _FEET), size[KEYPOINTS]):
         return -len(_PROBLEMS)
-    edges, most = listed_pairs(table, EDGES).shape[0], _params(numbers).max_peaks
-    h, w = shapes[0, 2], shapes[0, 3]
-    work = layout(needs[:0], h, w, size[HEIGHT], size[WIDTH], size[KEYPOINTS], edges, most)
-    needs[0], needs[1] = work.end, most_people(edges, most)
+    edges, h, w = listed_pairs(table, EDGES).shape[0], shapes[0, 2], shapes[0, 3]
+    work = layout(needs[:0], h, w, size[HEIGHT], size[WIDTH], size[KEYPOINTS], edges, _params(numbers).max_peaks)
+    needs[0], needs[1] = work.end, len(work.people)
     return TOO_LARGE if work.end > MOST_BYTES else 0
 
 

@@ -22,12 +22,6 @@ f64, to make the taps. end: bytes taken.
 
 
 @jit
-def most_people(edges, max_peaks):
-    """No more people than limbs or peaks can start: each edge at most one per peak of either end."""
-    return edges * max_peaks
-
-
-@jit
 def _take_axis(workspace, at, length, size):
     taps, at = take_taps(workspace, at, length, size, 1)
     cells, at = take(workspace, at, ((size + BLOCK - 1) // BLOCK, 2), np.int64)
@@ -38,7 +32,8 @@ def _take_axis(workspace, at, length, size):
 @jit
 def layout(workspace, h, w, high, wide, parts, edges, max_peaks):
     """`Work` for maps of h x w cells on a grid of high x wide samples."""
-    pairs, most = edges * max_peaks * max_peaks, most_people(edges, max_peaks)
+    # no more people than limbs or peaks can start: each edge at most one per peak of either end
+    pairs, most = edges * max_peaks * max_peaks, edges * max_peaks
     ready, at = take(workspace, 0, (1,), np.int64)
     floor, at = take(workspace, at, (1,), np.float64)
     redundant, at = take(workspace, at, (edges,), np.uint8)
