@@ -39,6 +39,8 @@ _SCALARS = {int: Axes("int64", 0), float: Axes("float64", 0)}
 
 KERNELS: dict[str, "Kernel"] = {}
 """C name -> kernel, of every module imported."""
+FINDERS: list[Callable[["Kernel"], Function]] = []
+"""What finds the machine code of a kernel of this process; the package puts `load.function` here."""
 _HELPERS: set[Function] = set()
 
 
@@ -59,9 +61,8 @@ class Kernel:
     def __call__(self, *arguments: Any) -> int:
         """The count that the kernel returns; TypeError for an array of another type, dimensions or layout."""
         if self._call is None:
-            from posert.postprocess.kernels.load import function
-
-            self._call = function(self)
+            (find,) = FINDERS
+            self._call = find(self)
         return self._call(*arguments)
 
 
