@@ -155,24 +155,27 @@ def unsigned_activations(graph: Any) -> int:
     return len(changed)
 
 
-def split_maps(graph: Any, tensor: str, parts: Mapping[str, tuple[int, int]]) -> None:
-    """Outputs named slices of the channels of the NHWC tensor `tensor`, as NCHW; drops the transpose that made it NHWC.
+def channels_first(graph: Any, tensor: str) -> str:
+    """The name of the NHWC tensor `tensor` as NCHW: what it was before a transpose, or after one that is added."""
+    maker = next(node for node in graph.graph.node if tensor in node.output)
+    if maker.op_type == "Transpose":
+        return str(maker.input[0])
+    graph.graph.node.append(helper.make_node("Transpose", [tensor], [f"{tensor}_nchw"], perm=[0, 3, 1, 2]))
+    return f"{tensor}_nchw"
+
+
+def split_channels(graph: Any, tensor: str, parts: Mapping[str, tuple[int, int]]) -> None:
+    """Makes named slices of the channels of the NCHW tensor `tensor` the outputs.
 
     Args:
         parts: output name -> (first channel, one past the last).
     """
     nodes = list(graph.graph.node)
-    maker = next(node for node in nodes if tensor in node.output)
-    if maker.op_type == "Transpose":
-        source = maker.input[0]
-    else:
-        source = tensor + "_nchw"
-        nodes.append(helper.make_node("Transpose", [tensor], [source], perm=[0, 3, 1, 2]))
     del graph.graph.output[:]
     for name, (first, end) in parts.items():
         for label, value in (("first", first), ("end", end), ("axis", 1)):
             graph.graph.initializer.append(helper.make_tensor(f"{name}_{label}", TensorProto.INT64, [1], [value]))
-        nodes.append(helper.make_node("Slice", [source, f"{name}_first", f"{name}_end", f"{name}_axis"], [name]))
+        nodes.append(helper.make_node("Slice", [tensor, f"{name}_first", f"{name}_end", f"{name}_axis"], [name]))
         shape = ["batch", end - first, "rows", "columns"]
         graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     replace_nodes(graph, nodes)

@@ -5,7 +5,6 @@ of what a network is for.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from posert.errors import PosertError
-from posert.export.systems.openpose.layers import INPUT, Layer
+from posert.export import onnx_file
 
 Blobs = dict[str, list[NDArray[np.float32]]]
+Layer = Any  # LayerParameter
 OPSET = 17
 
 # Message -> field -> (number, kind, default); the numbers are Caffe's file format. `*` = repeated, `+` = packed too.
@@ -58,35 +58,32 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, str]]] = {
 _POOLS = ("MAX", "AVE", "STOCHASTIC")
 
 
-@cache
-def message(name: str) -> Any:
-    """The protobuf class of one of the messages above."""
-    file = descriptor_pb2.FileDescriptorProto(name="posert_caffe.proto", package="posert_caffe", syntax="proto2")
+def _classes() -> dict[str, Any]:
+    """Name -> protobuf class of the messages above."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="posert_caffe.proto", syntax="proto2")
     methods = file.enum_type.add(name="PoolMethod")
     for number, method in enumerate(_POOLS):
         methods.value.add(name=method, number=number)
     for own, fields in _MESSAGES.items():
         made = file.message_type.add(name=own)
-        for field, (number, kind, default) in fields.items():
-            _add_field(made, field, number, kind, default)
+        for name, (number, kind, default) in fields.items():
+            plain = kind.rstrip("*+")
+            label = kinds.LABEL_REPEATED if plain != kind else kinds.LABEL_OPTIONAL
+            field = made.field.add(name=name, number=number, label=label, default_value=default or None)
+            if plain in _MESSAGES or plain == "PoolMethod":
+                field.type_name = plain
+            else:
+                field.type = getattr(kinds, f"TYPE_{plain.upper()}")
+            if kind.endswith("+"):
+                field.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"posert_caffe.{name}"))
+    return message_factory.GetMessageClassesForFiles([file.name], pool)
 
 
-def _add_field(made: Any, name: str, number: int, kind: str, default: str) -> None:
-    kinds = descriptor_pb2.FieldDescriptorProto
-    plain = kind.rstrip("*+")
-    field = made.field.add(name=name, number=number, label=kinds.LABEL_REPEATED if plain != kind else 1)
-    if plain in _MESSAGES or plain == "PoolMethod":
-        field.type = kinds.TYPE_MESSAGE if plain in _MESSAGES else kinds.TYPE_ENUM
-        field.type_name = f".posert_caffe.{plain}"
-    else:
-        field.type = getattr(kinds, f"TYPE_{plain.upper()}")
-    if default:
-        field.default_value = default
-    if kind.endswith("+"):
-        field.options.packed = True
+_CLASSES = _classes()
+NetParameter, LayerParameter = _CLASSES["NetParameter"], _CLASSES["LayerParameter"]
 
 
 def read_blobs(path: Path) -> Blobs:
@@ -95,7 +92,7 @@ def read_blobs(path: Path) -> Blobs:
     Raises:
         PosertError: the file is cut short, or no caffemodel.
     """
-    net = message("NetParameter")()
+    net = NetParameter()
     try:
         net.ParseFromString(path.read_bytes())
     except DecodeError as error:
@@ -123,7 +120,7 @@ def read_prototxt(path: Path) -> Any:
     Raises:
         PosertError: it is no prototxt.
     """
-    net = message("NetParameter")()
+    net = NetParameter()
     try:
         text_format.Parse(path.read_text(encoding="utf-8"), net, allow_unknown_field=True)
     except (text_format.ParseError, UnicodeDecodeError) as error:
@@ -131,15 +128,10 @@ def read_prototxt(path: Path) -> Any:
     return net
 
 
-def network(layers: Iterable[Layer]) -> Any:
-    """The NetParameter of our own list of layers."""
-    net = message("NetParameter")(input=[INPUT])
-    for layer in layers:
-        made = net.layer.add(name=layer.name, type=layer.type, bottom=layer.bottoms, top=[layer.top])
-        if layer.settings:
-            settings = getattr(made, f"{layer.type.lower()}_param")
-            text_format.Parse("\n".join(f"{key}: {value}" for key, value in layer.settings.items()), settings)
-    return net
+def layer(name: str, kind: str, bottoms: Iterable[str], top: str, **settings: Any) -> Layer:
+    """A layer of our own making; its settings are fields of `<kind>_param`."""
+    own = {f"{kind.lower()}_param": settings} if settings else {}
+    return LayerParameter(name=name, type=kind, bottom=bottoms, top=[top], **own)
 
 
 def to_onnx(net: Any, blobs: Blobs, outputs: Mapping[str, tuple[int, int]]) -> Any:
@@ -168,18 +160,10 @@ def to_onnx(net: Any, blobs: Blobs, outputs: Mapping[str, tuple[int, int]]) -> A
     if len(inputs) != 1 or len(results) != 1:
         raise PosertError(f"the network has the inputs {inputs} and the results {results}, expected one of each")
     image = helper.make_tensor_value_info(inputs[0], TensorProto.FLOAT, ["batch", 3, "height", "width"])
-    values = [_slice(graph, graph.current[results[0]], name, *span) for name, span in outputs.items()]
-    made = helper.make_graph(graph.nodes, "network", [image], values, graph.constants)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-
-
-def _slice(graph: "_Graph", tensor: str, name: str, first: int, end: int) -> Any:
-    """Adds the output `name`, some channels of `tensor`; returns its description."""
-    limits = [f"{name}:{label}" for label in ("first", "end", "axis")]
-    for label, value in zip(limits, (first, end, 1), strict=True):
-        graph.constants.append(helper.make_tensor(label, TensorProto.INT64, [1], [value]))
-    graph.nodes.append(helper.make_node("Slice", [tensor, *limits], [name], name=name))
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", end - first, "rows", "columns"])
+    made = helper.make_graph(graph.nodes, "network", [image], [], graph.constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    onnx_file.split_channels(model, graph.current[results[0]], outputs)
+    return model
 
 
 class _Graph:

@@ -44,7 +44,8 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
         return caffe_network.build(entry, path)
     graph = tensorflow_models.convert(["--graphdef", str(path), "--inputs", _IMAGE, "--outputs", _MAPS])
     onnx_file.instance_norms(graph)
-    onnx_file.split_maps(graph, _MAPS, {"heatmaps": _HEATMAPS, "pafs": _PAFS})
+    maps = onnx_file.channels_first(graph, _MAPS)
+    onnx_file.split_channels(graph, maps, {"heatmaps": _HEATMAPS, "pafs": _PAFS})
     onnx_file.rename_tensor(graph, _IMAGE, "image")
     onnx_file.input_shape(graph, ["batch", "height", "width", 3])
     image = InputSpec(

@@ -27,7 +27,7 @@ _MPI: dict[str, Any] = {
 class Network:
     """One of the official networks: its layers, skeleton and the parameters of `bodyparts`."""
 
-    layers: Callable[[], list[layers.Layer]]
+    layers: Callable[[], list[caffe.Layer]]
     skeleton: Skeleton
     params: dict[str, Any] = field(default_factory=dict)  # lists, not tuples: JSON gives lists back
 
@@ -76,7 +76,11 @@ def _parts(entry: Entry, path: Path) -> tuple[Network, Any, dict[str, tuple[int,
     if entry.name not in NETWORKS:
         raise PosertError(f"no network is known for {entry.name}", f"known are {', '.join(NETWORKS)}")
     network, beside = NETWORKS[entry.name], path.with_suffix(".prototxt")
-    net = caffe.read_prototxt(beside) if beside.is_file() else caffe.network(network.layers())
+    net = (
+        caffe.read_prototxt(beside)
+        if beside.is_file()
+        else caffe.NetParameter(input=[layers.INPUT], layer=network.layers())
+    )
     parts, limbs = len(network.skeleton.names), len(network.skeleton.edges)
     if not limbs:
         return network, net, {"maps": (0, parts)}
