@@ -1,14 +1,12 @@
 """Original framework against ONNX Runtime on one picture: raw outputs and decoded people. Knows arrays and poses."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import Poses
 from posert.postprocess import decoder
 from posert.runtime.prepare import prepare
 from posert.runtime.session import open_model
@@ -18,31 +16,13 @@ Reference = Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]]
 """The original network: our input tensor -> role -> output, in our layout."""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How far an export is from its original on one picture.
+def compare(path: Path, reference: Reference, bgr: NDArray[np.uint8]) -> str:
+    """How far the exported model in `path` is from its original on the picture u8 [H,W,3], in a few lines.
 
-    Attributes:
-        outputs: role -> (largest difference, largest value of the original).
-        people: how many people each of the two finds: (original, export).
-        keypoints_px: largest distance of a keypoint that both find with a score above 0.2, px of the network input;
-            None if they find different numbers of people.
+    Both see the same tensor. Of each role: the largest difference and the largest value of the original. Of the people:
+    how many each finds and, if as many, how far apart a keypoint is at most that both find with a score above 0.2, px
+    of the network input.
     """
-
-    outputs: dict[str, tuple[float, float]]
-    people: tuple[int, int]
-    keypoints_px: float | None
-
-    def __str__(self) -> str:
-        lines = [f"{role}: largest difference {diff:.2g} of {top:.3g}" for role, (diff, top) in self.outputs.items()]
-        people = f"people: {self.people[0]} by the original, {self.people[1]} by the export"
-        if self.keypoints_px is not None and self.people[0]:
-            people += f", keypoints at most {self.keypoints_px:.2g} px apart"
-        return "\n".join([*lines, people])
-
-
-def compare(path: Path, reference: Reference, bgr: NDArray[np.uint8]) -> Comparison:
-    """The exported model in `path` and its original on the picture u8 [H,W,3], each seeing the same tensor."""
     with open_model(path, device="cpu", threads=1) as model:
         stage = model.spec.stages[-1]
         size_wh = bgr.shape[1], bgr.shape[0]
@@ -51,19 +31,16 @@ def compare(path: Path, reference: Reference, bgr: NDArray[np.uint8]) -> Compari
         tensor = prepare(bgr, windows, stage.input, input_wh)
         ours, theirs = model.run(stage.name, tensor), reference(tensor)
         decode = decoder(stage.decoder).decode
-        pair = [
+        one, other = (
             decode(outputs, model.spec.skeleton, model.params(stage.name), input_wh)[0] for outputs in (theirs, ours)
-        ]
-    outputs = {
-        role: (float(np.abs(ours[role] - value).max(initial=0)), float(np.abs(value).max(initial=0)))
-        for role, value in theirs.items()
-    }
-    return Comparison(outputs, (len(pair[0]), len(pair[1])), _distance(*pair))
-
-
-def _distance(one: Poses, other: Poses) -> float | None:
-    if len(one) != len(other):
-        return None
-    both = (one.keypoints[:, :, 2] > 0.2) & (other.keypoints[:, :, 2] > 0.2)
-    apart = np.hypot(*np.moveaxis(one.keypoints[:, :, :2] - other.keypoints[:, :, :2], -1, 0))
-    return float(apart[both].max(initial=0))
+        )
+    lines = []
+    for role, value in theirs.items():
+        difference, top = np.abs(ours[role] - value).max(initial=0), np.abs(value).max(initial=0)
+        lines.append(f"{role}: largest difference {difference:.2g} of {top:.3g}")
+    people = f"people: {len(one)} by the original, {len(other)} by the export"
+    if len(one) == len(other) > 0:
+        both = (one.keypoints[:, :, 2] > 0.2) & (other.keypoints[:, :, 2] > 0.2)
+        apart = np.hypot(*np.moveaxis(one.keypoints[:, :, :2] - other.keypoints[:, :, :2], -1, 0))
+        people += f", keypoints at most {apart[both].max(initial=0):.2g} px apart"
+    return "\n".join([*lines, people])

@@ -11,9 +11,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from posert import __version__
 from posert.errors import PosertError
+from posert.export.weights import Entry
+from posert.poses import Skeleton
 from posert.runtime.session import open_model
-from posert.runtime.spec import METADATA_KEY, ModelSpec, from_json, to_json
+from posert.runtime.spec import FORMAT, METADATA_KEY, ModelSpec, Stage, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,14 @@ class Exported:
 
     graph: Any  # onnx.ModelProto
     spec: ModelSpec
+
+
+def exported(graph: Any, entry: Entry, skeleton: Skeleton, stage: Stage, model: str = "") -> Exported:
+    """A network with one stage, and what every converted file says about itself; model: if not the entry's name."""
+    made_by = f"posert {__version__}"
+    origin = entry.url or entry.source
+    spec = ModelSpec(FORMAT, entry.system, model or entry.name, skeleton, (stage,), entry.licence, origin, made_by)
+    return Exported(graph, spec)
 
 
 def stamp(graph: Any, spec: ModelSpec) -> Any:

@@ -129,19 +129,19 @@ def pull(
     Raises:
         PosertError: nothing to fetch from, the connection or the disk fails, or the bytes are not the official ones.
     """
-    path = from_file or cache_folder() / entry.file
     if from_file is not None and not from_file.is_file():
         raise PosertError(f"there is no file {from_file}", "check the path after `from_file`")
-    if from_file is None and not path.is_file():
+    path = from_file or cache_folder() / entry.file
+    if path.is_file():
+        _verify(entry, path, accept_unpinned)
+    else:
         _fetch(entry, path, offline or os.environ.get("POSERT_OFFLINE") == "1", progress, accept_unpinned)
-        return path
-    _verify(entry, path, accept_unpinned)
     return path
 
 
 def _verify(entry: Entry, path: Path, accept_unpinned: bool) -> None:
     if not entry.pinned:
-        digest = _sha256(path)
+        digest = sha256(path)
         if not accept_unpinned:
             raise PosertError(
                 f"{entry.name} has no published hash, so {path.name} cannot be checked (sha256 {digest}); "
@@ -163,11 +163,12 @@ def _misfits(entry: Entry, path: Path) -> str:
     if entry.git_blob:
         digest, expected = _git_blob(path), entry.git_blob
     else:
-        digest, expected = _sha256(path), entry.sha256 or entry.sha256_prefix
+        digest, expected = sha256(path), entry.sha256 or entry.sha256_prefix
     return "" if digest.startswith(expected) else f"its hash is {digest}, expected {expected}"
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -277,8 +278,6 @@ def _store(answer: IO[bytes], part: Path, have: int, whole: int, progress: Progr
         while True:
             try:
                 chunk = answer.read(_CHUNK)
-            except (ConnectionError, TimeoutError, ValueError) as error:
-                raise ConnectionError(str(error)) from error
             except Exception as error:  # http.client.IncompleteRead carries the bytes that came
                 file.write(getattr(error, "partial", b""))
                 raise ConnectionError(str(error)) from error

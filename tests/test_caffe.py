@@ -234,8 +234,8 @@ def test_layers_that_we_do_not_know_are_all_named(tmp_path: Path) -> None:
     [((440, 375), (432, 368)), ((1280, 720), (656, 368)), ((3000, 500), (656, 368)), ((480, 640), (272, 368))],
 )
 def test_the_input_is_368_high_and_as_wide_as_the_frame_asks(frame_wh, input_wh) -> None:
-    spec = caffe_network._spec(find("openpose-body25"), caffe_network.NETWORKS["openpose-body25"], "i")
-    windows, size = place(frame_wh, spec.stages[0].input)
+    stage = caffe_network.stage(caffe_network.NETWORKS["openpose-body25"], "i")
+    windows, size = place(frame_wh, stage.input)
     assert size == input_wh
     step = max((frame_wh[0] - 1) / (size[0] - 1), (frame_wh[1] - 1) / (size[1] - 1))
     assert windows[0, 2] - windows[0, 0] == pytest.approx(step * size[0])

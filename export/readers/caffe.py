@@ -58,7 +58,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, str]]] = {
 _POOLS = ("MAX", "AVE", "STOCHASTIC")
 
 
-def _classes() -> dict[str, Any]:
+def _classes() -> Any:
     """Name -> protobuf class of the messages above."""
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="posert_caffe.proto", syntax="proto2")

@@ -11,6 +11,7 @@ import onnx
 import torch
 
 from posert.errors import PosertError
+from posert.export.check import Reference
 
 _OPSET = 18
 _SHOWN = 40
@@ -59,6 +60,18 @@ def fill(net: Any, state: dict[str, Any], what: str) -> None:
             "posert models list shows the names; each belongs to one official file",
         )
     net.load_state_dict(state, strict=False)
+
+
+def reference(net: Any, roles: Sequence[str]) -> Reference:
+    """The torch module `net`, whose outputs have these roles, as a function of our input tensor."""
+
+    def run(tensor: Any) -> dict[str, Any]:
+        with torch.no_grad():
+            found = net(torch.from_numpy(tensor))
+        outputs = [found] if isinstance(found, torch.Tensor) else found
+        return {role: output.numpy() for role, output in zip(roles, outputs, strict=True)}
+
+    return run
 
 
 def to_onnx(net: Any, shape: tuple[int, ...], name: str, outputs: Sequence[str], *, free_sides: bool = False) -> Any:

@@ -33,8 +33,8 @@ class System(Protocol):
             PosertError: the file cannot be converted, or is not what the entry says.
         """
 
-    def reference(self, entry: "Entry", path: Path) -> "Reference | None":
-        """The original network as a function of our input tensor; None for a ready-made ONNX, its own original."""
+    def reference(self, entry: "Entry", path: Path) -> "Reference":
+        """The original network; not asked for where the route is `onnx`: such a file is its own original."""
 
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import torch_models
-from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
@@ -37,12 +36,9 @@ _IMAGE = InputSpec(
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of an OpenPifPaf network, free in batch, height and width, and its metadata.
+    """A network of the route `checkpoint`, free in batch, height and width.
 
-    Args:
-        entry: its route is `checkpoint`.
-        path: the checkpoint, a pickle: it runs code when it is loaded, so its hash has been checked before.
-        options: none.
+    The checkpoint is a pickle: it runs code when it is loaded, so its hash has been checked before.
 
     Raises:
         PosertError: openpifpaf is not installed, or the file is no checkpoint with CIF and CAF heads.
@@ -53,19 +49,12 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     image = replace(_IMAGE, multiple_of=max(_IMAGE.multiple_of, int(cif.base_stride)))
     stage = Stage("pose", "frame", image, {"cif": "cif", "caf": "caf"}, "cifcaf")
     onnx_file.input_shape(graph, ["batch", 3, "height", "width"])
-    return Exported(graph, model_spec(entry, skeleton(cif, caf), stage))
+    return onnx_file.exported(graph, entry, skeleton(cif, caf), stage)
 
 
-def reference(entry: Entry, path: Path) -> Reference | None:
-    """The original network as a function of our input tensor."""
-    net, _, _ = load(path)
-
-    def run(tensor: Any) -> dict[str, Any]:
-        with torch.no_grad():
-            cif, caf = net(torch.from_numpy(tensor))
-        return {"cif": cif.numpy(), "caf": caf.numpy()}
-
-    return run
+def reference(entry: Entry, path: Path) -> Reference:
+    """The torch network."""
+    return torch_models.reference(load(path)[0], ["cif", "caf"])
 
 
 def skeleton(cif: Any, caf: Any) -> Skeleton:

@@ -11,14 +11,14 @@ from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
-from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
-from posert.runtime.spec import InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+_Color = tuple[float, float, float]
 _INPUT_WH = (192, 256)
 # AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (docs/parity.md 1.4).
 _MEAN = (0.406 * 255, 0.457 * 255, 0.480 * 255)
@@ -66,12 +66,9 @@ def known_networks() -> dict[str, _Network]:
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of a pose network and its metadata; it looks at boxes, which a detector finds.
+    """A pose network that looks at boxes, which a detector finds.
 
-    Args:
-        entry: its route is `state_dict` (.pth), or `onnx` for a ready-made network of the same shape.
-        path: the official file.
-        options: none.
+    Its route is `state_dict` (.pth), or `onnx` for a ready-made network of the same shape.
 
     Raises:
         PosertError: the file is no state dict, its keys are not this network's, or it uses deformable convolutions.
@@ -82,8 +79,7 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
 
     net, network = _loaded(entry, path)
     graph = torch_models.to_onnx(net, (1, 3, *_INPUT_WH[::-1]), "image", ["maps"])
-    image = _crop("image", _MEAN, (255.0, 255.0, 255.0))
-    return Exported(graph, _spec(entry, network, image, "maps"))
+    return _exported(graph, entry, network, _MEAN, (255.0, 255.0, 255.0))
 
 
 def _loaded(entry: Entry, path: Path) -> tuple[Any, _Network]:
@@ -114,39 +110,27 @@ def _ready_made(entry: Entry, path: Path) -> Exported:
         )
     for value in (graph.graph.input[0], graph.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    network = _Network(COCO_17, "", {})
-    image = _crop(graph.graph.input[0].name, *_IMAGENET)
-    return Exported(graph, _spec(entry, network, image, graph.graph.output[0].name))
+    return _exported(graph, entry, _Network(COCO_17, "", {}), *_IMAGENET)
 
 
-def _crop(name: str, mean: tuple[float, float, float], std: tuple[float, float, float]) -> InputSpec:
-    return InputSpec(
-        name=name, layout="NCHW", dtype="float32", color="rgb", size_wh=_INPUT_WH, fit="boxes", align="origin",
-        rounding="round", mean=mean, std=std,
+def _exported(graph: Any, entry: Entry, network: _Network, mean: _Color, std: _Color) -> Exported:
+    image = InputSpec(
+        name=graph.graph.input[0].name, layout="NCHW", dtype="float32", color="rgb", size_wh=_INPUT_WH, fit="boxes",
+        align="origin", rounding="round", mean=mean, std=std,
     )  # fmt: skip
-
-
-def _spec(entry: Entry, network: _Network, image: InputSpec, output: str) -> ModelSpec:
     skeleton = network.skeleton
     whole = len(skeleton.names) in (133, 136)
     rule: dict[str, Any] = {"whole_body": True} if whole else {}
     if whole and network.integral:
         rule |= _WHOLE_BODY
     params = {"integral": network.integral} if network.integral else {}
-    stage = Stage("pose", "boxes", image, {"maps": output}, "heatmap", params, "poses", rule)
-    return model_spec(entry, skeleton, stage)
+    outputs = {"maps": graph.graph.output[0].name}
+    stage = Stage("pose", "boxes", image, outputs, "heatmap", params, "poses", rule)
+    return onnx_file.exported(graph, entry, skeleton, stage)
 
 
-def reference(entry: Entry, path: Path) -> Reference | None:
-    """The torch network as a function of our input tensor; None for ready-made ONNX, which is its own original."""
-    if entry.route == "onnx":
-        return None
-    import torch
+def reference(entry: Entry, path: Path) -> Reference:
+    """The torch network."""
+    from posert.export.readers import torch_models
 
-    net, _ = _loaded(entry, path)
-
-    def run(tensor: Any) -> dict[str, Any]:
-        with torch.no_grad():
-            return {"maps": net(torch.from_numpy(tensor)).numpy()}
-
-    return run
+    return torch_models.reference(_loaded(entry, path)[0], ["maps"])

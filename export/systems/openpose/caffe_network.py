@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from posert.errors import PosertError
+from posert.export import onnx_file
 from posert.export.check import Reference
 from posert.export.onnx_file import Exported
 from posert.export.readers import caffe, caffe_forward
-from posert.export.spec import model_spec
 from posert.export.systems.openpose import layers
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.postprocess.decoders.paf import COCO_18_CHANNELS
-from posert.runtime.spec import InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import BODY_25, FACE_70, HAND_21, MPI_15, OPENPOSE_18
 
 _MPI: dict[str, Any] = {
@@ -56,7 +56,7 @@ def build(entry: Entry, path: Path) -> Exported:
     """
     network, net, outputs = _parts(entry, path)
     graph = caffe.to_onnx(net, caffe.read_blobs(path), outputs)
-    return Exported(graph, _spec(entry, network, graph.graph.input[0].name))
+    return onnx_file.exported(graph, entry, network.skeleton, stage(network, graph.graph.input[0].name))
 
 
 def reference(entry: Entry, path: Path) -> Reference:
@@ -76,18 +76,15 @@ def _parts(entry: Entry, path: Path) -> tuple[Network, Any, dict[str, tuple[int,
     if entry.name not in NETWORKS:
         raise PosertError(f"no network is known for {entry.name}", f"known are {', '.join(NETWORKS)}")
     network, beside = NETWORKS[entry.name], path.with_suffix(".prototxt")
-    net = (
-        caffe.read_prototxt(beside)
-        if beside.is_file()
-        else caffe.NetParameter(input=[layers.INPUT], layer=network.layers())
-    )
+    known = caffe.NetParameter(input=[layers.INPUT], layer=network.layers())
+    net = caffe.read_prototxt(beside) if beside.is_file() else known
     parts, limbs = len(network.skeleton.names), len(network.skeleton.edges)
     if not limbs:
         return network, net, {"maps": (0, parts)}
     return network, net, {"heatmaps": (0, parts + 1), "pafs": (parts + 1, parts + 1 + 2 * limbs)}
 
 
-def _spec(entry: Entry, network: Network, image_name: str) -> ModelSpec:
+def stage(network: Network, image_name: str) -> Stage:
     """x / 256 - 0.5 of the BGR picture; 368 px high and as wide as the picture asks, or 368 x 368 around a box."""
     whole = bool(network.skeleton.edges)
     image = InputSpec(
@@ -98,7 +95,5 @@ def _spec(entry: Entry, network: Network, image_name: str) -> ModelSpec:
     )  # fmt: skip
     if whole:
         outputs = {"heatmaps": "heatmaps", "pafs": "pafs"}
-        stage = Stage("pose", "frame", image, outputs, "bodyparts", network.params)
-    else:
-        stage = Stage("pose", "boxes", image, {"maps": "maps"}, "heatmap")
-    return model_spec(entry, network.skeleton, stage)
+        return Stage("pose", "frame", image, outputs, "bodyparts", network.params)
+    return Stage("pose", "boxes", image, {"maps": "maps"}, "heatmap")
