@@ -37,11 +37,8 @@ def exported(graph: Any, entry: Entry, skeleton: Skeleton, stage: Stage, model: 
 
 def stamp(graph: Any, spec: ModelSpec) -> Any:
     """`graph` (onnx.ModelProto, changed in place) with `spec` as its one metadata entry `posert`."""
-    kept = [entry for entry in graph.metadata_props if entry.key != METADATA_KEY]
-    del graph.metadata_props[:]
-    graph.metadata_props.extend(kept)
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, to_json(spec)
+    others = {entry.key: entry.value for entry in graph.metadata_props if entry.key != METADATA_KEY}
+    helper.set_model_props(graph, {**others, METADATA_KEY: to_json(spec)})
     return graph
 
 
@@ -63,7 +60,6 @@ def save(exported: Exported, path: Path) -> None:
 
 def save_fused(graph: Any, path: Path, notes: Mapping[str, str]) -> None:
     """As `save` for a graph that is no model of ours any more: `notes` instead of the metadata."""
-    del graph.metadata_props[:]
     helper.set_model_props(graph, dict(notes))
     with _checked(graph, path):
         pass
@@ -125,24 +121,22 @@ def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
     del graph.graph.value_info[:]
 
 
-def instance_norms(graph: Any) -> int:
-    """Turns every BatchNormalization that computes its own statistics into InstanceNormalization; returns how many.
+def instance_norms(graph: Any) -> None:
+    """Turns every BatchNormalization that computes its own statistics into InstanceNormalization.
 
     Graphs frozen in training mode normalise over the whole batch, so that one picture's result depends on the others.
     For a batch of one the two are the same.
     """
     fixed = constants(graph)
-    nodes, count = [], 0
+    nodes = []
     for node in graph.graph.node:
         if node.op_type == "BatchNormalization" and node.input[3] not in fixed:
             epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
             node = helper.make_node(
                 "InstanceNormalization", list(node.input[:3]), list(node.output), name=node.name, epsilon=epsilon
             )
-            count += 1
         nodes.append(node)
     replace_nodes(graph, nodes)
-    return count
 
 
 def unsigned_activations(graph: Any) -> int:
@@ -206,11 +200,5 @@ def rename_tensor(graph: Any, old: str, new: str) -> None:
 
 def input_shape(graph: Any, sides: list[int | str]) -> None:
     """Declares the shape of the only input; words are free axes."""
-    shape = graph.graph.input[0].type.tensor_type.shape
-    del shape.dim[:]
-    for side in sides:
-        dim = shape.dim.add()
-        if isinstance(side, int):
-            dim.dim_value = side
-        else:
-            dim.dim_param = side
+    kind = graph.graph.input[0].type
+    kind.CopyFrom(helper.make_tensor_type_proto(kind.tensor_type.elem_type, sides))

@@ -6,14 +6,13 @@ Owns the ctypes view of `posert.h`. Knows nothing of how the library works.
 import ctypes
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert import estimate, frames, open_model
+from posert import estimate, open_model
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, no_poses
 from posert.runtime.devices import import_onnxruntime
@@ -72,9 +71,9 @@ def onnxruntime_library() -> Path:
         PosertError: the package has none of its own (older wheels).
     """
     folder = Path(str(import_onnxruntime().__file__)).parent / "capi"
-    for pattern in ("libonnxruntime.so.*", "libonnxruntime.*.dylib", "onnxruntime.dll"):
-        for file in sorted(folder.glob(pattern)):
-            return file
+    patterns = ("libonnxruntime.so.*", "libonnxruntime.*.dylib", "onnxruntime.dll")
+    if found := [file for pattern in patterns for file in sorted(folder.glob(pattern))]:
+        return found[0]
     raise PosertError(
         f"{folder} holds no shared library of ONNX Runtime", "install a newer onnxruntime (1.20 or later)"
     )
@@ -139,17 +138,12 @@ class NativeModel:
         self.close()
 
 
-def compare(folder: Path, source: str, limit: int = 300) -> Compared:
-    """C and Python on the first `limit` frames of a source, one thread each.
+def compare(folder: Path, pictures: Iterable[Frame]) -> Compared:
+    """C and Python on the same frames, one thread each; where another source begins, both forget the last people.
 
     Raises:
         PosertError: the library does not open, or the source cannot be read.
     """
-    return compare_frames(folder, islice(frames(source), limit))
-
-
-def compare_frames(folder: Path, pictures: Iterable[Frame]) -> Compared:
-    """As `compare`, of given frames; where another source begins, neither looks for the last one's people."""
     model = folder / main_file(folder)
     count = people = 0
     largest, source = 0.0, ""

@@ -29,7 +29,7 @@ _WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matc
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """What a name stands for: the skeleton, the function in `networks`, its options, how the maps are read.
+    """What a name stands for: the skeleton, the class in `networks`, its options, how the maps are read.
 
     `integral` as in the decoder `heatmap`; `loss` is AlphaPose's word for the same.
     """
@@ -42,12 +42,12 @@ class _Network:
 
 _SETS = {"": COCO_17, "halpe26-": HALPE_26, "halpe136-": HALPE_136, "wholebody133-": COCO_WHOLE_BODY_133}
 _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "fastpose-res50": ("fast_pose", {}),
-    "fastpose-res152": ("fast_pose", {"layers": 152}),
-    "fastpose-duc-res50": ("fast_pose_duc", {}),
-    "fastpose-duc-res152": ("fast_pose_duc", {"layers": 152, "unshuffle": False}),
-    "simplepose-res50": ("simple_pose", {}),
-    "hrnet-w32": ("high_resolution", {}),
+    "fastpose-res50": ("FastPose", {}),
+    "fastpose-res152": ("FastPose", {"layers": 152}),
+    "fastpose-duc-res50": ("FastPoseDuc", {}),
+    "fastpose-duc-res152": ("FastPoseDuc", {"layers": 152, "unshuffle": False}),
+    "simplepose-res50": ("SimplePose", {}),
+    "hrnet-w32": ("HighResolution", {}),
 }
 _LOSSES = {"": 0, "-regression": -1, "-combined": 110}
 
@@ -60,7 +60,7 @@ def known_networks() -> dict[str, _Network]:
             for loss, integral in _LOSSES.items():
                 if loss == "-combined" and prefix not in ("halpe136-", "wholebody133-"):
                     continue
-                wide = {"width": 256} if loss and make == "fast_pose" else {}  # CONV_DIM of these configurations
+                wide = {"width": 256} if loss and make == "FastPose" else {}  # CONV_DIM of these configurations
                 found[prefix + shape + loss] = _Network(skeleton, make, options | wide, integral)
     return found
 
