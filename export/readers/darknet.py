@@ -162,22 +162,17 @@ def read_weights(net: Darknet, file: Path) -> None:
         PosertError: the file has too few or too many numbers for this .cfg.
     """
     data = file.read_bytes()
-    numbers = np.frombuffer(
-        data, "<f4", offset=min(_HEADER_BYTES, len(data)), count=max(0, len(data) - _HEADER_BYTES) // 4
-    )
     wanted = [tensor for part in net.parts for tensor in _in_file_order(part)]
-    count = sum(tensor.numel() for tensor in wanted)
-    if len(numbers) != count or len(data) != _HEADER_BYTES + 4 * count:
+    sizes = [tensor.numel() for tensor in wanted]
+    if len(data) != _HEADER_BYTES + 4 * sum(sizes):
         raise PosertError(
-            f"{file} has {len(data)} bytes; the .cfg describes {_HEADER_BYTES + 4 * count}",
+            f"{file} has {len(data)} bytes; the .cfg describes {_HEADER_BYTES + 4 * sum(sizes)}",
             "the .cfg and the .weights are not of one model, or a download broke off",
         )
-    at = 0
+    numbers = torch.from_numpy(np.frombuffer(data, "<f4", offset=_HEADER_BYTES).copy())
     with torch.no_grad():
-        for tensor in wanted:
-            values = numbers[at : at + tensor.numel()].reshape(tuple(tensor.shape))
-            tensor.copy_(torch.from_numpy(values.copy()))
-            at += tensor.numel()
+        for tensor, values in zip(wanted, numbers.split(sizes), strict=True):
+            tensor.copy_(values.view_as(tensor))
 
 
 def _in_file_order(part: nn.Module) -> list[Tensor]:
