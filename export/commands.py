@@ -147,15 +147,13 @@ def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if
 
 
 @contextmanager
-def _bytes_progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
+def _bytes_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A download bar on a terminal, nothing otherwise."""
-    if not sys.stderr.isatty():
-        yield None
-        return
     from rich import progress
     from rich.console import Console
 
     columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console, hidden = Console(stderr=True), not sys.stderr.isatty()
+    with progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, whole: bar.update(task, completed=done, total=whole or None)

@@ -1,7 +1,7 @@
 """ONNX graphs: small exact rewrites, and the metadata stamp (always last). Knows onnx, not where a graph came from."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,10 @@ class Exported:
 
     graph: Any  # onnx.ModelProto
     spec: ModelSpec
+
+
+Reference = Callable[[np.ndarray[Any, Any]], Mapping[str, np.ndarray[Any, Any]]]
+"""The original network: our input tensor -> role -> output, in our layout."""
 
 
 def exported(graph: Any, entry: Entry, skeleton: Skeleton, stage: Stage, model: str = "") -> Exported:

@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from posert.errors import PosertError
-from posert.export.check import Reference
+from posert.export.onnx_file import Reference
 
 _OPSET = 18
 _SHOWN = 40

@@ -6,8 +6,7 @@ from typing import Any
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
+from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import tensorflow_models
 from posert.export.weights import Entry
 from posert.runtime.spec import InputSpec, Stage

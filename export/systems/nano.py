@@ -13,8 +13,7 @@ from posert.export.nano import layout
 from posert.runtime.spec import FORMAT, InputSpec, ModelSpec, Stage
 
 if TYPE_CHECKING:
-    from posert.export.check import Reference
-    from posert.export.onnx_file import Exported
+    from posert.export.onnx_file import Exported, Reference
     from posert.export.weights import Entry
 
 OPTIONS: frozenset[str] = frozenset()

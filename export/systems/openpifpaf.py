@@ -16,8 +16,7 @@ import torch
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
+from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import torch_models
 from posert.export.weights import Entry
 from posert.poses import Skeleton

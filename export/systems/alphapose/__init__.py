@@ -3,14 +3,13 @@
 Its names say what to build: `alphapose[-SET]-NETWORK[-LOSS]`.
 """
 
-from dataclasses import dataclass
+import re
 from pathlib import Path
 from typing import Any
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
+from posert.export.onnx_file import Exported, Reference
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
@@ -27,19 +26,6 @@ _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matches": 3.0, "alpha": 0.15}
 
 
-@dataclass(frozen=True, slots=True)
-class _Network:
-    """What a name stands for: the skeleton, the class in `networks`, its options, how the maps are read.
-
-    `integral` as in the decoder `heatmap`; `loss` is AlphaPose's word for the same.
-    """
-
-    skeleton: Skeleton
-    make: str
-    options: dict[str, Any]
-    integral: int = 0
-
-
 _SETS = {"": COCO_17, "halpe26-": HALPE_26, "halpe136-": HALPE_136, "wholebody133-": COCO_WHOLE_BODY_133}
 _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "fastpose-res50": ("FastPose", {}),
@@ -50,19 +36,6 @@ _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "hrnet-w32": ("HighResolution", {}),
 }
 _LOSSES = {"": 0, "-regression": -1, "-combined": 110}
-
-
-def known_networks() -> dict[str, _Network]:
-    """Every name that can be built, without the prefix `alphapose-`."""
-    found = {}
-    for prefix, skeleton in _SETS.items():
-        for shape, (make, options) in _SHAPES.items():
-            for loss, integral in _LOSSES.items():
-                if loss == "-combined" and prefix not in ("halpe136-", "wholebody133-"):
-                    continue
-                wide = {"width": 256} if loss and make == "FastPose" else {}  # CONV_DIM of these configurations
-                found[prefix + shape + loss] = _Network(skeleton, make, options | wide, integral)
-    return found
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
@@ -77,25 +50,29 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
         return _ready_made(entry, path)
     from posert.export.readers import torch_models
 
-    net, network = _loaded(entry, path)
+    net, skeleton, integral = _loaded(entry, path)
     graph = torch_models.to_onnx(net, (1, 3, *_INPUT_WH[::-1]), "image", ["maps"])
-    return _exported(graph, entry, network, _MEAN, (255.0, 255.0, 255.0))
+    return _exported(graph, entry, skeleton, integral, _MEAN, (255.0, 255.0, 255.0))
 
 
-def _loaded(entry: Entry, path: Path) -> tuple[Any, _Network]:
+def _loaded(entry: Entry, path: Path) -> tuple[Any, Skeleton, int]:
+    """The network, its skeleton, and `integral` as in the decoder `heatmap`, after AlphaPose's word `loss`."""
     from posert.export.readers import torch_models
     from posert.export.systems.alphapose import networks
 
-    network = known_networks().get(entry.name.removeprefix("alphapose-"))
+    known = re.fullmatch(rf"alphapose-({'|'.join(_SETS)})({'|'.join(_SHAPES)})({'|'.join(_LOSSES)})", entry.name)
     state = torch_models.read_state(path)
-    if network is None or any("offset" in key for key in state):
+    if known is None or any("offset" in key for key in state):
         raise PosertError(
             f"{entry.name} uses deformable convolutions, or is not known: posert does not convert it",
             "use the network without -dcn; they differ by less than one point of AP (72.0 and 72.8)",
         )
-    net = getattr(networks, network.make)(len(network.skeleton.names), **network.options)
+    (make, options), skeleton, integral = _SHAPES[known[2]], _SETS[known[1]], _LOSSES[known[3]]
+    if integral and make == "FastPose":
+        options = {**options, "width": 256}  # CONV_DIM of these configurations
+    net = getattr(networks, make)(len(skeleton.names), **options)
     torch_models.fill(net, state, entry.name)
-    return net.eval(), network
+    return net.eval(), skeleton, integral
 
 
 def _ready_made(entry: Entry, path: Path) -> Exported:
@@ -110,20 +87,19 @@ def _ready_made(entry: Entry, path: Path) -> Exported:
         )
     for value in (graph.graph.input[0], graph.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    return _exported(graph, entry, _Network(COCO_17, "", {}), *_IMAGENET)
+    return _exported(graph, entry, COCO_17, 0, *_IMAGENET)
 
 
-def _exported(graph: Any, entry: Entry, network: _Network, mean: _Color, std: _Color) -> Exported:
+def _exported(graph: Any, entry: Entry, skeleton: Skeleton, integral: int, mean: _Color, std: _Color) -> Exported:
     image = InputSpec(
         name=graph.graph.input[0].name, layout="NCHW", dtype="float32", color="rgb", size_wh=_INPUT_WH, fit="boxes",
         align="origin", rounding="round", mean=mean, std=std,
     )  # fmt: skip
-    skeleton = network.skeleton
     whole = len(skeleton.names) in (133, 136)
     rule: dict[str, Any] = {"whole_body": True} if whole else {}
-    if whole and network.integral:
+    if whole and integral:
         rule |= _WHOLE_BODY
-    params = {"integral": network.integral} if network.integral else {}
+    params = {"integral": integral} if integral else {}
     outputs = {"maps": graph.graph.output[0].name}
     stage = Stage("pose", "boxes", image, outputs, "heatmap", params, "poses", rule)
     return onnx_file.exported(graph, entry, skeleton, stage)

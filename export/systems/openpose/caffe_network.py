@@ -1,14 +1,12 @@
 """CMU OpenPose's own networks: which .caffemodel has which layers, skeleton, input and decoder. Reads no bytes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
+from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import caffe, caffe_forward
 from posert.export.systems.openpose import layers
 from posert.export.weights import Entry
@@ -23,13 +21,12 @@ _MPI: dict[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(NamedTuple):
     """One of the official networks: its layers, skeleton and the parameters of `bodyparts`."""
 
     layers: Callable[[], list[caffe.Layer]]
     skeleton: Skeleton
-    params: dict[str, Any] = field(default_factory=dict)  # lists, not tuples: JSON gives lists back
+    params: dict[str, Any] = {}  # noqa: RUF012 - lists, not tuples: JSON gives lists back
 
 
 _COCO: dict[str, Any] = {
