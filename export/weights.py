@@ -65,23 +65,23 @@ class Entry:
         return bool(self.sha256 or self.sha256_prefix or self.git_blob)
 
 
-def entries(lock: Path = _LOCK) -> dict[str, Entry]:
+def entries() -> dict[str, Entry]:
     """Name -> entry, in the order of the file."""
     known = {field.name for field in dataclasses.fields(Entry)}
-    rows = tomllib.loads(lock.read_text(encoding="utf-8"))
+    rows = tomllib.loads(_LOCK.read_text(encoding="utf-8"))
     for name, row in rows.items():
         if unknown := set(row) - known:
-            raise PosertError(f"{lock}: unknown fields of {name}: {', '.join(sorted(unknown))}")
+            raise PosertError(f"{_LOCK}: unknown fields of {name}: {', '.join(sorted(unknown))}")
     return {name: Entry(name=name, **row) for name, row in rows.items()}
 
 
-def find(name: str, lock: Path = _LOCK) -> Entry:
+def find(name: str) -> Entry:
     """The entry called `name`.
 
     Raises:
         PosertError: there is none; names the nearest.
     """
-    known = entries(lock)
+    known = entries()
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, 3, 0.4)
@@ -174,11 +174,9 @@ def sha256(path: Path) -> str:
 
 
 def _git_blob(path: Path) -> str:
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    start = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: start).hexdigest()
 
 
 def _fetch(entry: Entry, path: Path, offline: bool, progress: Progress | None, accept_unpinned: bool) -> None:

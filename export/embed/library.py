@@ -5,9 +5,10 @@ Owns the ctypes view of `posert.h`. Knows nothing of how the library works.
 
 import ctypes
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def onnxruntime_library() -> Path:
     )
 
 
-class NativeModel:
+class NativeModel(AbstractContextManager["NativeModel"]):
     """An open C library; one handle. Close it, or use it in a `with`."""
 
     def __init__(
@@ -130,9 +131,6 @@ class NativeModel:
         """Free the handle."""
         self._function("close")(self._handle)
         self._handle = ctypes.c_void_p()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

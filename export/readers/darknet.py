@@ -107,21 +107,14 @@ class Darknet(nn.Module):  # type: ignore[misc]
 
 
 def _sources(kind: str, options: dict[str, str], index: int) -> list[int]:
-    """The layers whose outputs layer `index` takes; -1 = the picture."""
-    before = index - 1
-    if kind == "shortcut":
-        return [before, _absolute(int(options["from"]), index)]
-    if kind == "route":
-        return [_absolute(int(value), index) for value in options["layers"].split(",")]
-    return [before]
-
-
-def _absolute(layer: int, index: int) -> int:
-    """Darknet counts back from the layer itself with negative numbers."""
-    found = index + layer if layer < 0 else layer
-    if not 0 <= found < index:
-        raise PosertError(f"layer {index} of the .cfg takes layer {layer}, which does not come before it")
-    return found
+    """The layers whose outputs layer `index` takes; -1 = the picture. Darknet counts back with negative numbers."""
+    sources = [] if kind == "route" else [index - 1]
+    named = {"shortcut": "from", "route": "layers"}.get(kind)
+    for layer in map(int, options[named].split(",")) if named else ():
+        sources.append(index + layer if layer < 0 else layer)
+        if not 0 <= sources[-1] < index:
+            raise PosertError(f"layer {index} of the .cfg takes layer {layer}, which does not come before it")
+    return sources
 
 
 def _convolution(inputs: list[int], options: dict[str, str]) -> tuple[nn.Module, int]:
@@ -139,17 +132,13 @@ def _convolution(inputs: list[int], options: dict[str, str]) -> tuple[nn.Module,
     return nn.Sequential(*parts), width
 
 
-def _unchanged(inputs: list[int], _: dict[str, str]) -> tuple[nn.Module, int]:
-    return nn.Identity(), inputs[0]
-
-
 _BUILDERS: dict[str, Any] = {
     "convolutional": _convolution,
-    "shortcut": _unchanged,
+    "shortcut": lambda inputs, _: (nn.Identity(), inputs[0]),
     "route": lambda inputs, _: (nn.Identity(), sum(inputs)),
     "upsample": lambda inputs, options: (nn.Upsample(scale_factor=int(options["stride"]), mode="nearest"), inputs[0]),
     "maxpool": lambda inputs, options: (_Pool(int(options["size"]), int(options["stride"])), inputs[0]),
-    "yolo": _unchanged,
+    "yolo": lambda inputs, _: (nn.Identity(), inputs[0]),
 }
 
 

@@ -1,13 +1,11 @@
 """torch modules and weight files: read without running code, checked key by key, exported to ONNX. Knows no systems."""
 
-import io
 import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 
 from posert.errors import PosertError
@@ -80,16 +78,14 @@ def to_onnx(net: Any, shape: tuple[int, ...], name: str, outputs: Sequence[str],
     Args:
         free_sides: axes 2 and 3 are free too; `shape` is then only an example.
     """
-    buffer = io.BytesIO()
     free: dict[int, Any] = {0: torch.export.Dim("batch")}
     if free_sides:
         free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's remarks on itself
-        torch.onnx.export(
-            net.eval(), (torch.zeros(2, *shape[1:]),), buffer, input_names=[name], output_names=list(outputs),
-            opset_version=_OPSET, dynamo=True, external_data=False, verbose=False,
-            dynamic_shapes=(free,),
+        program = torch.onnx.export(
+            net.eval(), (torch.zeros(2, *shape[1:]),), input_names=[name], output_names=list(outputs),
+            opset_version=_OPSET, dynamo=True, verbose=False, dynamic_shapes=(free,),
         )  # fmt: skip
-    return onnx.load_from_string(buffer.getvalue())
+    return program.model_proto

@@ -5,9 +5,9 @@ Needs the package `openpifpaf`, of which only `network` and `headmeta` are impor
 
 import importlib
 import importlib.util
-import logging
 import sys
 import types
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
 
-_LOG = logging.getLogger("posert")
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
 _SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1
@@ -152,9 +151,5 @@ def _declare_missing_operators() -> None:
     if "torchvision" in sys.modules or torch.cuda.is_available():
         return
     for name in ("nms", "qnms"):
-        try:
-            torch.library.define(
-                f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )  # fmt: skip
-        except RuntimeError as error:  # this torchvision has them itself
-            _LOG.debug("torchvision::%s: %s", name, error)
+        with suppress(RuntimeError):  # this torchvision has them itself
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
