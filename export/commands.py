@@ -42,8 +42,8 @@ def export(
     with _bytes_progress(name) as progress:
         convert(
             name, output, from_file=from_file, options=["dequantize"] if dequantize else [],
-            detector=detector, photo=photo,
-            accept_unpinned=accept_unpinned, offline=offline, progress=progress, report=print,
+            detector=detector, photo=photo, accept_unpinned=accept_unpinned, offline=offline, progress=progress,
+            report=print,
         )  # fmt: skip
 
 
@@ -141,7 +141,8 @@ def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if
     for entry in map(weights.find, names) if names else weights.entries().values():
         state = weights.status(entry)
         print(f"{entry.name:40} {state}")
-        damaged += [entry.name] if state == "damaged" else []
+        if state == "damaged":
+            damaged.append(entry.name)
     if damaged:
         raise PosertError(f"damaged: {', '.join(damaged)}", "posert models pull fetches them again")
 

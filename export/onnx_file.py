@@ -39,21 +39,16 @@ def exported(graph: Any, entry: Entry, skeleton: Skeleton, stage: Stage, model: 
     return Exported(graph, spec)
 
 
-def stamp(graph: Any, spec: ModelSpec) -> Any:
-    """`graph` (onnx.ModelProto, changed in place) with `spec` as its one metadata entry `posert`."""
-    others = {entry.key: entry.value for entry in graph.metadata_props if entry.key != METADATA_KEY}
-    helper.set_model_props(graph, {**others, METADATA_KEY: to_json(spec)})
-    return graph
-
-
 def save(exported: Exported, path: Path) -> None:
-    """Writes the stamped graph under a temporary name, opens it as `infer` will, compares the metadata, renames.
+    """The graph and its spec as a file, which gets its name once it opens as `infer` opens it, with that spec.
 
     Raises:
         PosertError: the folder cannot be written, the graph is not valid ONNX, or posert could not open the file: it
             names tensors that are not there, or an unknown decoder, suppression rule or parameter.
     """
-    with _checked(stamp(exported.graph, exported.spec), path) as temporary:
+    others = {entry.key: entry.value for entry in exported.graph.metadata_props if entry.key != METADATA_KEY}
+    helper.set_model_props(exported.graph, {**others, METADATA_KEY: to_json(exported.spec)})
+    with _checked(exported.graph, path) as temporary:
         try:
             with open_model(temporary, device="cpu", threads=1) as model:
                 assert model.spec == exported.spec, "the metadata does not survive saving"

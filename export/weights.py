@@ -187,7 +187,10 @@ def _fetch(entry: Entry, path: Path, offline: bool, progress: Progress | None, a
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(part):
             if mirror and "://" not in mirror:
-                _copy(Path(mirror) / entry.file, part, entry)
+                source = Path(mirror) / entry.file
+                if not source.is_file():
+                    raise PosertError(f"the mirror has no {source}", f"put {entry.file} there, or unset POSERT_MIRROR")
+                shutil.copyfile(source, part)
             elif offline:
                 raise PosertError(f"{path.name} is not in the cache, and posert is offline", f"fetch it to {path}")
             else:
@@ -220,12 +223,6 @@ def _alone(part: Path) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
-
-
-def _copy(source: Path, part: Path, entry: Entry) -> None:
-    if not source.is_file():
-        raise PosertError(f"the mirror has no {source}", f"put {entry.file} there, or unset POSERT_MIRROR")
-    shutil.copyfile(source, part)
 
 
 def _address(entry: Entry, mirror: str) -> str:

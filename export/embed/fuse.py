@@ -19,7 +19,6 @@ from posert.postprocess import decoder_params
 from posert.runtime.session import find_model
 from posert.runtime.spec import ModelSpec, Stage
 
-_ONNX_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32}
 _PREFIX = "network/"  # of the names inside
 _OPSET = 13  # Unsqueeze takes its axes as an input since 13
 
@@ -45,8 +44,7 @@ def fuse(model: str | Path, out: Path) -> Path:
         raise PosertError(f"{path} ({spec.model}) works in several steps and cannot be fused", "run it with posert")
     op = _Builder()
     if spec.stages[0].decoder == "direct":
-        _check(spec, graph, path)
-        image = _with_standard_operators(op, graph, spec.stages[0])
+        image = _with_standard_operators(op, graph, spec, path)
     else:
         image = _with_our_operator(op, graph, spec.stages[0])
     del graph.graph.node[:], graph.graph.input[:], graph.graph.output[:], graph.graph.value_info[:]
@@ -72,13 +70,22 @@ def _with_our_operator(op: "_Builder", graph: Any, stage: Stage) -> Any:
     return deepcopy(graph.graph.input[0])
 
 
-def _with_standard_operators(op: "_Builder", graph: Any, stage: Stage) -> Any:
+def _with_standard_operators(op: "_Builder", graph: Any, spec: ModelSpec, path: Path) -> Any:
     """The steps of `prepare` and of the decoder `direct` around the network; returns the graph's input, the frame."""
+    (stage,) = spec.stages
+    if "keypoints" not in stage.outputs or stage.input.fit != "square" or stage.input.layout != "NHWC":
+        raise PosertError(
+            f"{path} ({spec.model}) cannot be fused with standard operators",
+            "of MoveNet's networks posert fuses those for a single person",
+        )
+    opset = next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
+    if not _OPSET <= opset < 18:  # ReduceMax takes its axes as an input since 18
+        raise PosertError(f"{path} has opset {opset}, posert fuses 13 to 17", "export it again")
     hw = op.Cast(op.Slice(op.Shape("frame"), [0], [2]), to=TensorProto.DOUBLE)
     side = op.ReduceMax(hw, keepdims=1, axes=[0])
     low = op.Sub(op.Div(hw, 2.0), op.Div(side, 2.0))
     pixels = _window(op, hw, side, low, stage.input.size_wh)
-    op.Cast(pixels, to=_ONNX_TYPES[stage.input.dtype], out=_PREFIX + stage.input.name)
+    op.Cast(pixels, to=helper.np_dtype_to_tensor_dtype(np.dtype(stage.input.dtype)), out=_PREFIX + stage.input.name)
     op.nodes += graph.graph.node
     rows = op.Squeeze(_PREFIX + stage.outputs["keypoints"], [0])
     scored = op.Slice(rows, [2], [3], [2])
@@ -90,19 +97,6 @@ def _with_standard_operators(op: "_Builder", graph: Any, stage: Stage) -> Any:
     op.Compress(whole, person, out="keypoints", axis=0)
     op.Compress(score, person, out="scores", axis=0)
     return helper.make_tensor_value_info("frame", TensorProto.UINT8, ["height", "width", 3])
-
-
-def _check(spec: ModelSpec, graph: Any, path: Path) -> None:
-    stage = spec.stages[0]
-    single = stage.decoder == "direct" and "keypoints" in stage.outputs
-    if not single or stage.input.fit != "square" or stage.input.layout != "NHWC":
-        raise PosertError(
-            f"{path} ({spec.model}) cannot be fused with standard operators",
-            "of MoveNet's networks posert fuses those for a single person",
-        )
-    opset = next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
-    if not _OPSET <= opset < 18:  # ReduceMax takes its axes as an input since 18
-        raise PosertError(f"{path} has opset {opset}, posert fuses 13 to 17", "export it again")
 
 
 class _Builder:

@@ -142,29 +142,25 @@ def compare(folder: Path, pictures: Iterable[Frame]) -> Compared:
     Raises:
         PosertError: the library does not open, or the source cannot be read.
     """
-    model = folder / main_file(folder)
-    count = people = 0
-    largest, source = 0.0, ""
-    kept = list(pictures)
+    model, kept = folder / main_file(folder), list(pictures)
+    people, largest, source = 0, 0.0, ""
     with NativeModel(folder) as native, open_model(model, device="cpu", threads=1) as python:
         for frame, result in zip(kept, estimate(python, kept), strict=True):
             if frame.source != source:
                 native.reset()
             source = frame.source
             own, theirs = result.poses, native.estimate(np.ascontiguousarray(frame.bgr))
-            count, people = count + 1, people + len(own)
-            largest = max(largest, _difference(own, theirs))
-    return Compared(count, people, largest)
+            people += len(own)
+            if len(own) != len(theirs):
+                largest = float("inf")
+                continue
+            for name in ("keypoints", "scores", "boxes_xyxy"):
+                apart = np.abs(getattr(own, name) - getattr(theirs, name))
+                largest = max(largest, float(apart.max(initial=0)))
+    return Compared(len(kept), people, largest)
 
 
 def main_file(folder: Path) -> str:
     """The model's own file: the network of its last stage, as the generated table has it."""
     text = (folder / "model.c").read_text(encoding="utf-8")
     return text.rsplit('.file = "', 1)[1].split('"', 1)[0]
-
-
-def _difference(a: Poses, b: Poses) -> float:
-    if len(a) != len(b):
-        return float("inf")
-    pairs = ((a.keypoints, b.keypoints), (a.scores, b.scores), (a.boxes_xyxy, b.boxes_xyxy))
-    return max((float(np.abs(x - y).max()) for x, y in pairs if x.size), default=0.0)

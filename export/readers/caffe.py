@@ -54,7 +54,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, str]]] = {
     "V1LayerParameter": {"name": (4, "string", ""), "blobs": (6, "BlobProto*", "")},
     "NetParameter": {
         "name": (1, "string", ""), "layers": (2, "V1LayerParameter*", ""), "input": (3, "string*", ""),
-        "input_dim": (4, "int32*", ""), "input_shape": (8, "BlobShape*", ""), "layer": (100, "LayerParameter*", ""),
+        "layer": (100, "LayerParameter*", ""),
     },
 }  # fmt: skip
 _POOLS = ("MAX", "AVE", "STOCHASTIC")
@@ -101,8 +101,8 @@ def read_blobs(path: Path) -> Blobs:
         raise PosertError(
             f"{path} is not a whole .caffemodel: {error}", "fetch it again; compare its size with the address's"
         ) from None
-    blobs = {layer.name: [_array(blob, path) for blob in layer.blobs] for layer in (*net.layers, *net.layer)}
-    blobs = {name: arrays for name, arrays in blobs.items() if arrays}
+    layers = [layer for layer in (*net.layers, *net.layer) if layer.blobs]
+    blobs = {layer.name: [_array(blob, path) for blob in layer.blobs] for layer in layers}
     if not blobs:
         raise PosertError(f"{path} has no trained layers: it is not a .caffemodel", "give the file of the weights")
     return blobs

@@ -64,11 +64,7 @@ class _Pool(nn.Module):  # type: ignore[misc]
 
 
 class Darknet(nn.Module):  # type: ignore[misc]
-    """The network; its outputs are the inputs of the [yolo] layers, in file order.
-
-    Args:
-        channels: of the input.
-        layers: from `read_cfg`.
+    """The network of the layers of a .cfg; its outputs are the inputs of the [yolo] layers, in file order.
 
     Raises:
         PosertError: layers that YOLOv3 does not have, all of them listed.

@@ -78,9 +78,7 @@ def to_onnx(net: Any, shape: tuple[int, ...], name: str, outputs: Sequence[str],
     Args:
         free_sides: axes 2 and 3 are free too; `shape` is then only an example.
     """
-    free: dict[int, Any] = {0: torch.export.Dim("batch")}
-    if free_sides:
-        free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC) if free_sides else {0: torch.export.Dim("batch")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's remarks on itself

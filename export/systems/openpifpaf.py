@@ -80,11 +80,7 @@ class _Fields(torch.nn.Module):  # type: ignore[misc]
 
 
 def load(path: Path) -> tuple[Any, Any, Any]:
-    """The network (torch module: image -> cif, caf) of a checkpoint, and the metadata of its CIF and its CAF head.
-
-    Raises:
-        PosertError: see `build`.
-    """
+    """The network of a checkpoint (torch module: image -> cif, caf) and its heads' metadata; raises as `build`."""
     network = import_network()
     try:
         saved = torch.load(path, map_location="cpu", weights_only=False)

@@ -76,15 +76,12 @@ static unsigned char *read_model(posert *p, const posert__stage *stage, const ch
 {
     char path[4096];
     const size_t bytes = (size_t)stage->file_bytes;
-    if (snprintf(path, sizeof path, "%s/%s", folder ? folder : ".", stage->file) >= (int)sizeof path) {
+    FILE *file = NULL;
+    if (snprintf(path, sizeof path, "%s/%s", folder ? folder : ".", stage->file) >= (int)sizeof path)
         posert__fail(p, POSERT_BAD_MODEL, "the folder's name is too long");
-        return NULL;
-    }
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
+    else if ((file = fopen(path, "rb")) == NULL)
         posert__fail(p, POSERT_BAD_MODEL, "the model %s cannot be read", path);
-        return NULL;
-    }
+    if (file == NULL) return NULL;
     unsigned char *data = malloc(bytes + 1); /* one more, to see whether the file goes on */
     const size_t got = data ? fread(data, 1, bytes + 1, file) : 0;
     fclose(file);
@@ -196,11 +193,8 @@ posert_status posert_estimate(posert *p, const posert_image *image, posert_peopl
     if (people == NULL) status = posert__fail(p, POSERT_BAD_ARGUMENT, "no place for the people");
     else if (p->runtime == NULL) status = posert__fail(p, POSERT_BAD_ARGUMENT, "opened with no_runtime: use posert_begin()");
     if (status == POSERT_OK) status = posert_begin(p, image);
-    if (status == POSERT_OK) status = posert_next(p, &feed, people);
-    while (status == POSERT_OK && feed.data != NULL) {
+    while (status == POSERT_OK && (status = posert_next(p, &feed, people)) == POSERT_OK && feed.data != NULL)
         status = run(p, &feed);
-        if (status == POSERT_OK) status = posert_next(p, &feed, people);
-    }
     if (status != POSERT_OK) posert_reset(p);
     return status;
 }

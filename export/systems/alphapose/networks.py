@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_BLOCKS = {50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
 _EXPANSION = 4
 _DUC_STAGES = (4, 2, 1)  # convolutions of each stage of FastPose-DUC
 
