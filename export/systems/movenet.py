@@ -43,10 +43,8 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
         raise PosertError(f"the file is no MoveNet: {_shape(graph.graph.input[0])} -> {_shape(graph.graph.output[0])}")
     image = InputSpec(
         name="image", layout="NHWC", dtype=kind, color="rgb", size_wh=(side, side),  # type: ignore[arg-type]
-        fit="corner" if several else "square",
-        multiple_of=32 if several else 0,
-        align="half_pixel" if several else "corners",
-        rounding="truncate",
+        fit="corner" if several else "square", multiple_of=32 if several else 0,
+        align="half_pixel" if several else "corners", rounding="truncate",
     )  # fmt: skip
     stage = Stage("pose", "frame" if several else "follow", image, {role: role}, "direct")
     model = entry.name + ("-float32" if "dequantize" in options else "")

@@ -25,7 +25,6 @@ _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 # docs/parity.md 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
 _WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matches": 3.0, "alpha": 0.15}
 
-
 _SETS = {"": COCO_17, "halpe26-": HALPE_26, "halpe136-": HALPE_136, "wholebody133-": COCO_WHOLE_BODY_133}
 _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "fastpose-res50": ("FastPose", {}),
