@@ -4,7 +4,7 @@ PIP := -m pip --disable-pip-version-check install --quiet
 BIN := .venv/bin
 EXPORT := .venv-export/bin
 OUT := out/demo
-BENCHES := sample paf cmu cifcaf export_speed nano infer startup
+BENCHES := sample paf cmu cifcaf heavy export_speed nano infer startup
 COMPILED := postprocess/kernels/compiled/sources
 KERNELS := $(shell grep -rl --include=*.py posert.postprocess.kernels.registry postprocess runtime) runtime/spec.py
 KERNEL_TESTS := tests/test_paf.py tests/test_prepare.py tests/test_direct.py

@@ -15,6 +15,7 @@ from posert.postprocess.box_nms import box_nms
 from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import shaped, take
 
 _PROBLEMS = (
@@ -42,6 +43,7 @@ class Params:
         crowd, crowd_max_iou: with more than `crowd` boxes in a frame, `crowd_max_iou` is used instead (YOLOv3 heads).
         classes: number of classes the network must have.
         person: index of the class of people.
+        max_boxes: at most so many boxes are compared, the strongest, equal ones all or none; bounds time.
     """
 
     min_score: float = 0.1
@@ -50,6 +52,7 @@ class Params:
     crowd_max_iou: float = 0.55
     classes: int = 80
     person: int = 0
+    max_boxes: int = 16384
 
     def __post_init__(self) -> None:
         if not 0 <= self.person < self.classes:
@@ -58,17 +61,17 @@ class Params:
 
 _params = reader(Params)
 
-_Found = namedtuple("_Found", "boxes alive picks")
+_Found = namedtuple("_Found", "boxes alive order")
 """What may be people: boxes f32 [P,6]: left, top, right, bottom px, the score to sort by, the person's score; alive u8
-[P] and picks i64 [P], see `box_nms`."""
+[P] and order i32 [P], see `box_nms`."""
 
 
 @jit
 def _take_found(workspace, count):
     boxes, at = take(workspace, 0, (count, 6), np.float32)
     alive, at = take(workspace, at, (count,), np.uint8)
-    picks, at = take(workspace, at, (count,), np.int64)
-    return _Found(boxes, alive, picks), at
+    order, at = take(workspace, at, (count,), np.int32)
+    return _Found(boxes, alive, order), at
 
 
 @jit
@@ -181,6 +184,20 @@ def yolov3_boxes(head, scale, min_score, person, found, count):
 
 
 @jit
+def _strongest(boxes, count, most):
+    """The number of the first `count` boxes f32 [P,6] that stay, moved to the front: the strongest `most`."""
+    if count <= most:
+        return count
+    least, kept = least_of_strongest(boxes[:count, 4:5], np.float32(0.0), most), 0
+    for i in range(count):
+        if boxes[i, 4] >= least:
+            for column in range(boxes.shape[1]):
+                boxes[kept, column] = boxes[i, column]
+            kept += 1
+    return kept
+
+
+@jit
 def _head(flat, shapes, scale, row):
     """One row of a head, f32 [3*(5+C),H,W]."""
     channels, height, width = shapes[1 + scale, 1], shapes[1 + scale, 2], shapes[1 + scale, 3]
@@ -194,9 +211,10 @@ def _from_heads(heads, shapes, row, params, found):
     count = yolov3_boxes(_head(heads[2], shapes, 2, row), 2, least, person, boxes, 0)
     count = yolov3_boxes(_head(heads[1], shapes, 1, row), 1, least, person, boxes, count)
     count = yolov3_boxes(_head(heads[0], shapes, 0, row), 0, least, person, boxes, count)
-    kept = box_nms(boxes, count, params.max_iou, 1.0, 1, found.alive, found.picks)
+    count = _strongest(boxes, count, params.max_boxes)
+    kept = box_nms(boxes, count, params.max_iou, 1.0, 1, found.alive, found.order)
     if kept > params.crowd:
-        kept = box_nms(boxes, count, params.crowd_max_iou, 1.0, 1, found.alive, found.picks)
+        kept = box_nms(boxes, count, params.crowd_max_iou, 1.0, 1, found.alive, found.order)
     return kept
 
 
@@ -206,7 +224,8 @@ def _from_rows(grid_rows, shapes, row, size, params, found):
     cells, channels = shapes[0, 1], shapes[0, 2]
     grid = shaped(grid_rows, row * cells * channels, (cells, channels))
     count = yolox_boxes(grid, size[WIDTH], size[HEIGHT], params.min_score, params.person, found.boxes)
-    return box_nms(found.boxes, count, params.max_iou, 0.0, 0, found.alive, found.picks)
+    count = _strongest(found.boxes, count, params.max_boxes)
+    return box_nms(found.boxes, count, params.max_iou, 0.0, 0, found.alive, found.order)
 
 
 def detect_people(
@@ -222,8 +241,8 @@ def detect_people(
             counts[row] = _from_heads((head8, head16, head32), shapes, row, params, found)
         for i in range(counts[row]):
             for side in range(4):
-                boxes[total + i, side] = found.boxes[found.picks[i], side]
-            scores[total + i] = found.boxes[found.picks[i], 5]
+                boxes[total + i, side] = found.boxes[found.order[i], side]
+            scores[total + i] = found.boxes[found.order[i], 5]
         total += counts[row]
     return total
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from posert.poses import Poses
 from posert.postprocess.kernels.records import numbers_of, reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
+from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import take
 from posert.postprocess.suppression import RuleKernels
 
@@ -42,6 +43,8 @@ class Params:
         alpha: keypoints are close within this fraction of the box's longer side (at most 7 px, 15 px for merging).
         min_score: people whose best keypoint has less are left out.
         min_area: people whose keypoints span less are left out, px².
+        max_people: at most so many are compared, those with the highest mean score, equal ones all or none; bounds
+            time.
     """
 
     whole_body: bool = False
@@ -53,6 +56,7 @@ class Params:
     alpha: float = 0.1
     min_score: float = 0.3
     min_area: float = 0.0
+    max_people: int = 768
 
     def __post_init__(self) -> None:
         if self.delta1 <= 0 or self.delta2 <= 0:
@@ -97,13 +101,13 @@ def _needs(people: int, keypoints: int, params: Params) -> tuple[NDArray[np.floa
 _params = reader(Params)
 
 _States = namedtuple("_States", "state mean")
-"""Of each pose: state u8 [N], and mean keypoint score f64 [N]."""
+"""Of each pose: state u8 [N], and mean keypoint score f64 [N,1]."""
 
 
 @jit
 def _take_states(workspace, people):
     state, at = take(workspace, 0, (people,), np.uint8)
-    mean, at = take(workspace, at, (people,), np.float64)
+    mean, at = take(workspace, at, (people, 1), np.float64)
     return _States(state, mean), at
 
 
@@ -140,8 +144,7 @@ def pose_nms(
     if len(region_boxes) != people or len(region_scores) != people:
         return -2
     poses, _ = _take_states(workspace, people)
-    _begin(keypoints, poses)
-    kept, left = 0, people
+    kept, left = 0, _begin(keypoints, poses, rule.max_people)
     while left > 0:
         pick = _best(poses)
         box = region_boxes[pick]
@@ -158,15 +161,24 @@ def pose_nms(
 
 
 @jit
-def _begin(keypoints, poses):
-    """Every pose is a candidate."""
+def _begin(keypoints, poses, most):
+    """The number of candidates: every pose, or the strongest `most`."""
     people, count, _ = keypoints.shape
     for i in range(people):
-        poses.state[i], poses.mean[i] = _CANDIDATE, 0.0
+        poses.state[i], poses.mean[i, 0] = _CANDIDATE, 0.0
         for k in range(count):
             if keypoints[i, k, 2] == 0:
                 keypoints[i, k, 2] = np.float32(1e-5)
-            poses.mean[i] += keypoints[i, k, 2] / count
+            poses.mean[i, 0] += keypoints[i, k, 2] / count
+    if people <= most:
+        return people
+    least, left = least_of_strongest(poses.mean, np.float32(0.0), most), 0
+    for i in range(people):
+        if poses.mean[i, 0] >= least:
+            left += 1
+        else:
+            poses.state[i] = _GONE
+    return left
 
 
 @jit
@@ -174,7 +186,7 @@ def _best(poses):
     """The candidate with the highest mean."""
     pick = -1
     for i in range(len(poses.state)):
-        if poses.state[i] == _CANDIDATE and (pick < 0 or poses.mean[i] > poses.mean[pick]):
+        if poses.state[i] == _CANDIDATE and (pick < 0 or poses.mean[i, 0] > poses.mean[pick, 0]):
             pick = i
     return pick
 

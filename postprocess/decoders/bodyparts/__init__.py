@@ -50,7 +50,7 @@ class Params:
         peak_rule: `interior` = strictly larger than all 8 neighbours; `ring` = the same, and one sample away from the
             border at least as large as they.
         peak_threshold: least value of a peak.
-        max_peaks: at most so many peaks per part, the first in scan order; bounds time and memory.
+        max_peaks: at most so many peaks per part, the first in scan order; fewer with hundreds of edges (`peaks_each`).
         offset_px: added to x and y, px of the network input, before the limbs are read. OpenPose adds half a pixel
             of its output, so 0.5 / (output px per input px).
         limb_threshold: least alignment of a sample of the field that counts.

@@ -7,6 +7,9 @@ import numpy as np
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import upsample, value_at
 
+_MOST_SAMPLES = 25  # of a limb
+PAIR_COST = _MOST_SAMPLES + 5
+"""Of a pair of peaks, in samples of the fields: to score it, and to sort it."""
 _TINY = np.float32(1e-6)
 _ONE = np.float32(1.0)
 
@@ -29,7 +32,7 @@ def _score(fx, fy, dense, ax, ay, bx, by, rules, work):
     length = np.float32(math.sqrt(vx * vx + vy * vy))
     if not length > _TINY:
         return np.float32(0.0)
-    samples = min(max(int(math.sqrt(np.float32(5.0) * max(abs(vx), abs(vy))) + np.float32(0.5)), 5), 25)
+    samples = min(max(int(math.sqrt(np.float32(5.0) * max(abs(vx), abs(vy))) + np.float32(0.5)), 5), _MOST_SAMPLES)
     parts = np.float32(samples)
     ux, uy = vx / length, vy / length
     total, missed = np.float32(0.0), 0

@@ -6,7 +6,8 @@ Defaults are the original's.
 
 The best person comes first. A keypoint's score is the original's joint score, a person's the weighted mean of them (the
 best three count three times); boxes hold the joints, each widened by its scale. Equal values are taken in field order.
-Cells with a value that is not finite are ignored; `MAX_POSES`, `cif.WORK_PER_PIXEL` and `caf.MAX_READS` bound the time.
+Cells with a value that is not finite are ignored. `MAX_POSES` and constants like it in `cif`, `caf` and `grow` bound time
+and memory, whatever the fields.
 Rows are decoded in threads.
 """
 
@@ -18,7 +19,14 @@ from typing import Any
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.caf import list_associations, score_connections, take_connections
-from posert.postprocess.decoders.cifcaf.cif import accumulate, find_seeds, list_intensities, take_maps, take_seeds
+from posert.postprocess.decoders.cifcaf.cif import (
+    MAX_CELLS,
+    accumulate,
+    find_seeds,
+    list_intensities,
+    take_maps,
+    take_seeds,
+)
 from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses, take_graph
 from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress, take_candidates
 from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
@@ -33,8 +41,7 @@ _PROBLEMS = (
     "a cell must be 1 to 64 px wide and high, and the cells must fit the network input",
     "the fields are too large",
 )
-# Of the fields; of a workspace, of which few pages are ever touched. So pixels of a map and connections fit in i32.
-_MAX_SIDE, _MAX_BYTES = 1 << 14, 1 << 33
+_MAX_PARTS, _MAX_SIDE, _MAX_BYTES = 1 << 12, 1 << 14, 1 << 30  # keypoints; of the fields, and edges; of a workspace
 merge = None
 
 
@@ -94,8 +101,8 @@ def take_work(workspace, parts, edges, h, w, stride):
     high, wide = (h - 1) * stride + 1, (w - 1) * stride + 1
     ready, at = take(workspace, 0, (1,), np.int64)
     graph, frontier, at = take_graph(workspace, at, parts, edges)
-    maps, at = take_maps(workspace, at, parts, high, wide)
-    cells, seeds, at = take_seeds(workspace, at, parts * h * w)
+    maps, at = take_maps(workspace, at, parts, high, wide, (parts + 2 * edges) * h * w)
+    cells, seeds, at = take_seeds(workspace, at, min(parts * h * w, MAX_CELLS))
     associations, connections, at = take_connections(workspace, at, edges, h, w, stride)
     poses, at = take_candidates(workspace, at, parts, high, wide)
     return Work(ready, graph, frontier, maps, cells, seeds, associations, connections, poses), at
@@ -124,7 +131,7 @@ def cifcaf_workspace(shapes, size, numbers, table, needs):
         a, b = edges[edge, 0], edges[edge, 1]
         if a == b or min(a, b) < 0 or max(a, b) >= parts:
             return -3
-    if max(h, w, parts, len(edges)) > _MAX_SIDE:
+    if parts > _MAX_PARTS or max(h, w, len(edges)) > _MAX_SIDE:
         return -5
     stride = _pixels_per_cell(shapes, size)
     if stride == 0:
@@ -143,7 +150,7 @@ def _fill_maps(cif, caf, edges, stride, params, work):
     lowest = min(params.cif_threshold, params.seed_threshold)
     count = list_intensities(cif, stride, lowest, params.seed_threshold, work.cells, work.maps)
     list_associations(caf, edges, stride, weakest, work.associations, work.maps)
-    accumulate(work.cells, count, params.cif_threshold, params.cif_neighbors, work.maps)
+    accumulate(work.cells, count, cif.shape[0], params.cif_threshold, params.cif_neighbors, work.maps)
     return count
 
 

@@ -39,7 +39,7 @@ class Params:
         peak_threshold: least smoothed value of a peak.
         peak_radius: a peak is the largest value within so many samples.
         refine: move peaks between samples, to the top of a parabola.
-        max_peaks: at most so many peaks per part, the strongest; bounds time and memory.
+        max_peaks: at most so many peaks per part, the strongest; fewer with hundreds of edges (`peaks_each`).
         limb_samples: points of the field read along a limb.
         limb_closed: whether the last of them lies on the second end (else one step before it).
         limb_threshold: least alignment of a point that counts.
