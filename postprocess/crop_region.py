@@ -6,7 +6,7 @@ The rule is TensorFlow Hub's MoveNet tutorial's: a square around the hips that h
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import Poses, Skeleton
+from posert.poses import TORSO, Poses, Skeleton
 from posert.postprocess.kernels.registry import F32x2, F64x1, I64x1, kernel
 from posert.postprocess.kernels.workspace import outside
 
@@ -58,8 +58,7 @@ def next_window(poses: Poses, frame_wh: tuple[int, int], skeleton: Skeleton) -> 
     """
     if not len(poses):
         return None
-    names = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-    torso = np.array([skeleton.names.index(name) for name in names])
+    torso = np.array([skeleton.names.index(name) for name in TORSO])
     window = np.empty(4)
     keypoints = np.ascontiguousarray(poses.keypoints[0], np.float32)
     seen = crop_window(keypoints, torso, float(frame_wh[0]), float(frame_wh[1]), window)

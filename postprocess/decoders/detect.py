@@ -17,6 +17,7 @@ from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import shaped, take
+from posert.typed import Count, Index, Misfit, settle
 
 _PROBLEMS = (
     "it needs grid_rows, or head8, head16 and head32",
@@ -50,13 +51,14 @@ class Params:
     max_iou: float = 0.6
     crowd: int = 100
     crowd_max_iou: float = 0.55
-    classes: int = 80
-    person: int = 0
-    max_boxes: int = 16384
+    classes: Count = 80
+    person: Index = 0
+    max_boxes: Count = 16384
 
     def __post_init__(self) -> None:
-        if not 0 <= self.person < self.classes:
-            raise ValueError(f"person {self.person} is not within 0..{self.classes - 1}")
+        settle(self)
+        if self.person >= self.classes:
+            raise Misfit("person", f"from 0 to {self.classes - 1}, one of the classes", self.person)
 
 
 _params = reader(Params)

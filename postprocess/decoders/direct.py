@@ -16,6 +16,7 @@ from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import shaped
+from posert.typed import Count, Share, settle
 
 _PROBLEMS = (
     "it needs keypoints or people",
@@ -37,14 +38,11 @@ class Params:
             after.
     """
 
-    min_score: float = 0.1
-    max_people: int = 1024
+    min_score: Share = 0.1
+    max_people: Count = 1024
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_score <= 1:
-            raise ValueError(f"min_score {self.min_score} is not within 0..1")
-        if self.max_people < 1:
-            raise ValueError(f"max_people {self.max_people} is less than 1")
+        settle(self)
 
 
 _params = reader(Params)

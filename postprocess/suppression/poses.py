@@ -8,6 +8,7 @@ import math
 from collections import namedtuple
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1
 from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import take
 from posert.postprocess.suppression import RuleKernels
+from posert.typed import Count, Range, settle
 
 _PROBLEMS = (
     "a whole body has at least 111 keypoints",
@@ -48,19 +50,18 @@ class Params:
     """
 
     whole_body: bool = False
-    delta1: float = 1.0
+    delta1: Annotated[float, Range(above=0)] = 1.0
     mu: float = 1.7
-    delta2: float = 2.65
+    delta2: Annotated[float, Range(above=0)] = 2.65
     gamma: float = 22.48
     matches: float = 5.0
     alpha: float = 0.1
     min_score: float = 0.3
     min_area: float = 0.0
-    max_people: int = 768
+    max_people: Count = 768
 
     def __post_init__(self) -> None:
-        if self.delta1 <= 0 or self.delta2 <= 0:
-            raise ValueError("delta1 and delta2 must be more than 0")
+        settle(self)
 
 
 def suppress(poses: Poses, regions: Poses, params: Params) -> Poses:

@@ -6,15 +6,15 @@ Defaults are the original's.
 
 The best person comes first. A keypoint's score is the original's joint score, a person's the weighted mean of them (the
 best three count three times); boxes hold the joints, each widened by its scale. Equal values are taken in field order.
-Cells with a value that is not finite are ignored. `MAX_POSES` and constants like it in `cif`, `caf` and `grow` bound time
-and memory, whatever the fields.
+Cells with a value that is not finite are ignored. `MAX_POSES` and constants like it in `cif`, `caf` and `grow` bound
+time and memory, whatever the fields.
 Rows are decoded in threads.
 """
 
 import math
 from collections import namedtuple
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
@@ -30,9 +30,10 @@ from posert.postprocess.decoders.cifcaf.cif import (
 from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses, take_graph
 from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress, take_candidates
 from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
-from posert.postprocess.kernels.records import reader, settle
+from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import listed_pairs, shaped, take
+from posert.typed import Range, Share, settle
 
 _PROBLEMS = (
     "cif must be [R,K,5,h,w] with the skeleton's K keypoints",
@@ -65,29 +66,21 @@ class Params:
         reverse_match: a connection counts only if the way back leads to where it started.
     """
 
-    cif_threshold: float = 0.3
-    cif_neighbors: int = 16
-    seed_threshold: float = 0.2
-    caf_threshold: float = 0.3
-    keypoint_threshold: float = 0.15
-    keypoint_threshold_rel: float = 0.5
-    nms_keypoint_threshold: float = 0.15
-    instance_threshold: float | None = None
+    cif_threshold: Share = 0.3
+    cif_neighbors: Annotated[int, Range(1, 1000)] = 16
+    seed_threshold: Share = 0.2
+    caf_threshold: Share = 0.3
+    keypoint_threshold: Share = 0.15
+    keypoint_threshold_rel: Share = 0.5
+    nms_keypoint_threshold: Share = 0.15
+    instance_threshold: Share | None = None
     force_complete_pose: bool = False
-    force_complete_caf_threshold: float = 0.001
+    force_complete_caf_threshold: Share = 0.001
     greedy: bool = False
     reverse_match: bool = True
 
     def __post_init__(self) -> None:
-        rules = {name: _is_share(getattr(self, name)) for name in self.__slots__ if "threshold" in name}
-        rules["instance_threshold"] |= self.instance_threshold is None
-        rules["cif_neighbors"] = not isinstance(self.cif_neighbors, bool) and 1 <= self.cif_neighbors <= 1000
-        rules |= {name: isinstance(getattr(self, name), bool) for name in ("greedy", "force_complete_pose")}
-        settle(self, rules)
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        settle(self)
 
 
 _params = reader(Params)
