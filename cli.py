@@ -90,6 +90,7 @@ def infer(
     on: Annotated[str | None, typer.Option(help="ray or ray://ADDRESS: run the sources on a Ray cluster.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of raw RGB frames on stdin.")] = None,
     fps: Annotated[float, typer.Option(min=0.001, help="Frames per second on stdin.")] = 30.0,
+    live: Annotated[bool, typer.Option("--live", help="Leave frames out rather than lag, as with cameras.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Find the people in images and videos.
@@ -110,7 +111,7 @@ def infer(
     settings = Settings(
         form=form, batch=batch, track=track, smooth=smooth, features=features, include_empty=include_empty,
         selection=Selection(start_s=start, stop_s=stop, stride=stride, size_wh=parse_size(size), fps=fps),
-        boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale,
+        boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale, live=live,
         top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip),
     )  # fmt: skip
     recipe = Recipe(model, settings, options)

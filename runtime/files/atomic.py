@@ -118,6 +118,7 @@ def file_header(spec: ModelSpec, source: str) -> dict[str, Any]:
 def _json_writer(file: TextIO, header: dict[str, Any]) -> Write:
     def line(record: dict[str, Any]) -> None:
         file.write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
+        file.flush()  # whoever reads along sees the frame now
 
     def write(_: Frame, result: Result) -> None:
         line(frame_record(result))
@@ -127,17 +128,16 @@ def _json_writer(file: TextIO, header: dict[str, Any]) -> Write:
 
 
 def frame_record(result: Result) -> dict[str, Any]:
-    """One frame as JSON: `frame`, `time_s`, `size_wh`, `people` (id if tracked, score, box_xyxy, keypoints)."""
+    """One frame as JSON: `frame`, `time_s`, `size_wh`, `people` (id if tracked, score, box_xyxy, keypoints).
+
+    Of a live source also `dropped`.
+    """
     people = _people(result.poses)
     if result.features is not None:
         for person, values in zip(people, feature_records(result.features), strict=True):
             person["features"] = values
-    return {
-        "frame": result.frame_index,
-        "time_s": round(result.time_s, 6),
-        "size_wh": result.size_wh,
-        "people": people,
-    }
+    record = {"frame": result.frame_index, "time_s": round(result.time_s, 6), "size_wh": result.size_wh}
+    return record | ({} if result.dropped is None else {"dropped": result.dropped}) | {"people": people}
 
 
 def feature_records(features: Features) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from posert.runtime.files.formats import FORMATS, sink_of
 from posert.runtime.jobs.recipe import Recipe, Selection, Settings
 from posert.runtime.look.regions import read_boxes
 from posert.runtime.loop import estimate_frames
+from posert.runtime.media.live import is_live
 from posert.runtime.media.read import expand, frame_rate, frames
 from posert.runtime.media.suffixes import is_image
 from posert.runtime.session import Model
@@ -154,7 +155,14 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
     sink = sink_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     source = frames(job.source, **asdict(settings.selection))
-    pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down)
+    pairs = estimate_frames(
+        model,
+        source,
+        batch=settings.batch,
+        boxes=boxes,
+        top_down=settings.top_down,
+        live=settings.live or is_live(job.source),
+    )
     with closing(pairs) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
