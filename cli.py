@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from posert.errors import PosertError
 from posert.export import commands
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
     from posert.runtime.jobs.job import Job, Outcome
     from posert.runtime.jobs.manifest import Manifest
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _say("interrupted")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(commands.app)
 
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
@@ -127,7 +138,7 @@ def infer(
     def progress(title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
         return _progress(title, total, quiet, unit)
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    _interruptible()
     with kept(manifest, jobs):
         failed = _run_jobs(run_anywhere(recipe, todo, workers, on, progress), todo, manifest, quiet)
     if len(todo) < len(jobs) and not quiet:
@@ -169,6 +180,14 @@ def _summary(jobs: "list[Job]", failed: int, frames: int, people: int, seconds: 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return with_flags(super().format(record))
+
+
+def _interruptible() -> None:
+    """An ended session and a polite kill are as Ctrl-C; `nohup` stays what it is."""
+    for name in ("SIGTERM", "SIGHUP"):
+        sent = getattr(signal, name, None)  # Windows has no SIGHUP
+        if sent is not None and signal.getsignal(sent) != signal.SIG_IGN:
+            signal.signal(sent, _interrupt)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -299,6 +318,11 @@ def main() -> None:
             raise
         _print_error(error)
         sys.exit(1)
+    except SystemExit as done:
+        if done.code == 130:
+            sys.stdout.flush()
+            os._exit(130)  # a network or a decoder that has begun would be waited for
+        raise
     except BrokenPipeError:  # the reader of our standard output has gone, for example `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
