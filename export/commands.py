@@ -3,15 +3,13 @@
 Heavy imports stay inside the commands.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from posert.errors import PosertError
+from posert.flags import progress
 
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
@@ -39,11 +37,11 @@ def export(
     """
     from posert.export.convert import convert
 
-    with _bytes_progress(name) as progress:
+    with progress(name, 0, "bytes") as show:
         convert(
             name, output, from_file=from_file, options=["dequantize"] if dequantize else [],
             detector=detector, photo=photo,
-            accept_unpinned=accept_unpinned, offline=offline, progress=progress, report=print,
+            accept_unpinned=accept_unpinned, offline=offline, progress=show, report=print,
         )  # fmt: skip
 
 
@@ -125,11 +123,11 @@ def pull(
     from posert.export import weights
 
     for name in names:
-        with _bytes_progress(name) as progress:
+        with progress(name, 0, "bytes") as show:
             entry = weights.find(name)
             if entry.route == "embedded":
                 raise PosertError(f"{name} comes with posert", "there is nothing to fetch")
-            print(weights.pull(entry, accept_unpinned=accept_unpinned, offline=offline, progress=progress))
+            print(weights.pull(entry, accept_unpinned=accept_unpinned, offline=offline, progress=show))
 
 
 @models.command()
@@ -144,18 +142,3 @@ def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if
     damaged = [name for name, state in states.items() if state == "damaged"]
     if damaged:
         raise PosertError(f"damaged: {', '.join(damaged)}", "posert models pull fetches them again")
-
-
-@contextmanager
-def _bytes_progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A download bar on a terminal, nothing otherwise."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole or None)
