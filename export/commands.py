@@ -3,6 +3,7 @@
 Heavy imports stay inside the commands.
 """
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from posert.errors import PosertError
 from posert.flags import progress
 
+_AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")]
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
@@ -26,9 +28,7 @@ def export(
         str | None, typer.Option(help="Detector written beside a top-down model, by name; none = none.")
     ] = None,
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
-    accept_unpinned: Annotated[
-        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
-    ] = False,
+    accept_unpinned: _AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
     """Convert official weights to ONNX and compare the result with the original.
@@ -81,9 +81,10 @@ def write_bundle(
 ) -> None:
     """Write a folder from which a C compiler builds the model's library: `make` there."""
     from posert.export.embed.bundle import bundle
+    from posert.postprocess.kernels.build import TARGETS
 
     written = bundle(model, output, target=target, cpu=cpu, prefix=prefix)
-    print(f"{written.folder}: {len(written.files)} files for {written.target} ({written.cpu}); build them with: make")
+    print(f"{output}: {len(written)} files for {target} ({cpu or TARGETS[target].cpu}); build them with: make")
 
 
 @app.command("verify")
@@ -93,9 +94,10 @@ def verify_bundle(
     limit: Annotated[int, typer.Option(min=1, help="At most so many frames.")] = 300,
 ) -> None:
     """Run a C library and Python on the same frames; say how far apart their people are."""
+    from posert import frames
     from posert.export.embed.library import compare
 
-    seen = compare(c, source, limit)
+    seen = compare(c, islice(frames(source), limit))
     print(f"{seen.frames} frames, {seen.people} people, largest difference {seen.largest_px:g}")
     if seen.largest_px > 0:
         raise PosertError("the C library's people are not Python's", "write the bundle again with this posert")
@@ -114,9 +116,7 @@ def models_list() -> None:
 @models.command()
 def pull(
     names: Annotated[list[str], typer.Argument(help="Names of `posert models list`.")],
-    accept_unpinned: Annotated[
-        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
-    ] = False,
+    accept_unpinned: _AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing but from a mirror folder.")] = False,
 ) -> None:
     """Fetch official weights into the cache (POSERT_HOME), from their address or from POSERT_MIRROR."""
@@ -135,10 +135,11 @@ def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if
     """Check the hashes of what the cache holds."""
     from posert.export import weights
 
-    found = [weights.find(name) for name in names] if names else list(weights.entries().values())
-    states = {entry.name: weights.status(entry) for entry in found}
-    for name, state in states.items():
-        print(f"{name:40} {state}")
-    damaged = [name for name, state in states.items() if state == "damaged"]
+    damaged = []
+    for entry in map(weights.find, names) if names else weights.entries().values():
+        state = weights.status(entry)
+        print(f"{entry.name:40} {state}")
+        if state == "damaged":
+            damaged.append(entry.name)
     if damaged:
         raise PosertError(f"damaged: {', '.join(damaged)}", "posert models pull fetches them again")
