@@ -126,6 +126,8 @@ class Result:
         poses: in pixels of the frame; nobody is a value too.
         timings_ms: milliseconds by step, `prepare`, `run` and `decode`, each summed over the stages.
         features: derived from the poses; None unless asked for.
+        dropped: frames of a live source between the last result and this one, which nobody looked at; None for sources
+            that wait.
     """
 
     frame_index: int
@@ -135,6 +137,7 @@ class Result:
     poses: Poses
     timings_ms: dict[str, float]
     features: Features | None = None
+    dropped: int | None = None
 
 
 def no_poses(keypoint_count: int) -> Poses:
