@@ -67,6 +67,8 @@ class Range:
 
 Share = Annotated[float, Range(0, 1)]
 """A number from 0 to 1."""
+Px = Annotated[float, Range(-1e9, 1e9)]
+"""A place or a length in a picture."""
 Count = Annotated[int, Range(1)]
 """A whole number, at least 1."""
 Index = Annotated[int, Range(0)]
@@ -79,7 +81,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def read(kind: Any, value: Any, path: str) -> Any:
-    """`value` as an instance of the annotation `kind`; lists become tuples, objects dataclasses.
+    """`value` as an instance of the annotation `kind`; lists become tuples, objects dataclasses or TypedDicts.
 
     Numbers must be finite; a float may be given as a whole number, nothing else is converted.
 
@@ -89,13 +91,15 @@ def read(kind: Any, value: Any, path: str) -> Any:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
+    if origin is typing.NotRequired:
+        return read(args[0], value, path)
     if origin is Annotated:
         found = _number(args[0], value)
         if found is None or found not in args[1]:
             raise Misfit(path, f"{_NAMES[args[0]]} {args[1]}", value)
         return found
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, path)
+    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
+        return _record(kind, value, path)
     if origin is Literal:
         if not isinstance(value, str | int) or value not in args or isinstance(value, bool):
             raise Misfit(path, " | ".join(map(str, args)), value)
@@ -138,16 +142,20 @@ def _tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
     return tuple(read(kind, item, f"{path}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
 
 
-def _dataclass(kind: Any, value: Any, path: str) -> Any:
+def _record(kind: Any, value: Any, path: str) -> Any:
+    """A dataclass has no other fields; a TypedDict may have, which are left away."""
     if not isinstance(value, Mapping):
         raise Misfit(path, "an object", value)
     hints: dict[str, Any] = _hints(kind)
+    if typing.is_typeddict(kind):
+        needed, value = sorted(kind.__required_keys__), {name: value[name] for name in hints if name in value}
+    else:
+        none = dataclasses.MISSING
+        needed = [f.name for f in dataclasses.fields(kind) if f.default is none and f.default_factory is none]
     if unknown := sorted(set(map(str, value)) - set(hints)):
         raise Misfit(path, f"only {', '.join(hints)}", ", ".join(unknown))
-    no_default = dataclasses.MISSING
-    needed = [f.name for f in dataclasses.fields(kind) if f.default is no_default and f.default_factory is no_default]
     if missing := [name for name in needed if name not in value]:
-        raise Misfit(path, f"the fields {', '.join(missing)}", "nothing")
+        raise Misfit(path, f"the fields {', '.join(missing)}", value)
     return kind(**{name: read(hints[name], item, f"{path}.{name}") for name, item in value.items()})
 
 

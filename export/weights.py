@@ -1,6 +1,6 @@
 """The list of official weights (`models.lock`), and fetching them: pinned, resumed, verified before use.
 
-Standard library only, so that `posert models` works without the export extras. Knows addresses and hashes, not formats.
+Works without the export extras, for `posert models`. Knows addresses and hashes, not formats.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from posert.errors import PosertError
+from posert.runtime.session import sha256_of
 
 _LOG = logging.getLogger("posert")
 _LOCK = Path(__file__).parent.parent / "models.lock"
@@ -141,7 +142,7 @@ def pull(
 
 def _verify(entry: Entry, path: Path, accept_unpinned: bool) -> None:
     if not entry.pinned:
-        digest = sha256(path)
+        digest = sha256_of(path)
         if not accept_unpinned:
             raise PosertError(
                 f"{entry.name} has no published hash, so {path.name} cannot be checked (sha256 {digest}); "
@@ -161,22 +162,12 @@ def _misfits(entry: Entry, path: Path) -> str:
     if entry.bytes and size != entry.bytes:
         return f"{size} bytes, expected {entry.bytes}"
     if entry.git_blob:
-        digest, expected = _git_blob(path), entry.git_blob
+        start = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        with path.open("rb") as file:
+            digest, expected = hashlib.file_digest(file, lambda: start).hexdigest(), entry.git_blob
     else:
-        digest, expected = sha256(path), entry.sha256 or entry.sha256_prefix
+        digest, expected = sha256_of(path), entry.sha256 or entry.sha256_prefix
     return "" if digest.startswith(expected) else f"its hash is {digest}, expected {expected}"
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _git_blob(path: Path) -> str:
-    start = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: start).hexdigest()
 
 
 def _fetch(entry: Entry, path: Path, offline: bool, progress: Progress | None, accept_unpinned: bool) -> None:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses
-from posert.postprocess.crop_region import next_window
-from posert.postprocess.geometry import next_regions, usable
+from posert.postprocess.geometry import next_regions, next_window, usable
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec, Stage
 from posert.runtime.windows import place

@@ -59,7 +59,7 @@ class Model(AbstractContextManager["Model"]):
 
     def _session(self, stage: str) -> Any:
         if stage not in self._sessions:
-            raise PosertError("the model is closed", "use it before its `with` block ends, or open it again")
+            raise PosertError("the model is closed", "use it before it is closed, or open it again")
         return self._sessions[stage]
 
     def run(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -164,7 +164,7 @@ def _check(spec: ModelSpec) -> None:
         if len(getattr(spec.skeleton, name)) not in (0, count):
             raise Misfit(f"posert.skeleton.{name}", f"{count} values or none", getattr(spec.skeleton, name))
     if not spec.stages:
-        raise Misfit("posert.stages", "at least one stage", "none")
+        raise Misfit("posert.stages", "at least one stage", spec.stages)
     for stage in spec.stages:
         for place, good, expected, got in _rules(stage, spec):
             if not good:

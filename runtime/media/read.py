@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
 from posert.runtime.media import is_image, is_medium
+from posert.runtime.media.live import captures, is_live
 
 _BOXED = {".mp4", ".m4v", ".mov", ".3gp"}
 
@@ -72,7 +74,8 @@ def frames(
 
     Args:
         source: image, video, folder or glob pattern (all its media, one after the other), webcam number, stream
-            address, or `-` for raw RGB bytes on standard input.
+            address, or `-` for raw RGB bytes on standard input. A live one (`is_live`) has the clock's times, and is
+            opened again whenever it is lost.
         start_s, stop_s: keep frames with start_s <= time < stop_s.
         stride: keep every stride-th frame, counted from the first one kept.
         size_wh: size of the frames on standard input, px; only for `-`.
@@ -88,7 +91,7 @@ def frames(
         if is_image(opened):
             yield Frame(_read_image(opened), 0, 0.0, opened)
             continue
-        reader = _read_pipe(size_wh, fps) if opened == "-" else _read_video(opened)
+        reader = _reader(opened, stop_s, size_wh, fps)
         kept = 0
         for index, time_s, load in reader:
             if stop_s is not None and time_s >= stop_s:
@@ -138,6 +141,12 @@ def _read_image(path: str) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
+def _reader(opened: str, stop_s: float | None, size_wh: tuple[int, int] | None, fps: float) -> _Reader:
+    if opened == "-":
+        return _read_pipe(size_wh, fps)
+    return _read_live(opened, stop_s) if is_live(opened) else _read_video(opened)
+
+
 def _open_video(source: str) -> Any:
     if source.isdigit():
         capture = cv2.VideoCapture(int(source))
@@ -153,25 +162,31 @@ def _open_video(source: str) -> Any:
 
 
 def _read_video(source: str) -> _Reader:
-    camera, remote = source.isdigit(), "://" in source
-    capture, began, pictures = _open_video(source), time.monotonic(), _Pictures()
+    capture, pictures = _open_video(source), _Pictures()
     try:
         index = 0
         while capture.grab():
-            time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if camera or (remote and index and not time_s > 0):  # nobody says when: by the clock
-                time_s = time.monotonic() - began
-            yield index, time_s, lambda: pictures.fetch(capture, source)
+            yield index, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, lambda: pictures.fetch(capture, source)
             index += 1
     finally:
         capture.release()
     if index == 0:
         raise PosertError(f"{source} has no readable frame", "the file is cut off or damaged")
-    if not (camera or remote) and (missing := missing_bytes(source)):
+    if "://" not in source and (missing := missing_bytes(source)):
         raise PosertError(
             f"{source} is cut off: {missing} bytes are missing; {index} frames could be read",
             "copy or download it again",
         )
+
+
+def _read_live(source: str, stop_s: float | None) -> _Reader:
+    """Frames with the times at which they came; containers of live sources say none, or begin anew when one is lost."""
+    began, pictures, index = time.monotonic(), _Pictures(), 0
+    with closing(captures(partial(_open_video, source), source, stop_s)) as opened:
+        for capture in opened:
+            while capture.grab():
+                yield index, time.monotonic() - began, partial(pictures.fetch, capture, source)
+                index += 1
 
 
 class _Pictures:

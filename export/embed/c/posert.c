@@ -31,14 +31,12 @@ void *posert__at_least(posert__buffer *buffer, int64_t bytes)
 
 posert_options posert_default_options(void)
 {
-    const posert_options options = {sizeof(posert_options), NULL, NULL, 0, 1, 0};
-    return options;
+    return (posert_options){sizeof(posert_options), NULL, NULL, 0, 1, 0};
 }
 
 posert *posert__new(void)
 {
-    posert *p = calloc(1, sizeof *p + (size_t)posert__the_model.stage_count * sizeof *p->benches);
-    return p;
+    return calloc(1, sizeof(posert) + (size_t)posert__the_model.stage_count * sizeof(posert__bench));
 }
 
 /* The caller's options, of this version or an older one. */

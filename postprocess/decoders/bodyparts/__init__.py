@@ -17,8 +17,7 @@ from typing import Annotated, Literal
 
 from posert.postprocess import part_maps
 from posert.postprocess.decoders.bodyparts.assembly import assemble_globally, assemble_pairwise, collect
-from posert.postprocess.decoders.bodyparts.limbs import score_candidates
-from posert.postprocess.decoders.bodyparts.peaks import find_peaks
+from posert.postprocess.decoders.bodyparts.peaks import find_peaks, score_candidates
 from posert.postprocess.decoders.bodyparts.scales import merge as merge
 from posert.postprocess.decoders.bodyparts.work import layout, prepared
 from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
@@ -27,7 +26,7 @@ from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import CUBIC, KEYS
 from posert.postprocess.kernels.workspace import listed, listed_pairs, outside, shaped
 from posert.postprocess.part_maps import MOST_BYTES, ROLES, TOO_LARGE, part_maps_problem
-from posert.typed import Count, Index, Range, settle
+from posert.typed import Count, Range, settle
 
 BODY_25_CHANNELS = (
     (0, 1), (14, 15), (22, 23), (16, 17), (18, 19), (24, 25), (26, 27), (6, 7), (2, 3), (4, 5), (8, 9), (10, 11),
@@ -65,7 +64,7 @@ class Params:
             certain people.
     """
 
-    paf_channels: tuple[tuple[Index, Index], ...] = BODY_25_CHANNELS
+    paf_channels: tuple[tuple[int, int], ...] = BODY_25_CHANNELS
     interpolation: Literal["cubic", "keys"] = "keys"
     peak_rule: Literal["interior", "ring"] = "interior"
     peak_threshold: Annotated[float, Range(0)] = 0.05

@@ -4,8 +4,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from posert.postprocess.decoders.bodyparts.limbs import PAIR_COST
-from posert.postprocess.decoders.bodyparts.peaks import BLOCK, Axis, fill_blocks
+from posert.postprocess.decoders.bodyparts.peaks import BLOCK, PAIR_COST, Axis, fill_blocks
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, magnitude, take_taps, widest
 from posert.postprocess.kernels.workspace import take
