@@ -123,7 +123,7 @@ _EXPECTED = 'expected COCO results: [{"image_id": 0, "bbox": [x, y, w, h], "scor
 class _Row(TypedDict):
     image_id: int | str
     bbox: tuple[Px, Px, Px, Px]
-    score: NotRequired[float]
+    score: NotRequired[Px]
 
 
 def _row(given: Any, number: int) -> tuple[str, list[float] | None]:

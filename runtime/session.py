@@ -30,12 +30,16 @@ class Model(AbstractContextManager["Model"]):
         spec: what the file says about itself.
         device: `cpu` or `cuda:N`, as the sessions really run.
         workers: how many frames `estimate` keeps in flight, each on threads of its own.
+        threads: CPU threads in all.
     """
 
-    def __init__(self, spec: ModelSpec, sessions: dict[str, Any], params: dict[str, Any], device: str, workers: int):
+    def __init__(
+        self, spec: ModelSpec, sessions: dict[str, Any], params: dict[str, Any], device: str, workers: int, threads: int
+    ):
         self.spec = spec
         self.device = device
         self.workers = workers
+        self.threads = threads
         self._sessions = sessions
         self._params = params
         self._stages = {stage.name: stage for stage in spec.stages}
@@ -129,7 +133,7 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
             )
     params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
     device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)
-    return Model(spec, sessions, params, device, workers)
+    return Model(spec, sessions, params, device, workers, chosen.threads or cpu_cores())
 
 
 def _shared_out(spec: ModelSpec, options: ModelOptions) -> tuple[int, int]:

@@ -3,13 +3,16 @@
 How long the worst takes is measured by `tests/bench/heavy.py`; here is what makes it so.
 """
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posert.poses import Poses, Skeleton
-from posert.postprocess import decoder
+from posert.postprocess import decoder, decoding
 from posert.postprocess.decoders import detect, direct
 from posert.postprocess.decoding import packed
 from posert.postprocess.kernels.sort import least_of_strongest
@@ -130,3 +133,37 @@ def test_more_cells_than_count_and_the_strongest_of_them() -> None:
     (found,) = decoder("cifcaf").decode({"cif": cif, "caf": caf}, bones, params, (side, side))
     assert len(found) == 1
     assert found.keypoints[0, :, 0] == pytest.approx([50 + 20 * k for k in range(parts)], abs=1)
+
+
+def test_rows_take_the_threads_that_they_are_given() -> None:
+    """The option `threads` once was that of the network alone."""
+    made, bones = decoder("cifcaf"), Skeleton(("a", "b"), ((0, 1),))
+    outputs = {"cif": np.zeros((9, 2, 5, 3, 3), np.float32), "caf": np.zeros((9, 1, 8, 3, 3), np.float32)}
+
+    def new_threads(count: int) -> int:
+        before = set(threading.enumerate())
+        assert len(made.decode(outputs, bones, made.Params(), (17, 17), count)) == 9
+        return len(set(threading.enumerate()) - before)
+
+    assert new_threads(1) == 0
+    assert 1 <= new_threads(3) <= 3
+
+
+def test_only_small_workspaces_are_kept() -> None:
+    """Each thread once kept the last four, however large."""
+    made, bones = decoder("cifcaf"), Skeleton(tuple("abcdefgh"), ((0, 1),))
+    sizes = [9, 11, 13, 15, 17, 500, 501]
+
+    def kept() -> list[int]:
+        found = []
+        for side in sizes:
+            outputs = {"cif": np.zeros((1, 8, 5, side, side)), "caf": np.zeros((1, 1, 8, side, side))}
+            made.decode(outputs, bones, made.Params(), (8 * side - 7, 8 * side - 7))
+            found.append(sum(bench[1].nbytes for bench in decoding._KEEPING._kept.values()))
+        return found
+
+    with ThreadPoolExecutor(1) as own:
+        bytes_kept = own.submit(kept).result()
+    assert len(set(bytes_kept[3:5])) == 2  # the first has gone
+    alone = needed("cifcaf", bones, (4001, 4001), [(1, 8, 5, 501, 501), (1, 1, 8, 501, 501)])
+    assert bytes_kept[-1] == alone > 1 << 27
