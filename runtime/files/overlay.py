@@ -93,11 +93,7 @@ def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
         finally:
             if writer is not None:
                 writer.release()
-        if not written:
-            raise PosertError(
-                f"{path} was not written: no frame was selected", "check `start_s`, `stop_s` and `stride`"
-            )
-        if not picture and frame_count(str(temporary)) < written:  # OpenCV's writer does not report a full disk
+        if writer is not None and frame_count(str(temporary)) < written:  # OpenCV's writer does not report a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
