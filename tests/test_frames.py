@@ -43,6 +43,14 @@ class _Silent(SimpleHTTPRequestHandler):
         pass
 
 
+def test_an_address_is_no_picture_by_its_name(served: tuple[Path, str]) -> None:
+    """Cameras' addresses end in .jpg; such a one was looked for on this machine."""
+    folder, address = served
+    cv2.imwrite(str(folder / "a.jpg"), media.numbered(3))
+    assert [frame.size_wh for frame in frames(f"{address}/a.jpg")] == [(64, 48)]
+    assert expand(f"{address}/a.jpg")[0][1].endswith("_a.jpg.stream")
+
+
 def test_a_stream_has_the_times_of_its_container(served: tuple[Path, str]) -> None:
     folder, address = served
     media.video(folder / "a.avi", count=12, fps=10)
@@ -132,6 +140,20 @@ def test_pictures_share_memory_only_when_nobody_looks_any_more(tmp_path: Path) -
     assert len(places) <= 2
 
 
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
+def test_only_the_first_of_several_pictures_is_said(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Animations and pages but for the first were left out silently."""
+    image = pytest.importorskip("PIL.Image")
+    pictures = [image.fromarray(np.full((48, 64, 3), 50 * number, np.uint8)) for number in range(3)]
+    pictures[0].save(tmp_path / f"one.{suffix}")
+    pictures[0].save(tmp_path / f"three.{suffix}", save_all=True, append_images=pictures[1:])
+    assert len(list(frames(tmp_path))) == 2
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert f"three.{suffix} has 3 pictures, only the first is read" in said
+
+
 def test_a_cut_off_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:
     path = media.cut_off_video(tmp_path)
     assert missing_bytes(str(path)) > 0
@@ -187,6 +209,9 @@ def test_folders_and_patterns(tmp_path: Path) -> None:
     media.video(tmp_path / "in" / "deep" / "b.mp4", count=2)
     cv2.imwrite(str(tmp_path / "in" / "a.jpg"), media.numbered(1))
     (tmp_path / "in" / "notes.txt").write_text("no media")
+    for hidden in ("._b.mp4", ".a.1234.jpg", ".bin/a.jpg"):  # of macOS, of a run that was killed, a bin
+        (tmp_path / "in" / hidden).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / hidden).write_bytes(b"not for us")
     assert [name for _, name in expand(tmp_path / "in")] == ["a.jpg", os.path.join("deep", "b.mp4")]
     assert [name for _, name in expand(str(tmp_path / "in" / "**" / "*"))] == ["a.jpg", os.path.join("deep", "b.mp4")]
     got = list(frames(tmp_path / "in"))

@@ -5,11 +5,13 @@ Knows nothing of networks and poses.
 """
 
 import glob
+import logging
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,26 +23,29 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
-from posert.runtime.media.suffixes import is_image, is_medium
+from posert.runtime.media.suffixes import ALBUMS, is_image, is_medium
 
+_LOG = logging.getLogger("posert")
 _BOXED = {".mp4", ".m4v", ".mov", ".3gp"}
 
 
 def expand(source: str | Path | int) -> list[tuple[str, str]]:
     """The media behind one source: pairs of (what to open, its name below the folder or pattern it came from).
 
-    A folder is searched recursively, a pattern by glob rules; both give images and videos, sorted. Anything else stands
-    for itself.
+    A folder is searched recursively, a pattern by glob rules; both give images and videos, sorted, and leave out names
+    that begin with a dot. Anything else stands for itself.
 
     Raises:
         PosertError: a missing file, a folder or pattern without media.
     """
     text = str(source)
     if text == "-" or text.isdigit() or "://" in text:
-        return [(text, text.replace("://", "_").replace("/", "_"))]
+        name = text.replace("://", "_").replace("/", "_")
+        return [(text, name + ".stream" if is_image(name) else name)]
     path = Path(text)
     if path.is_dir():
-        found = sorted(item for item in path.rglob("*") if is_medium(item) and item.is_file())
+        files = (item for item in path.rglob("*") if is_medium(item) and item.is_file())
+        found = sorted(item for item in files if not any(map(_is_hidden, item.relative_to(path).parts)))
         if not found:
             raise PosertError(
                 f"no image or video in the folder {text}", "posert looks for files such as .jpg, .png, .mp4"
@@ -57,6 +62,10 @@ def expand(source: str | Path | int) -> list[tuple[str, str]]:
         root = os.path.commonpath([os.path.dirname(item) for item in matches])
         return [(item, os.path.relpath(item, root or ".")) for item in matches]
     raise PosertError(f"{text} does not exist", "give an image, a video, a folder, a pattern, a webcam number or a URL")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def frames(
@@ -135,6 +144,10 @@ def _read_image(path: str) -> NDArray[np.uint8]:
         raise PosertError(f"{path} cannot be read: {error}", "check the file and its permissions") from None
     if image is None:
         raise PosertError(f"{path} is not a readable image ({data.size} bytes)", "it is empty, cut off or damaged")
+    if Path(path).suffix.lower() in ALBUMS:
+        with suppress(cv2.error):
+            if (count := cv2.imcount(path)) > 1:
+                _LOG.warning("%s has %d pictures, only the first is read; make it a video or GIF", path, count)
     return np.asarray(image, np.uint8)
 
 
