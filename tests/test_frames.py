@@ -10,12 +10,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import command
 import cv2
 import media
 import numpy as np
 import pytest
 
 from posert.errors import PosertError
+from posert.runtime.media import names
 from posert.runtime.media.read import expand, frame_count, frame_rate, frames, missing_bytes
 
 
@@ -152,6 +154,74 @@ def test_only_the_first_of_several_pictures_is_said(
     assert len(list(frames(tmp_path))) == 2
     (said,) = [record.getMessage() for record in caplog.records]
     assert f"three.{suffix} has 3 pictures, only the first is read" in said
+
+
+fifos = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+
+
+@fifos
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a", "a.png"])
+def test_a_fifo_is_read_as_it_is_written(tmp_path: Path, name: str) -> None:
+    fifo, source = tmp_path / name, tmp_path / f"written{Path(name).suffix or '.mkv'}"
+    if name == "a.png":
+        cv2.imwrite(str(source), media.numbered(1))
+    else:
+        media.encoded(source, "libx264")
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.write_bytes(source.read_bytes()))
+    writer.start()
+    assert len(list(frames(fifo))) == (1 if name == "a.png" else 30)
+    writer.join()
+
+
+@fifos
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+def test_a_fifo_that_nobody_writes_to_is_not_waited_for(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "WRITER_S", 0.1)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(PosertError, match=f"nobody writes to the pipe .*{name}"):
+        next(frames(tmp_path / name))
+
+
+def _named(folder: Path, name: bytes) -> Path:
+    path = folder / os.fsdecode(name)
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this system's names are UTF-8")
+    path.unlink()
+    return path
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path, model: Path) -> None:
+    """It ended the process inside of OpenCV, with all that was still to be done."""
+    source = _named(tmp_path, b"b\xe9.mp4")
+    media.video(tmp_path / "c.mp4", count=3).rename(source)
+    media.video(tmp_path / "c.mp4", count=2)
+    cv2.imwrite(str(tmp_path / "a.png"), media.numbered(1))
+    (tmp_path / "a.png").rename(_named(tmp_path, b"a\xe9.png"))
+    drawn, out = _named(tmp_path, b"x\xff.mp4"), tmp_path / "out"
+    for arguments in (["--overlay", drawn], ["-o", out / "one.npz", "--format", "npz"]):
+        done = command.posert("infer", model, source, *arguments)
+        assert done.returncode == 0, done.stderr
+    assert frame_count(str(drawn)) == 3
+    drawn.unlink()
+    done = command.posert("infer", model, tmp_path, "-o", out, "--overlay", tmp_path / "drawn", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "drawn").iterdir())) == 3
+
+
+def test_a_name_with_a_colon_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    media.video(Path("a.mp4"), count=2).rename(_named(tmp_path, b"12:30.mp4"))
+    assert len(list(frames("12:30.mp4"))) == 2
+
+
+def test_an_address_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(PosertError, match="is not UTF-8"):
+        expand(os.fsdecode(b"http://127.0.0.1:9/\xe9.mp4"))
 
 
 def test_a_cut_off_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.atomic import Write, whole_file
+from posert.runtime.media.names import opencv_name
 from posert.runtime.media.read import frame_count
 from posert.runtime.media.suffixes import is_image
 
@@ -106,7 +107,8 @@ def _write_image(path: Path, bgr: NDArray[np.uint8]) -> None:
 
 def _open_writer(temporary: Path, path: Path, size_wh: tuple[int, int], fps: float) -> Any:
     codec = {".avi": "MJPG", ".webm": "VP80", ".mkv": "mp4v"}.get(path.suffix.lower(), "mp4v")
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), fps, size_wh)
+    with opencv_name(temporary) as opened:
+        writer = cv2.VideoWriter(opened, cv2.VideoWriter.fourcc(*codec), fps, size_wh)
     if not writer.isOpened():
         raise PosertError(
             f"{path} cannot be written as a video of {size_wh} px", "use .mp4, .avi or .mkv; or .jpg, .png"

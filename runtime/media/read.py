@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
+from posert.runtime.media.names import begun_pipe, is_utf8, name_to_read, opencv_name
 from posert.runtime.media.suffixes import ALBUMS, is_image, is_medium
 
 _LOG = logging.getLogger("posert")
@@ -39,6 +40,8 @@ def expand(source: str | Path | int) -> list[tuple[str, str]]:
         PosertError: a missing file, a folder or pattern without media.
     """
     text = str(source)
+    if "://" in text and not is_utf8(text):
+        raise PosertError(f"the address {text} is not UTF-8", "write its other characters as %E9 and the like")
     if text == "-" or text.isdigit() or "://" in text:
         name = text.replace("://", "_").replace("/", "_")
         return [(text, name + ".stream" if is_image(name) else name)]
@@ -125,7 +128,8 @@ def frame_rate(source: str) -> float:
 def _video_property(source: str, name: int) -> float:
     if not Path(source).is_file():
         return 0.0
-    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+    with opencv_name(source) as opened:
+        capture = cv2.VideoCapture(opened, cv2.CAP_FFMPEG)
     value = float(capture.get(name))
     capture.release()
     return value if math.isfinite(value) and value > 0 else 0.0
@@ -138,27 +142,31 @@ _Reader = Generator[tuple[int, float, Callable[[], NDArray[np.uint8]]], None, No
 def _read_image(path: str) -> NDArray[np.uint8]:
     """u8 [H,W,3] BGR of any picture: grey, alpha, 16 bits and CMYK become 8-bit BGR, EXIF orientation applied."""
     try:
-        data = np.fromfile(path, np.uint8)  # not imread: it cannot open every path on Windows
+        if Path(path).is_fifo():
+            with begun_pipe(path) as pipe, open(pipe, "rb", closefd=False) as file:
+                data = np.frombuffer(file.read(), np.uint8)
+        else:
+            data = np.fromfile(path, np.uint8)  # not imread: it cannot open every path on Windows
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except (OSError, cv2.error) as error:
         raise PosertError(f"{path} cannot be read: {error}", "check the file and its permissions") from None
     if image is None:
         raise PosertError(f"{path} is not a readable image ({data.size} bytes)", "it is empty, cut off or damaged")
-    if Path(path).suffix.lower() in ALBUMS:
-        with suppress(cv2.error):
-            if (count := cv2.imcount(path)) > 1:
+    if Path(path).suffix.lower() in ALBUMS and Path(path).is_file():
+        with opencv_name(path) as opened, suppress(cv2.error):
+            if (count := cv2.imcount(opened)) > 1:
                 _LOG.warning("%s has %d pictures, only the first is read; make it a video or GIF", path, count)
     return np.asarray(image, np.uint8)
 
 
-def _open_video(source: str) -> Any:
+def _open_video(source: str, name: str = "") -> Any:
     if source.isdigit():
         capture = cv2.VideoCapture(int(source))
         hint = "check that the camera is connected and not in use"
     else:
         # half of the cores: with all of them the decoder's threads keep interrupting the network's
         threads = [cv2.CAP_PROP_N_THREADS, max(1, cpu_cores() // 2)]
-        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, threads)
+        capture = cv2.VideoCapture(name or source, cv2.CAP_FFMPEG, threads)
         hint = "it has no video stream, is cut off or damaged, or its codec is unknown"
     if not capture.isOpened():
         raise PosertError(f"{source} cannot be opened as a video", hint)
@@ -166,8 +174,13 @@ def _open_video(source: str) -> Any:
 
 
 def _read_video(source: str) -> _Reader:
-    camera, remote = source.isdigit(), "://" in source
-    capture, began, pictures = _open_video(source), time.monotonic(), _Pictures()
+    with name_to_read(source) as name:
+        yield from _read_opened(source, _open_video(source, name))
+
+
+def _read_opened(source: str, capture: Any) -> _Reader:
+    camera, remote, stored = source.isdigit(), "://" in source, Path(source).is_file()
+    began, pictures = time.monotonic(), _Pictures()
     try:
         index = 0
         while capture.grab():
@@ -180,7 +193,7 @@ def _read_video(source: str) -> _Reader:
         capture.release()
     if index == 0:
         raise PosertError(f"{source} has no readable frame", "the file is cut off or damaged")
-    if not (camera or remote) and (missing := missing_bytes(source)):
+    if stored and (missing := missing_bytes(source)):
         raise PosertError(
             f"{source} is cut off: {missing} bytes are missing; {index} frames could be read",
             "copy or download it again",
