@@ -18,7 +18,7 @@ import pytest
 
 from posert.errors import PosertError
 from posert.runtime.media import names
-from posert.runtime.media.read import expand, frame_count, frame_rate, frames, missing_bytes
+from posert.runtime.media.read import expand, frame_count, frame_rate, frames
 
 
 def test_a_video_gives_every_frame_with_its_time(tmp_path: Path) -> None:
@@ -224,16 +224,6 @@ def test_an_address_that_is_not_utf8_is_refused() -> None:
         expand(os.fsdecode(b"http://127.0.0.1:9/\xe9.mp4"))
 
 
-def test_a_cut_off_video_gives_its_frames_and_then_says_so(tmp_path: Path) -> None:
-    path = media.cut_off_video(tmp_path)
-    assert missing_bytes(str(path)) > 0
-    reader, count = frames(path), 0
-    with pytest.raises(PosertError, match=r"cut off: \d+ bytes are missing; \d+ frames could be read"):
-        while next(reader):
-            count += 1
-    assert 5 < count < 20
-
-
 BROKEN = {
     "missing": (lambda p: p / "none.mp4", "does not exist"),
     "empty image": (lambda p: _bytes(p / "a.jpg", b""), "not a readable image"),
@@ -304,9 +294,3 @@ def test_standard_input_that_ends_inside_a_frame(monkeypatch: pytest.MonkeyPatch
     _pipe(monkeypatch, bytes(6 * 4 * 3 + 5))
     with pytest.raises(PosertError, match="inside frame 1: 5 of 72 bytes"):
         list(frames("-", size_wh=(6, 4)))
-
-
-def test_real_videos_read_whole(assets: Path) -> None:
-    """An edit list hides frames of this whole file: 493 in its table, 422 shown. It must not count as cut off."""
-    got = sum(1 for _ in frames(assets / "media" / "videos" / "staged_falls.mp4"))
-    assert got == 422

@@ -10,7 +10,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from array import array
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,9 @@ from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
 from posert.runtime.media.names import begun_pipe, is_utf8, name_to_read, opencv_name
 from posert.runtime.media.suffixes import ALBUMS, is_image, is_medium
+from posert.runtime.media.whole import TRIES, shortfall
 
 _LOG = logging.getLogger("posert")
-_BOXED = {".mp4", ".m4v", ".mov", ".3gp"}
 
 
 def expand(source: str | Path | int) -> list[tuple[str, str]]:
@@ -130,8 +131,12 @@ def _video_property(source: str, name: int) -> float:
         return 0.0
     with opencv_name(source) as opened:
         capture = cv2.VideoCapture(opened, cv2.CAP_FFMPEG)
-    value = float(capture.get(name))
+    value = _positive(capture.get(name))
     capture.release()
+    return value
+
+
+def _positive(value: float) -> float:
     return value if math.isfinite(value) and value > 0 else 0.0
 
 
@@ -181,23 +186,40 @@ def _read_video(source: str) -> _Reader:
 def _read_opened(source: str, capture: Any) -> _Reader:
     camera, remote, stored = source.isdigit(), "://" in source, Path(source).is_file()
     began, pictures = time.monotonic(), _Pictures()
+    step_s = 1 / (_positive(capture.get(cv2.CAP_PROP_FPS)) or 30.0)
+    times_ms, index, time_s = array("d"), 0, -math.inf
     try:
-        index = 0
-        while capture.grab():
-            time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        while any(capture.grab() for _ in range(TRIES if stored else 1)):
+            before_s, time_ms = time_s, capture.get(cv2.CAP_PROP_POS_MSEC)
+            time_s = time_ms / 1000
             if camera or (remote and index and not time_s > 0):  # nobody says when: by the clock
                 time_s = time.monotonic() - began
+            if time_s < before_s:  # it has none (the last of an MPEG programme stream), or two files were joined
+                time_s = before_s + step_s
+            if stored:
+                times_ms.append(time_ms)
             yield index, time_s, lambda: pictures.fetch(capture, source)
             index += 1
+        if index == 0:
+            codec = (int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
+            raise PosertError(
+                f"{source} has no readable frame, its codec is {codec.rstrip()}",
+                "it is cut off or damaged, or OpenCV cannot decode this codec: convert the file to H.264",
+            )
     finally:
         capture.release()
-    if index == 0:
-        raise PosertError(f"{source} has no readable frame", "the file is cut off or damaged")
-    if stored and (missing := missing_bytes(source)):
-        raise PosertError(
-            f"{source} is cut off: {missing} bytes are missing; {index} frames could be read",
-            "copy or download it again",
-        )
+    if stored:
+        _check_whole(source, times_ms)
+
+
+def _check_whole(source: str, times_ms: Sequence[float]) -> None:
+    """Raises PosertError if frames are missing, or the file itself by now."""
+    try:
+        loss = shortfall(source, times_ms)
+    except OSError as error:
+        loss = f"went away while it was read ({error.strerror})"
+    if loss:
+        raise PosertError(f"{source} {loss}; {len(times_ms)} frames could be read", "copy or download it again")
 
 
 class _Pictures:
@@ -227,29 +249,6 @@ class _Pictures:
         elif len(kept) < self.MOST:
             kept.append(image)
         return np.asarray(image, np.uint8)
-
-
-def missing_bytes(path: str) -> int:
-    """How many bytes a cut-off MP4 or QuickTime file lacks; 0 for whole files and for every other format.
-
-    These files are a chain of boxes that each begin with their length (ISO/IEC 14496-12, 4.2), so the loss shows
-    without decoding. The frame count cannot tell: edit lists hide frames of whole files.
-    """
-    if Path(path).suffix.lower() not in _BOXED:
-        return 0
-    end = os.path.getsize(path)
-    with open(path, "rb") as file:
-        at = 0
-        while at + 8 <= end:
-            file.seek(at)
-            header = file.read(16)
-            length = int.from_bytes(header[:4], "big")
-            if length == 1:
-                length = int.from_bytes(header[8:], "big")
-            if length < 8:  # 0: the box reaches to the end of the file
-                return 0
-            at += length
-    return max(0, at - end)
 
 
 def _read_pipe(size_wh: tuple[int, int] | None, fps: float) -> _Reader:
