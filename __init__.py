@@ -17,21 +17,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Features",
-    "Frame",
-    "Model",
-    "ModelOptions",
-    "ModelSpec",
-    "PosertError",
-    "Poses",
-    "Result",
-    "Skeleton",
-    "TopDown",
-    "__version__",
-    "estimate",
-    "estimate_image",
-    "frames",
-    "open_model",
+    "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PosertError", "Poses", "Result", "Skeleton", "TopDown",
+    "__version__", "estimate", "estimate_image", "frames", "open_model",
 ]  # fmt: skip
 
 _PUBLIC = {

@@ -10,16 +10,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from posert.errors import PosertError
 from posert.export import commands
-from posert.flags import parse_params, parse_shard, parse_size, with_flags
+from posert.flags import parse_params, parse_shard, parse_size, progress, with_flags
 
 if TYPE_CHECKING:
     from posert.runtime.jobs.job import Job, Outcome
@@ -97,7 +97,7 @@ def infer(
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
     from posert.runtime.jobs.job import plan
-    from posert.runtime.jobs.manifest import Manifest, kept
+    from posert.runtime.jobs.manifest import Manifest
     from posert.runtime.jobs.pool import run_anywhere
     from posert.runtime.jobs.recipe import Recipe, Selection, Settings
     from posert.runtime.loop import TopDown
@@ -123,12 +123,14 @@ def infer(
     manifest = Manifest(output, recipe, shard=part) if output is not None and folder else None
     todo = jobs if manifest is None else manifest.begin(jobs, resume=resume)
 
-    def progress(title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-        return _progress(title, total, quiet, unit)
-
-    signal.signal(signal.SIGTERM, _interrupt)
-    with kept(manifest, jobs):
-        failed = _run_jobs(run_anywhere(recipe, todo, workers, on, progress), todo, manifest, quiet)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    bar = partial(progress, quiet=quiet)
+    try:
+        failed = _run_jobs(run_anywhere(recipe, todo, workers, on, bar), todo, manifest, quiet)
+    finally:
+        if manifest is not None:
+            manifest.save(jobs)
+            manifest.tidy(jobs)
     if len(todo) < len(jobs) and not quiet:
         _say(f"{len(jobs) - len(todo)} sources were finished before")
     if failed:
@@ -143,11 +145,10 @@ def _run_jobs(outcomes: "Iterator[Outcome]", jobs: "list[Job]", manifest: "Manif
         for outcome in outcomes:
             if manifest is not None:
                 manifest.add(outcome)
-            if outcome.report is None:
+            if outcome.error is not None:
                 failed += 1
-                _print_error(outcome.error or PosertError(f"{outcome.job.source} failed"))
-                continue
-            frames, people = frames + outcome.report.frames, people + outcome.report.people
+                _print_error(outcome.error)
+            frames, people = frames + outcome.frames, people + outcome.people
     except KeyboardInterrupt:
         what = f"what was finished is in {jobs[0].output}.partial" if jobs[0].output else ""
         _say("interrupted" + ("; --resume goes on from here" if manifest else f"; {what}" if what else ""))
@@ -161,43 +162,13 @@ def _summary(jobs: "list[Job]", failed: int, frames: int, people: int, seconds: 
     text = f"{frames} frames, {people / max(1, frames):.1f} people a frame, {frames / max(seconds, 1e-9):.1f} frames/s"
     if len(jobs) > 1:
         text += f"; {len(jobs) - failed} of {len(jobs)} sources"
-    written = [path for path in (jobs[0].output, jobs[0].overlay) if path is not None] if len(jobs) == 1 else []
+    written = jobs[0].files if len(jobs) == 1 else []
     return text + "".join(f"\n{path}" for path in written)
 
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return with_flags(super().format(record))
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _progress(title: str, total: int, quiet: bool, unit: str = "images") -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on a terminal, nothing otherwise."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]:.1f} " + f"{unit}/s"),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total or None, rate=0.0)
-
-        def on_frame(done: int) -> None:
-            elapsed = bar.tasks[0].elapsed or 1e-9
-            bar.update(task, completed=done, rate=done / elapsed)
-
-        yield on_frame
 
 
 @app.command()
@@ -246,10 +217,7 @@ def evaluate(
         device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
         detector=detector, params=parse_params(params),
     )  # fmt: skip
-    with (
-        open_model(file, options) as model,
-        _progress(file, 0, quiet=False) as on_image,
-    ):
+    with open_model(file, options) as model, progress(file, 0, "images") as on_image:
         score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
     print(
         f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
@@ -259,18 +227,18 @@ def evaluate(
 
 @app.command()
 def doctor() -> None:
-    """Show versions, execution providers and what is missing for the GPU."""
+    """Show versions, the compiled kernels, execution providers and what is missing for the GPU."""
     import platform
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import distributions
 
+    from posert.postprocess.kernels.load import library_path
     from posert.runtime.devices import cpu_cores, import_onnxruntime, missing_cuda_libraries
 
-    for package in ("posert", "onnxruntime", "onnxruntime-gpu", "numpy", "numba", "opencv-python-headless", "onnx"):
-        try:
-            print(f"{package:24} {version(package)}")
-        except PackageNotFoundError:
-            print(f"{package:24} not installed")
+    for package in ("posert", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "onnx"):
+        found = next(iter(distributions(name=package)), None)
+        print(f"{package:24} {found.version if found else 'not installed'}")
     print(f"{'python':24} {platform.python_version()} on {platform.platform()}, {cpu_cores()} cores")
+    print(f"{'kernels':24} {library_path() or 'compiled as they are needed'}")
     providers = import_onnxruntime().get_available_providers()
     print(f"{'execution providers':24} {', '.join(providers)}")
     if "CUDAExecutionProvider" in providers:

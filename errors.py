@@ -1,4 +1,7 @@
-"""The one error for what a user can mend. Knows nothing else."""
+"""The one error for what a user can mend, and its commonest case: a package that is not installed."""
+
+from importlib import import_module
+from typing import Any
 
 
 class PosertError(Exception):
@@ -17,3 +20,11 @@ class PosertError(Exception):
 
     def __reduce__(self) -> tuple[type["PosertError"], tuple[str, str]]:
         return type(self), (self.what, self.hint)
+
+
+def optional(module: str, what: str, extra: str) -> Any:
+    """The imported module; raises PosertError(`what`) if it cannot be imported: this extra of posert brings it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise PosertError(what, f"pip install 'posert[{extra}]'") from None

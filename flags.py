@@ -1,41 +1,33 @@
 """The flags of the command line: what their texts mean, and which flag stands for a name in the library's errors.
 
-A part of the command line. Errors name parameters in backquotes; nothing but this table knows their flags.
+A part of the command line, with the progress bar that its commands share. Errors name parameters in backquotes; nothing
+but this table knows their flags.
 """
 
 import json
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from posert.errors import PosertError
 
-FLAGS = {
-    "accept_unpinned": "--accept-unpinned",
+_SAME_NAME = (
+    "accept_unpinned", "cpu", "debug", "detect_every", "device", "flip", "keypoint_scale", "long_edge", "on", "resume",
+    "scale_gap", "scale_number", "stride", "track", "workers",
+)  # fmt: skip
+FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",
-    "cpu": "--cpu",
-    "debug": "--debug",
-    "detect_every": "--detect-every",
     "detector": "--detector FILE",
-    "device": "--device",
-    "flip": "--flip",
     "form": "--format",
     "from_file": "--from FILE",
-    "keypoint_scale": "--keypoint-scale",
-    "long_edge": "--long-edge",
     "name": "--as NAME",
-    "on": "--on",
     "output": "-o",
     "params": "--set",
-    "resume": "--resume",
-    "scale_gap": "--scale-gap",
-    "scale_number": "--scale-number",
     "size_wh": "--size WIDTHxHEIGHT",
     "start_s": "--start",
     "stop_s": "--stop",
-    "stride": "--stride",
-    "track": "--track",
-    "workers": "--workers",
 }
 """Parameter -> how it is written on the command line."""
 
@@ -94,3 +86,32 @@ def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
             given = value.strip()
         params[name.strip().replace("-", "_")] = given
     return params
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """A bar on standard error if that is a terminal; yields what to call with the number done and, if known, the total.
+
+    Args:
+        total: 0 = not known yet.
+        unit: what is counted, `frames`; `bytes` are shown as of a download.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    if unit == "bytes":
+        numbers: list[rich.ProgressColumn] = [rich.DownloadColumn()]
+    else:
+        rate = rich.TextColumn("{task.fields[rate]:.1f} " + f"{unit}/s")
+        numbers = [rich.MofNCompleteColumn(), rate, rich.TimeRemainingColumn()]
+    columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), *numbers)
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total or None, rate=0.0)
+
+        def show(done: int, whole: int = 0) -> None:
+            bar.update(task, completed=done, total=whole or None, rate=done / (bar.tasks[0].elapsed or 1e-9))
+
+        yield show

@@ -148,8 +148,7 @@ def no_poses(keypoint_count: int) -> Poses:
 
 def join(rows: Sequence[Poses], keypoint_count: int) -> Poses:
     """All people of several rows in row order; nobody (K = `keypoint_count`) when there is no row."""
-    if not rows:
-        return no_poses(keypoint_count)
+    rows = rows or [no_poses(keypoint_count)]
     return Poses(
         np.concatenate([row.keypoints for row in rows]),
         np.concatenate([row.scores for row in rows]),

@@ -3,16 +3,16 @@
 Heavy imports stay inside the commands.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from posert.errors import PosertError
+from posert.flags import progress
 
+_AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")]
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
@@ -28,9 +28,7 @@ def export(
         str | None, typer.Option(help="Detector written beside a top-down model, by name; none = none.")
     ] = None,
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
-    accept_unpinned: Annotated[
-        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
-    ] = False,
+    accept_unpinned: _AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
     """Convert official weights to ONNX and compare the result with the original.
@@ -39,11 +37,11 @@ def export(
     """
     from posert.export.convert import convert
 
-    with _bytes_progress(name) as progress:
+    with progress(name, 0, "bytes") as show:
         convert(
             name, output, from_file=from_file, options=["dequantize"] if dequantize else [],
             detector=detector, photo=photo,
-            accept_unpinned=accept_unpinned, offline=offline, progress=progress, report=print,
+            accept_unpinned=accept_unpinned, offline=offline, progress=show, report=print,
         )  # fmt: skip
 
 
@@ -83,9 +81,10 @@ def write_bundle(
 ) -> None:
     """Write a folder from which a C compiler builds the model's library: `make` there."""
     from posert.export.embed.bundle import bundle
+    from posert.postprocess.kernels.build import TARGETS
 
     written = bundle(model, output, target=target, cpu=cpu, prefix=prefix)
-    print(f"{written.folder}: {len(written.files)} files for {written.target} ({written.cpu}); build them with: make")
+    print(f"{output}: {len(written)} files for {target} ({cpu or TARGETS[target].cpu}); build them with: make")
 
 
 @app.command("verify")
@@ -95,9 +94,10 @@ def verify_bundle(
     limit: Annotated[int, typer.Option(min=1, help="At most so many frames.")] = 300,
 ) -> None:
     """Run a C library and Python on the same frames; say how far apart their people are."""
+    from posert import frames
     from posert.export.embed.library import compare
 
-    seen = compare(c, source, limit)
+    seen = compare(c, islice(frames(source), limit))
     print(f"{seen.frames} frames, {seen.people} people, largest difference {seen.largest_px:g}")
     if seen.largest_px > 0:
         raise PosertError("the C library's people are not Python's", "write the bundle again with this posert")
@@ -116,20 +116,18 @@ def models_list() -> None:
 @models.command()
 def pull(
     names: Annotated[list[str], typer.Argument(help="Names of `posert models list`.")],
-    accept_unpinned: Annotated[
-        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
-    ] = False,
+    accept_unpinned: _AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing but from a mirror folder.")] = False,
 ) -> None:
     """Fetch official weights into the cache (POSERT_HOME), from their address or from POSERT_MIRROR."""
     from posert.export import weights
 
     for name in names:
-        with _bytes_progress(name) as progress:
+        with progress(name, 0, "bytes") as show:
             entry = weights.find(name)
             if entry.route == "embedded":
                 raise PosertError(f"{name} comes with posert", "there is nothing to fetch")
-            print(weights.pull(entry, accept_unpinned=accept_unpinned, offline=offline, progress=progress))
+            print(weights.pull(entry, accept_unpinned=accept_unpinned, offline=offline, progress=show))
 
 
 @models.command()
@@ -137,25 +135,11 @@ def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if
     """Check the hashes of what the cache holds."""
     from posert.export import weights
 
-    found = [weights.find(name) for name in names] if names else list(weights.entries().values())
-    states = {entry.name: weights.status(entry) for entry in found}
-    for name, state in states.items():
-        print(f"{name:40} {state}")
-    damaged = [name for name, state in states.items() if state == "damaged"]
+    damaged = []
+    for entry in map(weights.find, names) if names else weights.entries().values():
+        state = weights.status(entry)
+        print(f"{entry.name:40} {state}")
+        if state == "damaged":
+            damaged.append(entry.name)
     if damaged:
         raise PosertError(f"damaged: {', '.join(damaged)}", "posert models pull fetches them again")
-
-
-@contextmanager
-def _bytes_progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A download bar on a terminal, nothing otherwise."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole or None)

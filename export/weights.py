@@ -65,23 +65,23 @@ class Entry:
         return bool(self.sha256 or self.sha256_prefix or self.git_blob)
 
 
-def entries(lock: Path = _LOCK) -> dict[str, Entry]:
+def entries() -> dict[str, Entry]:
     """Name -> entry, in the order of the file."""
     known = {field.name for field in dataclasses.fields(Entry)}
-    rows = tomllib.loads(lock.read_text(encoding="utf-8"))
+    rows = tomllib.loads(_LOCK.read_text(encoding="utf-8"))
     for name, row in rows.items():
         if unknown := set(row) - known:
-            raise PosertError(f"{lock}: unknown fields of {name}: {', '.join(sorted(unknown))}")
+            raise PosertError(f"{_LOCK}: unknown fields of {name}: {', '.join(sorted(unknown))}")
     return {name: Entry(name=name, **row) for name, row in rows.items()}
 
 
-def find(name: str, lock: Path = _LOCK) -> Entry:
+def find(name: str) -> Entry:
     """The entry called `name`.
 
     Raises:
         PosertError: there is none; names the nearest.
     """
-    known = entries(lock)
+    known = entries()
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, 3, 0.4)
@@ -129,19 +129,19 @@ def pull(
     Raises:
         PosertError: nothing to fetch from, the connection or the disk fails, or the bytes are not the official ones.
     """
-    path = from_file or cache_folder() / entry.file
     if from_file is not None and not from_file.is_file():
         raise PosertError(f"there is no file {from_file}", "check the path after `from_file`")
-    if from_file is None and not path.is_file():
+    path = from_file or cache_folder() / entry.file
+    if path.is_file():
+        _verify(entry, path, accept_unpinned)
+    else:
         _fetch(entry, path, offline or os.environ.get("POSERT_OFFLINE") == "1", progress, accept_unpinned)
-        return path
-    _verify(entry, path, accept_unpinned)
     return path
 
 
 def _verify(entry: Entry, path: Path, accept_unpinned: bool) -> None:
     if not entry.pinned:
-        digest = _sha256(path)
+        digest = sha256(path)
         if not accept_unpinned:
             raise PosertError(
                 f"{entry.name} has no published hash, so {path.name} cannot be checked (sha256 {digest}); "
@@ -163,21 +163,20 @@ def _misfits(entry: Entry, path: Path) -> str:
     if entry.git_blob:
         digest, expected = _git_blob(path), entry.git_blob
     else:
-        digest, expected = _sha256(path), entry.sha256 or entry.sha256_prefix
+        digest, expected = sha256(path), entry.sha256 or entry.sha256_prefix
     return "" if digest.startswith(expected) else f"its hash is {digest}, expected {expected}"
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _git_blob(path: Path) -> str:
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    start = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: start).hexdigest()
 
 
 def _fetch(entry: Entry, path: Path, offline: bool, progress: Progress | None, accept_unpinned: bool) -> None:
@@ -188,7 +187,10 @@ def _fetch(entry: Entry, path: Path, offline: bool, progress: Progress | None, a
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(part):
             if mirror and "://" not in mirror:
-                _copy(Path(mirror) / entry.file, part, entry)
+                source = Path(mirror) / entry.file
+                if not source.is_file():
+                    raise PosertError(f"the mirror has no {source}", f"put {entry.file} there, or unset POSERT_MIRROR")
+                shutil.copyfile(source, part)
             elif offline:
                 raise PosertError(f"{path.name} is not in the cache, and posert is offline", f"fetch it to {path}")
             else:
@@ -221,12 +223,6 @@ def _alone(part: Path) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
-
-
-def _copy(source: Path, part: Path, entry: Entry) -> None:
-    if not source.is_file():
-        raise PosertError(f"the mirror has no {source}", f"put {entry.file} there, or unset POSERT_MIRROR")
-    shutil.copyfile(source, part)
 
 
 def _address(entry: Entry, mirror: str) -> str:
@@ -277,8 +273,6 @@ def _store(answer: IO[bytes], part: Path, have: int, whole: int, progress: Progr
         while True:
             try:
                 chunk = answer.read(_CHUNK)
-            except (ConnectionError, TimeoutError, ValueError) as error:
-                raise ConnectionError(str(error)) from error
             except Exception as error:  # http.client.IncompleteRead carries the bytes that came
                 file.write(getattr(error, "partial", b""))
                 raise ConnectionError(str(error)) from error

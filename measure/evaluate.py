@@ -1,9 +1,9 @@
 """OKS average precision on a COCO keypoint file. Owns the scoring, not the people; needs the `eval` extra."""
 
-import contextlib
 import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
+from posert.errors import PosertError, optional
 from posert.runtime.files.formats import coco_results
 from posert.runtime.loop import TopDown, estimate_frames
 from posert.runtime.media.read import frames
@@ -54,37 +54,38 @@ def evaluate(
     Raises:
         PosertError: pycocotools is missing, a file cannot be read, or the skeleton lacks COCO's keypoints.
     """
-    coco, coco_eval = _pycocotools()
-    truth = _quietly(lambda: coco(str(_readable(annotations))))
+    coco = optional("pycocotools.coco", "eval needs pycocotools", "eval")
+    scoring = optional("pycocotools.cocoeval", "eval needs pycocotools", "eval")
+    quiet = redirect_stdout(io.StringIO())  # pycocotools prints its progress; the caller prints its own
+    with quiet:
+        truth = coco.COCO(str(_readable(annotations)))
     order = coco_order(model.spec.skeleton)
-    boxes = _boxes_of(truth) if ground_truth_boxes else None
     results: list[dict[str, Any]] = []
     pictures = truth.loadImgs(sorted(truth.getImgIds()))
     by_path = {str(images / picture["file_name"]): picture["id"] for picture in pictures}
     source = (frame for path in by_path for frame in frames(path))
-    lookup = None if boxes is None else (lambda frame: boxes(by_path[frame.source]))
-    for done, (frame, result) in enumerate(
-        estimate_frames(model, source, boxes=lookup, top_down=TopDown(flip=flip)), 1
-    ):
+    lookup = (lambda frame: _boxes(truth, by_path[frame.source])) if ground_truth_boxes else None
+    pairs = estimate_frames(model, source, boxes=lookup, top_down=TopDown(flip=flip))
+    for done, (frame, result) in enumerate(pairs, 1):
         results += coco_results(result.poses, by_path[frame.source], order)
         if on_image is not None:
             on_image(done)
     if not results:
         return Score(0, 0, 0, 0, 0, len(by_path), 0)
-    scored = coco_eval(truth, _quietly(lambda: truth.loadRes(results)), "keypoints")
-    _quietly(lambda: (scored.evaluate(), scored.accumulate(), scored.summarize()))
+    with quiet:
+        scored = scoring.COCOeval(truth, truth.loadRes(results), "keypoints")
+        scored.evaluate()
+        scored.accumulate()
+        scored.summarize()
     ap, ap50, _, medium, large, ar = (float(value) for value in scored.stats[:6])
     return Score(ap, ap50, medium, large, ar, len(by_path), len(results))
 
 
-def _boxes_of(truth: Any) -> Callable[[int], NDArray[np.float32]]:
-    def boxes(image_id: int) -> NDArray[np.float32]:
-        people = truth.loadAnns(truth.getAnnIds(imgIds=[image_id], iscrowd=False))
-        rows = [person["bbox"] for person in people if person.get("num_keypoints", 0) > 0]
-        xywh = np.array(rows, np.float32).reshape(-1, 4)
-        return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-
-    return boxes
+def _boxes(truth: Any, image_id: int) -> NDArray[np.float32]:
+    people = truth.loadAnns(truth.getAnnIds(imgIds=[image_id], iscrowd=False))
+    rows = [person["bbox"] for person in people if person.get("num_keypoints", 0) > 0]
+    xywh = np.array(rows, np.float32).reshape(-1, 4)
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
 
 def _readable(annotations: Path) -> Path:
@@ -95,18 +96,3 @@ def _readable(annotations: Path) -> Path:
             f"{annotations} is not a COCO keypoint file: {error!r}", "give person_keypoints_*.json"
         ) from None
     return annotations
-
-
-def _pycocotools() -> tuple[Any, Any]:
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        raise PosertError("eval needs pycocotools", "pip install 'posert[eval]'") from None
-    return COCO, COCOeval
-
-
-def _quietly(action: Callable[[], Any]) -> Any:
-    """pycocotools prints its progress; the caller prints its own."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return action()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from posert.poses import Poses, Skeleton
 from posert.postprocess.kernels.registry import F32x2, F64x1, I64x1, kernel
+from posert.postprocess.kernels.workspace import outside
 
 MIN_SCORE = 0.2
 TORSO_MARGIN = 1.9
@@ -22,9 +23,8 @@ def crop_window(keypoints: F32x2, torso: I64x1, width: float, height: float, win
         keypoints: f32 [K,3] x px, y px, score. torso: i64 [4], left and right hip, left and right shoulder.
         width, height: of the frame, px.
     """
-    for k in torso:
-        if not 0 <= k < keypoints.shape[0]:
-            return 0
+    if outside(torso, keypoints.shape[0]):
+        return 0
     left_hip, right_hip, left_shoulder, right_shoulder = torso[0], torso[1], torso[2], torso[3]
     hips = keypoints[left_hip, 2] > MIN_SCORE or keypoints[right_hip, 2] > MIN_SCORE
     shoulders = keypoints[left_shoulder, 2] > MIN_SCORE or keypoints[right_shoulder, 2] > MIN_SCORE

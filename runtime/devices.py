@@ -28,11 +28,7 @@ def cpu_cores() -> int:
 
 
 def import_onnxruntime() -> ModuleType:
-    """The onnxruntime module, after checking that exactly one of its packages is installed.
-
-    Raises:
-        PosertError: none, or two that overwrite each other.
-    """
+    """The onnxruntime module; raises PosertError unless one of its packages is there: two overwrite each other."""
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(installed) == 2:
         raise PosertError(
@@ -56,11 +52,7 @@ def import_onnxruntime() -> ModuleType:
 
 
 def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    return any(importlib.metadata.distributions(name=name))
 
 
 def choose_providers(device: str, available: Sequence[str]) -> Providers:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result
 from posert.postprocess.geometry import usable
-from posert.runtime.look.gaze import Gaze
-from posert.runtime.look.regions import Boxes
+from posert.runtime.look import Boxes, Gaze
 from posert.runtime.prefetch import Pictures, as_frames, grouped, read_ahead
 from posert.runtime.session import Model
 from posert.runtime.stage_runner import Clock, StageRunner, mirrors
@@ -40,12 +39,7 @@ class TopDown:
 
 
 def estimate(
-    model: Model,
-    frames: Pictures,
-    *,
-    batch: int = 1,
-    boxes: Boxes | None = None,
-    top_down: TopDown | None = None,
+    model: Model, frames: Pictures, *, batch: int = 1, boxes: Boxes | None = None, top_down: TopDown | None = None
 ) -> Iterator[Result]:
     """The people of every frame, in order, one `Result` per frame.
 
@@ -72,20 +66,15 @@ def estimate_image(
 ) -> Result:
     """The people of one picture, u8 [H,W,3] (BGR) or a `Frame`; the other arguments as in `estimate`."""
     frame = picture if isinstance(picture, Frame) else Frame(picture)
-    ((_, result),) = _people(model, boxes, top_down)([frame])
+    ((_, result),) = _People(model, boxes, top_down)([frame])
     return result
 
 
 def estimate_frames(
-    model: Model,
-    frames: Pictures,
-    *,
-    batch: int = 1,
-    boxes: Boxes | None = None,
-    top_down: TopDown | None = None,
+    model: Model, frames: Pictures, *, batch: int = 1, boxes: Boxes | None = None, top_down: TopDown | None = None
 ) -> Generator[tuple[Frame, Result], None, None]:
     """As `estimate`, each result with its frame."""
-    people = _people(model, boxes, top_down)
+    people = _People(model, boxes, top_down)
     workers, size = (1, 1) if people.gaze.in_turn else (model.workers, batch)
     pending: deque[Future[list[tuple[Frame, Result]]]] = deque()
     failure: BaseException | None = None
@@ -110,26 +99,22 @@ def estimate_frames(
         raise failure
 
 
-def _people(model: Model, boxes: Boxes | None, top_down: TopDown | None) -> "_People":
-    """Raises PosertError if the model cannot do what is asked for."""
-    how, stages = top_down or TopDown(), model.spec.stages
-    if stages[0].region == "boxes" and boxes is None:
-        raise PosertError(
-            f"{model.spec.model} looks at boxes and has no detector", "give one with `detector`, or boxes with `boxes`"
-        )
-    if how.flip and not any(mirrors(stage) for stage in stages):
-        raise PosertError(f"{model.spec.model} cannot average mirrored pictures", "leave `flip` away")
-    if how.detect_every > 1 and not any(stage.region == "boxes" for stage in stages):
-        raise PosertError(f"{model.spec.model} has no detector to leave out", "leave `detect_every` away")
-    return _People(model, Gaze(model.spec, boxes, how.detect_every), how)
-
-
 class _People:
     """Frames -> their people: where the model looks, and what runs there, stage after stage."""
 
-    def __init__(self, model: Model, gaze: Gaze, how: TopDown) -> None:
-        self.gaze = gaze
-        self.runners = [StageRunner(model, stage, how.pose_batch, how.flip) for stage in model.spec.stages]
+    def __init__(self, model: Model, boxes: Boxes | None, top_down: TopDown | None) -> None:
+        """Raises PosertError if the model cannot do what is asked for."""
+        how, name, stages = top_down or TopDown(), model.spec.model, model.spec.stages
+        if stages[0].region == "boxes" and boxes is None:
+            raise PosertError(
+                f"{name} looks at boxes and has no detector", "give one with `detector`, or boxes with `boxes`"
+            )
+        if how.flip and not any(mirrors(stage) for stage in stages):
+            raise PosertError(f"{name} cannot average mirrored pictures", "leave `flip` away")
+        if how.detect_every > 1 and not any(stage.region == "boxes" for stage in stages):
+            raise PosertError(f"{name} has no detector to leave out", "leave `detect_every` away")
+        self.gaze = Gaze(model.spec, boxes, how.detect_every)
+        self.runners = [StageRunner(model, stage, how.pose_batch, how.flip) for stage in stages]
 
     def __call__(self, group: list[Frame]) -> list[tuple[Frame, Result]]:
         clock = Clock()

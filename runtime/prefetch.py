@@ -7,7 +7,6 @@ import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,35 +61,36 @@ def grouped(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:
 @contextmanager
 def read_ahead(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T]]:
     """Iterates over `items` in a thread of its own, at most `depth` ahead; its errors reach the caller."""
-    fifo: queue.Queue[Any] = queue.Queue(depth)
+    fifo: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)  # an item, or why there are no more
     stop = threading.Event()
-    end = object()
 
-    def offer(item: Any) -> bool:
+    def offer(item: Any, end: BaseException | None = None) -> bool:
         while not stop.is_set():
             try:
-                fifo.put(item, timeout=0.1)
+                fifo.put((item, end), timeout=0.1)
             except queue.Full:
                 continue
             return True
         return False
 
     def read() -> None:
-        last: Any = end
+        end: BaseException = StopIteration()
         try:
             with closing(items):
                 for item in items:
                     if not offer(item):
                         break
         except BaseException as error:  # the consumer must see everything, a KeyboardInterrupt too
-            last = _Failure(error)
-        offer(last)
+            end = error
+        offer(None, end)
 
     def taken() -> Iterator[T]:
-        while (item := fifo.get()) is not end:
-            if isinstance(item, _Failure):
-                raise item.error
+        item, end = fifo.get()
+        while end is None:
             yield item
+            item, end = fifo.get()
+        if not isinstance(end, StopIteration):
+            raise end
 
     thread = threading.Thread(target=read, name="posert-reader", daemon=True)
     thread.start()
@@ -99,8 +99,3 @@ def read_ahead(items: Generator[T, None, None], depth: int) -> Iterator[Iterator
     finally:
         stop.set()
         thread.join(timeout=5)
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    error: BaseException

@@ -4,10 +4,11 @@ Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
 """
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
 _ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
 
 
-class Model:
+class Model(AbstractContextManager["Model"]):
     """An open model: its metadata and one ONNX Runtime session per stage. Safe to call from several threads.
 
     Attributes:
@@ -66,9 +67,8 @@ class Model:
         """
         outputs, session = self._stages[stage].outputs, self._sessions[stage]
         feed, fetch = self._stages[stage].input.name, list(outputs.values())
-        single = self.single_row(stage) and len(tensor) > 1
         try:
-            if single:
+            if len(tensor) > 1 and self.single_row(stage):
                 rows = [session.run(fetch, {feed: row[None]}) for row in tensor]
                 arrays = [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
             else:
@@ -83,9 +83,6 @@ class Model:
     def close(self) -> None:
         """Free the sessions; the model cannot run any more."""
         self._sessions.clear()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -135,8 +132,7 @@ def _shared_out(spec: ModelSpec, options: ModelOptions) -> tuple[int, int]:
 def find_model(path: str | Path) -> Path:
     """The file of a model given by path, or `nano` for the one inside the package.
 
-    Raises:
-        PosertError: there is no such file, or it is empty or a folder.
+    Raises PosertError if there is no such file, or it is empty or a folder.
     """
     file = Path(__file__).with_name("nano.onnx") if str(path) == "nano" else Path(path)
     if file.is_file():
@@ -149,6 +145,15 @@ def find_model(path: str | Path) -> Path:
         f"there is no model file {path}",
         "give an .onnx file or 'nano'; make one with: posert export NAME (names: posert models list)",
     )
+
+
+def sha256_of(file: Path) -> str:
+    """The hash of a file, as hexadecimal digits; raises PosertError if it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise PosertError(f"{file} cannot be read: {error}", "check the file and its permissions") from None
 
 
 def _session(ort: ModuleType, file: Path, providers: Providers, threads: int) -> Any:
@@ -195,7 +200,7 @@ def _file_of(stage: Stage, file: Path, detector: Path | None) -> Path:
             f"{file} needs its companion {stage.file} in the same folder",
             "copy both files together, or give another detector with `detector`",
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     if digest != stage.sha256:
         raise PosertError(
             f"{path} is not the file that {file.name} names: its sha256 is {digest}, expected {stage.sha256}",

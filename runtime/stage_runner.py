@@ -71,7 +71,11 @@ class StageRunner:
         if len(self.stage.scales) == 1:
             outputs = self._outputs("", crops, input_wh, clock)
         else:
-            several = [self._at_scale(scale, crops, input_wh, clock) for scale in self.stage.scales]
+            several = []
+            for scale in self.stage.scales:
+                spec = scaled(self.stage.input, input_wh, scale)
+                again = [(frame, place(frame.size_wh, spec)[0][0]) for frame, _ in crops]
+                several.append(self._outputs(str(scale), again, spec.size_wh, clock))
             with clock("decode"):
                 merge = self._decoder.merge
                 assert merge is not None, "opening the model has checked this"
@@ -79,13 +83,6 @@ class StageRunner:
         with clock("decode"):
             decoded: list[Poses] = self._decoder.decode(outputs, self._skeleton, self._params, input_wh)
         return decoded
-
-    def _at_scale(
-        self, scale: float, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock
-    ) -> dict[str, NDArray[Any]]:
-        spec = scaled(self.stage.input, input_wh, scale)
-        again = [(frame, place(frame.size_wh, spec)[0][0]) for frame, _ in crops]
-        return self._outputs(str(scale), again, spec.size_wh, clock)
 
     def _outputs(
         self, name: str, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock

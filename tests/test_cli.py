@@ -241,3 +241,4 @@ def test_info_and_doctor(run: Run) -> None:
     code, out, _ = run("doctor")
     assert code == 0
     assert "CPUExecutionProvider" in out
+    assert re.search(r"^kernels  .*(kernels-[\w-]+\.\w+|as they are needed)$", out, re.M)

@@ -21,7 +21,7 @@ from command import ROOT, Run, rows, tree
 from posert import PosertError, __version__
 from posert.flags import parse_params
 from posert.runtime.jobs import manifest, trial
-from posert.runtime.jobs.job import Job, Outcome, Report, plan
+from posert.runtime.jobs.job import Job, Outcome, plan
 from posert.runtime.jobs.pool import in_processes
 from posert.runtime.jobs.recipe import Recipe, Selection, Settings
 from posert.runtime.options import ModelOptions
@@ -196,7 +196,8 @@ def test_a_dying_worker_fails_its_job_alone(model: Path, folder: Path, tmp_path:
     outcomes = list(results)
     assert outcomes[0].error is not None
     assert "died" in outcomes[0].error.what
-    assert [outcome.report is not None for outcome in outcomes[1:]] == [True] * 3
+    assert [outcome.error for outcome in outcomes[1:]] == [None] * 3
+    assert all(outcome.frames for outcome in outcomes[1:])
 
 
 @pytest.mark.parametrize(
@@ -247,13 +248,13 @@ def test_what_a_killed_run_left_is_removed(run: Run, model: Path, folder: Path, 
 @pytest.mark.parametrize(
     "outcome",
     [
-        Outcome(Job("a.mp4", Path("out/a.jsonl"), None), Report(3, 2, 0.5)),
+        Outcome(Job("a.mp4", Path("out/a.jsonl"), None), 3, 2, 0.5),
         Outcome(Job("a.mp4", None, Path("a.png")), error=PosertError("what", "hint"), unusable=True),
     ],
 )
 def test_an_outcome_crosses_processes(outcome: Outcome) -> None:
     again = pickle.loads(pickle.dumps(outcome))
-    assert (again.job, again.report, again.unusable) == (outcome.job, outcome.report, outcome.unusable)
+    assert replace(again, error=outcome.error) == outcome
     if outcome.error is not None:
         assert (type(again.error), again.error.what, again.error.hint) == (PosertError, "what", "hint")
 

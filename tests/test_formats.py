@@ -25,9 +25,8 @@ RESULTS = [
 
 def write(form: str, folder: Path, source: str = "walk.mp4", *, empty: bool = False, features: bool = False) -> Path:
     path = folder / FORMATS[form].name(Path(source).name)
-    chosen, featuring = FORMATS[form], Featuring(people.SKELETON)
-    sink = chosen.empty if empty and chosen.empty else chosen.sink
-    with sink(path, people.SPEC, source) as put:
+    featuring = Featuring(people.SKELETON)
+    with sink_of(form, empty=empty)(path, people.SPEC, source) as put:
         for frame, result in RESULTS if source.endswith("mp4") else RESULTS[:1]:
             made = featuring(result.poses, result.time_s, result.size_wh) if features else None
             put(frame, replace(result, source=source, features=made))

@@ -1,6 +1,7 @@
 """Ids: synthetic people with known truth; smoothing and features against formulas by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import people
@@ -10,7 +11,7 @@ from posert.poses import Poses
 from posert.runtime.after.features import Featuring
 from posert.runtime.after.smooth import Smoother
 from posert.runtime.after.track import Tracker, limb_colours
-from posert.runtime.files.atomic import feature_records
+from posert.runtime.files.atomic import frame_record
 
 pytest.importorskip("lap")
 
@@ -227,7 +228,8 @@ def test_features_do_not_change_with_place_and_size() -> None:
 def test_a_feature_of_a_missing_keypoint_is_null() -> None:
     poses = people.standing((100, 200))
     poses.keypoints[0, 11] = 0
-    record = feature_records(Featuring(people.SKELETON)(poses, 0, (640, 480)))[0]
+    features = Featuring(people.SKELETON)(poses, 0, (640, 480))
+    record = frame_record(replace(people.result(poses)[1], features=features))["people"][0]["features"]
     assert record["normalised"][0] == [None, None]
     assert record["angles"]["left_knee"] is None
     assert record["angles"]["right_knee"] is not None

@@ -4,17 +4,15 @@ Owns what a wheel holds besides the Python files, and its tag. How kernels are c
 """
 
 import base64
-import csv
+import email
 import hashlib
-import importlib.util
-import io
+import runpy
 import shutil
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from setuptools import build_meta
@@ -36,8 +34,9 @@ def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
     """As for a wheel; nothing where the kernels are compiled already."""
-    sources = _sources()
-    there = any(sources.FOLDER.glob(f"kernels-*{sources.SUFFIX}")) and not sources.outdated()
+    # without the package around it: numpy may not be here yet
+    sources = runpy.run_path(str(ROOT / "postprocess" / "kernels" / "sources.py"))
+    there = any(sources["FOLDER"].glob(f"kernels-*{sources['SUFFIX']}")) and not sources["outdated"]()
     return [] if there else get_requires_for_build_wheel()
 
 
@@ -90,7 +89,7 @@ def with_files(wheel: Path, files: Mapping[str, Path], tag: str, folder: Path) -
     with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         contents = {path: old.read(path) for path in old.namelist() if not path.endswith("/")}
         contents |= {path: file.read_bytes() for path, file in sorted(files.items())}
-        contents[f"{info}/WHEEL"] = "\n".join(_retagged(contents[f"{info}/WHEEL"].decode(), tag)).encode()
+        contents[f"{info}/WHEEL"] = _retagged(contents[f"{info}/WHEEL"], tag)
         del contents[f"{info}/RECORD"]
         contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD").encode()
         for path, data in contents.items():
@@ -100,33 +99,19 @@ def with_files(wheel: Path, files: Mapping[str, Path], tag: str, folder: Path) -
     return made
 
 
-def _retagged(text: str, tag: str) -> Iterator[str]:
+def _retagged(text: bytes, tag: str) -> bytes:
     python, abi, platforms = tag.split("-")
-    for line in text.splitlines():
-        if line.startswith("Root-Is-Purelib"):
-            yield "Root-Is-Purelib: false"
-        elif line.startswith("Tag:"):
-            yield from (f"Tag: {python}-{abi}-{platform}" for platform in platforms.split("."))
-        else:
-            yield line
-    yield ""
+    wheel = email.message_from_bytes(text)
+    wheel.replace_header("Root-Is-Purelib", "false")
+    del wheel["Tag"]
+    for platform in platforms.split("."):
+        wheel["Tag"] = f"{python}-{abi}-{platform}"
+    return wheel.as_bytes()
 
 
 def _record(contents: Mapping[str, bytes], own: str) -> str:
-    rows: list[Iterable[Any]] = []
+    lines = []
     for path, data in contents.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        rows.append((path, f"sha256={digest}", len(data)))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([*rows, (own, "", "")])
-    return text.getvalue()
-
-
-def _sources() -> ModuleType:
-    """`posert.postprocess.kernels.sources`, without the package: numpy may not be here yet."""
-    spec = importlib.util.spec_from_file_location("sources", ROOT / "postprocess" / "kernels" / "sources.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        lines.append(f"{path},sha256={digest},{len(data)}\n")
+    return "".join([*lines, f"{own},,\n"])

@@ -10,7 +10,6 @@ import ast
 import gc
 import hashlib
 import importlib
-import importlib.util
 import itertools
 import json
 import os
@@ -31,23 +30,11 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "kernels"
 
 
-def import_posert() -> None:
-    """The package of this checkout, whatever is installed; of `runtime` not its face, which imports OpenCV."""
-    spec = importlib.util.spec_from_file_location(
-        "posert", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["posert"] = module
-    spec.loader.exec_module(module)
-    runtime = ModuleType("posert.runtime")
-    runtime.__path__ = [str(ROOT / "runtime")]
-    sys.modules["posert.runtime"] = runtime
-
-
+# the package of this checkout, whatever is installed; not its faces, which import OpenCV
 if "posert" not in sys.modules:
-    import_posert()
+    for name, folder in (("posert", ROOT), ("posert.runtime", ROOT / "runtime")):
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [str(folder)]
 
 from posert.postprocess.kernels import build, load, sources  # noqa: E402
 from posert.postprocess.kernels.registry import KERNELS  # noqa: E402
@@ -179,7 +166,7 @@ def _make(texts: list[Path], path: Path | None, target: build.Target | None) -> 
     irs = [json.loads(text.read_text()) if text.is_file() else _lowered(text) for text in texts]
     if path and target:
         merged = {name: ir for each in irs for name, ir in each.items()}
-        _write(path, build.compile_kernels(merged, target).code)
+        _write(path, build.compile_kernels(merged, target))
     what = texts[0].stem.rpartition("-")[0] if len(texts) == 1 else "everything, small,"
     whom = f"{target.triple}, {target.cpu}" if target else "any processor"
     return f"{what} for {whom}, {time.perf_counter() - start:.1f} s"

@@ -5,7 +5,6 @@ Owns the folder, and the names in it. Needs no C compiler; the user's own finish
 
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,24 +26,10 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """What was written.
-
-    Attributes:
-        folder: the bundle. files: names in it. target: as asked for. cpu: LLVM's name of the least processor.
-    """
-
-    folder: Path
-    files: tuple[str, ...]
-    target: str
-    cpu: str
-
-
 def bundle(
     path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu: str = "", prefix: str = "posert"
-) -> Bundle:
-    """The folder with everything a C program needs to run the model.
+) -> list[str]:
+    """Writes the folder with everything a C program needs to run the model; returns the names in it.
 
     Args:
         path: an .onnx file with posert metadata, or `nano`.
@@ -78,7 +63,7 @@ def bundle(
         if item.resolve() != (folder / item.name).resolve():
             shutil.copyfile(item, folder / item.name)
     (folder / "kernels.o").write_bytes(code)
-    return Bundle(folder, tuple(sorted(item.name for item in folder.iterdir())), target, about["CPU"])
+    return sorted(item.name for item in folder.iterdir())
 
 
 def _check(model: Model) -> None:

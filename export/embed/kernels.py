@@ -58,7 +58,7 @@ def _compiled(names: tuple[str, ...], target: build.Target) -> bytes:
     """Several bundles of one process share it."""
     kernels = every_kernel()
     try:
-        return build.compile_kernels(build.lower(kernels[name] for name in names), target).code
+        return build.compile_kernels(build.lower(kernels[name] for name in names), target)
     except RuntimeError as error:
         raise PosertError(str(error).split("\n")[0], "leave `cpu` away, or give a name that LLVM knows") from error
 

@@ -33,8 +33,7 @@ def convert(arguments: Sequence[str]) -> Any:
         command = [sys.executable, "-m", "tf2onnx.convert", *arguments, "--output", str(target), "--opset", str(_OPSET)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **_QUIET}, check=False)
         if done.returncode != 0 or not target.is_file():
-            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-            last = lines[-1] if lines else "no message"
+            last = ["no message", *done.stderr.strip().splitlines()][-1]
             if "No module named" in last:
                 raise PosertError(f"this conversion needs more packages: {last}", "pip install 'posert[export-tf]'")
             raise PosertError(

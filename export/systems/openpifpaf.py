@@ -5,9 +5,9 @@ Needs the package `openpifpaf`, of which only `network` and `headmeta` are impor
 
 import importlib
 import importlib.util
-import logging
 import sys
 import types
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,12 @@ import torch
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
+from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import torch_models
-from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
 
-_LOG = logging.getLogger("posert")
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
 _SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1
@@ -37,12 +34,9 @@ _IMAGE = InputSpec(
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of an OpenPifPaf network, free in batch, height and width, and its metadata.
+    """A network of the route `checkpoint`, free in batch, height and width.
 
-    Args:
-        entry: its route is `checkpoint`.
-        path: the checkpoint, a pickle: it runs code when it is loaded, so its hash has been checked before.
-        options: none.
+    The checkpoint is a pickle: it runs code when it is loaded, so its hash has been checked before.
 
     Raises:
         PosertError: openpifpaf is not installed, or the file is no checkpoint with CIF and CAF heads.
@@ -53,19 +47,12 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     image = replace(_IMAGE, multiple_of=max(_IMAGE.multiple_of, int(cif.base_stride)))
     stage = Stage("pose", "frame", image, {"cif": "cif", "caf": "caf"}, "cifcaf")
     onnx_file.input_shape(graph, ["batch", 3, "height", "width"])
-    return Exported(graph, model_spec(entry, skeleton(cif, caf), stage))
+    return onnx_file.exported(graph, entry, skeleton(cif, caf), stage)
 
 
-def reference(entry: Entry, path: Path) -> Reference | None:
-    """The original network as a function of our input tensor."""
-    net, _, _ = load(path)
-
-    def run(tensor: Any) -> dict[str, Any]:
-        with torch.no_grad():
-            cif, caf = net(torch.from_numpy(tensor))
-        return {"cif": cif.numpy(), "caf": caf.numpy()}
-
-    return run
+def reference(entry: Entry, path: Path) -> Reference:
+    """The torch network."""
+    return torch_models.reference(load(path)[0], ["cif", "caf"])
 
 
 def skeleton(cif: Any, caf: Any) -> Skeleton:
@@ -93,11 +80,7 @@ class _Fields(torch.nn.Module):  # type: ignore[misc]
 
 
 def load(path: Path) -> tuple[Any, Any, Any]:
-    """The network (torch module: image -> cif, caf) of a checkpoint, and the metadata of its CIF and its CAF head.
-
-    Raises:
-        PosertError: see `build`.
-    """
+    """The network of a checkpoint (torch module: image -> cif, caf) and its heads' metadata; raises as `build`."""
     network = import_network()
     try:
         saved = torch.load(path, map_location="cpu", weights_only=False)
@@ -164,9 +147,5 @@ def _declare_missing_operators() -> None:
     if "torchvision" in sys.modules or torch.cuda.is_available():
         return
     for name in ("nms", "qnms"):
-        try:
-            torch.library.define(
-                f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )  # fmt: skip
-        except RuntimeError as error:  # this torchvision has them itself
-            _LOG.debug("torchvision::%s: %s", name, error)
+        with suppress(RuntimeError):  # this torchvision has them itself
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -5,9 +5,9 @@ the highest.
 """
 
 import math
+from collections import namedtuple
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from posert.poses import Poses
 from posert.postprocess.kernels.records import numbers_of, reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import take_f64, take_u8
+from posert.postprocess.kernels.workspace import take
 from posert.postprocess.suppression import RuleKernels
 
 _PROBLEMS = (
@@ -96,18 +96,14 @@ def _needs(people: int, keypoints: int, params: Params) -> tuple[NDArray[np.floa
 
 _params = reader(Params)
 
-
-class _States(NamedTuple):
-    """Of each pose: state u8 [N], and mean keypoint score f64 [N]."""
-
-    state: Any
-    mean: Any
+_States = namedtuple("_States", "state mean")
+"""Of each pose: state u8 [N], and mean keypoint score f64 [N]."""
 
 
 @jit
 def _take_states(workspace, people):
-    state, at = take_u8(workspace, 0, (people,))
-    mean, at = take_f64(workspace, at, (people,))
+    state, at = take(workspace, 0, (people,), np.uint8)
+    mean, at = take(workspace, at, (people,), np.float64)
     return _States(state, mean), at
 
 
@@ -137,9 +133,8 @@ def pose_nms(
 
     Args:
         keypoints: f32 [N,K,3], x px, y px, score; a score of 0 becomes 1e-5, AlphaPose's own way around a weight of 0.
-        region_boxes, region_scores: f32 [N,4] xyxy px, f32 [N], of the detector. numbers: the `Params`.
         merged: f32 [N,K,3] out, the people kept, each its cluster's weighted mean. scores: f32 [N] out, their final
-            scores. boxes: f32 [N,4] out, those of their regions.
+            scores. boxes: f32 [N,4] out, those of their regions. The others: see `RuleKernels`.
     """
     rule, people = _params(numbers), keypoints.shape[0]
     if len(region_boxes) != people or len(region_scores) != people:

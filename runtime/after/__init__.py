@@ -1,1 +1,32 @@
-"""What happens to a source's results after the loop: ids, smoothing, features."""
+"""What happens to the results of one source after the loop, in order: ids, then smoothing, then features."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posert.poses import Result, Skeleton
+from posert.runtime.after.features import Featuring
+from posert.runtime.after.smooth import Smoother
+from posert.runtime.after.track import Tracker
+
+
+def post_chain(
+    skeleton: Skeleton, *, track: bool = False, smooth: bool = False, features: bool = False
+) -> Callable[[Result, NDArray[np.uint8]], Result]:
+    """A function of each result and its picture u8 [H,W,3], to be called in order; smooth and features track."""
+    tracker = Tracker(skeleton) if track or smooth or features else None
+    smoother = Smoother() if smooth else None
+    featuring = Featuring(skeleton) if features else None
+
+    def refine(result: Result, picture: NDArray[np.uint8]) -> Result:
+        if tracker is not None:
+            result = replace(result, poses=tracker(result.poses, result.time_s, picture))
+        if smoother is not None:
+            result = replace(result, poses=smoother(result.poses, result.time_s))
+        if featuring is not None:
+            result = replace(result, features=featuring(result.poses, result.time_s, result.size_wh))
+        return result
+
+    return refine

@@ -33,12 +33,11 @@ class Smoother:
             found = keypoints[person, :, 2:] > 0
             now = np.where(found, keypoints[person, :, :2], np.nan).astype(np.float64)
             left, top, right, bottom = poses.boxes_xyxy[person].astype(float)
-            keypoints[person, :, :2] = np.where(found, self._step(key, now, time_s, right - left, bottom - top), 0)
+            smooth = self._step(key, now, time_s, float(np.hypot(right - left, bottom - top)))
+            keypoints[person, :, :2] = np.where(found, smooth, 0)
         return replace(poses, keypoints=keypoints)
 
-    def _step(
-        self, key: int, now: NDArray[np.float64], time_s: float, width: float, height: float
-    ) -> NDArray[np.float64]:
+    def _step(self, key: int, now: NDArray[np.float64], time_s: float, diagonal: float) -> NDArray[np.float64]:
         if key not in self._kept or time_s <= self._kept[key][0]:
             self._kept[key] = (time_s, now, np.zeros_like(now))
             return now
@@ -47,7 +46,7 @@ class Smoother:
         fresh = np.isnan(before)
         moved = np.where(fresh | np.isnan(now), 0.0, (now - before) / step_s)
         speed = speed + _weight(np.array(SPEED_CUTOFF_HZ), step_s) * (moved - speed)
-        pace = np.linalg.norm(speed, axis=1, keepdims=True) / max(1.0, float(np.hypot(width, height)))
+        pace = np.linalg.norm(speed, axis=1, keepdims=True) / max(1.0, diagonal)
         smooth = before + _weight(self.cutoff_hz + self.beta * pace, step_s) * (now - before)
         smooth = np.where(fresh, now, smooth)
         self._kept[key] = (time_s, smooth, np.where(fresh, 0.0, speed))

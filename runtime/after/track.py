@@ -6,12 +6,11 @@ pictures, nothing of files or networks.
 
 import math
 from dataclasses import dataclass, replace
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
+from posert.errors import optional
 from posert.poses import Poses, Skeleton
 
 Floats = NDArray[np.float64]
@@ -54,7 +53,7 @@ class Tracker:
     """
 
     def __init__(self, skeleton: Skeleton) -> None:
-        self._lap = _import_lap()
+        self._lap = optional("lap", "tracking needs the package lap", "track")
         self._variance = (2 * np.array(skeleton.sigmas or [SIGMA] * len(skeleton.names))) ** 2
         self._limbs = np.array(skeleton.edges, np.int64).reshape(-1, 2)
         self._tracks: list[_Track] = []
@@ -62,12 +61,9 @@ class Tracker:
         self._now_s = -math.inf
 
     def __call__(self, poses: Poses, time_s: float, picture: NDArray[np.uint8] | None = None) -> Poses:
-        """`poses` with ids i32 [N]; call it with every frame in order, frames without people too.
+        """One frame's `poses` with ids i32 [N]; call it with every frame in order, frames without people too.
 
-        Args:
-            poses: of one frame.
-            time_s: of that frame.
-            picture: u8 [H,W,3], the frame itself; None tracks by pose and motion alone.
+        `picture` u8 [H,W,3] is the frame itself; None tracks by pose and motion alone.
         """
         if time_s < self._now_s:  # a camera's clock was set, a stream began anew: people go on from where they were
             for track in self._tracks:
@@ -206,12 +202,3 @@ def _overlap(one: Floats, other: Floats) -> Floats:
 def _area(boxes: Floats) -> Floats:
     sides: Floats = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
     return sides
-
-
-def _import_lap() -> ModuleType:
-    try:
-        import lap
-    except ImportError:
-        raise PosertError("tracking needs the package lap", "pip install 'posert[track]'") from None
-    module: ModuleType = lap
-    return module

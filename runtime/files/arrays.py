@@ -9,19 +9,20 @@ import zipfile
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
+from posert.errors import optional
 from posert.poses import Frame, Result
-from posert.runtime.files.atomic import Write, file_header, whole_file
+from posert.runtime.files.atomic import Write, file_header, needed, whole_file
 from posert.runtime.spec import ModelSpec
 
 _CHUNK_FRAMES = 256
-_GROUP_BYTES = 2**22  # of rows held in memory; the footer takes 1 kB more for each column of each group
+_GROUP_BYTES = 2**23  # of rows held in memory; the footer takes 1 kB more for each column of each group
 _EXACT = {"frame": "int64", "time_s": "float64", "width": "int32", "height": "int32", "id": "int32"}
 _OPTIONAL = ("normalised", "velocities", "angles", "visible")
 
@@ -35,9 +36,7 @@ def npz(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     `normalised` f32 [T,P,K,2], `velocities` f32 [T,P,K,2], `angles` f32 [T,P,A], `visible` f32 [T,P,K] (0, 1, NaN) and
     `joints` [A]. Loads with `allow_pickle=False`.
     """
-    if path is None:
-        raise PosertError("the format npz cannot go to standard output", "name a file with `output`")
-    with whole_file(path) as temporary:
+    with whole_file(needed(path, "npz")) as temporary:
         spool = temporary.with_name(temporary.name + ".rows")
         try:
             with spool.open("w+b") as rows:
@@ -81,13 +80,13 @@ class _Spool:
             small["joints"] = np.array(self.joints)
         with zipfile.ZipFile(path, "w") as archive:
             begin = 0
-            width = sum(int(np.prod(shape)) for shape in self.shapes.values())
+            width = sum(prod(shape) for shape in self.shapes.values())
             for name, shape in self.shapes.items():
                 kind = np.dtype("i4" if name == "ids" else "f4")
                 with _member(archive, name, (frames, most, *shape), kind) as file:
-                    for block in self._blocks(most, width, begin, begin + int(np.prod(shape))):
+                    for block in self._blocks(most, width, begin, begin + prod(shape)):
                         file.write((np.nan_to_num(block) if name == "ids" else block).astype(kind).tobytes())
-                begin += int(np.prod(shape))
+                begin += prod(shape)
             for name, values in small.items():
                 with _member(archive, name, values.shape, values.dtype) as file:
                     file.write(values.tobytes())
@@ -116,7 +115,7 @@ def _columns(result: Result) -> dict[str, NDArray[Any]]:
 
 def _flat(arrays: Iterable[NDArray[Any]], count: int) -> NDArray[np.float64]:
     """Arrays [count,...] side by side, f64 [count, all their columns]."""
-    return np.concatenate([a.reshape(count, int(np.prod(a.shape[1:]))) for a in arrays], axis=1, dtype="f8")
+    return np.concatenate([a.reshape(count, prod(a.shape[1:])) for a in arrays], axis=1, dtype="f8")
 
 
 @contextmanager
@@ -140,14 +139,11 @@ def parquet(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     Raises:
         PosertError: pyarrow is missing.
     """
-    if path is None:
-        raise PosertError("the format parquet cannot go to standard output", "name a file with `output`")
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise PosertError("the format parquet needs pyarrow", "pip install 'posert[parquet]'") from None
-    with whole_file(path) as temporary:
+    target = needed(path, "parquet")
+    optional("pyarrow.parquet", "the format parquet needs pyarrow", "parquet")
+    import pyarrow
+
+    with whole_file(target) as temporary:
         table = _Rows(pyarrow, temporary, spec, source)
         try:
             yield table.add
@@ -163,28 +159,23 @@ class _Rows:
         self.header = json.dumps(file_header(spec, source))
         self.writer: Any = None
         self.schema: Any = None
+        self.types: dict[str, str] = {}
         self.frames = self.filled = 0
-        self.exact: NDArray[np.float64] = np.empty((0, 0))  # the columns of _EXACT, a row of this array each
-        self.single: NDArray[np.float32] = np.empty((0, 0), np.float32)  # all others
+        self.columns: NDArray[np.float64] = np.empty((0, 0))  # of the group that is being filled
 
     def add(self, _: Frame, result: Result) -> None:
         if self.writer is None:
             self._open(result)
         self.frames += 1
-        count = len(result.poses)
-        arrays = _columns(result)
-        about = np.array([[result.frame_index, result.time_s, *result.size_wh]])
-        exact = np.concatenate([np.repeat(about, count, axis=0), arrays.pop("ids")[:, None]], axis=1)
-        arrays = {name: arrays.pop(name) for name in ("scores", "boxes_xyxy")} | arrays
-        single = _flat(arrays.values(), count)
-        done = 0
-        while done < count:
-            step = min(count - done, self.single.shape[1] - self.filled)
-            place = slice(self.filled, self.filled + step)
-            self.exact[:, place] = exact[done : done + step].T
-            self.single[:, place] = single[done : done + step].T
-            self.filled, done = self.filled + step, done + step
-            if self.filled == self.single.shape[1]:
+        arrays, most = _columns(result), self.columns.shape[1]
+        about = np.repeat([[result.frame_index, result.time_s, *result.size_wh]], len(result.poses), axis=0)
+        arrays = {name: arrays.pop(name) for name in ("ids", "scores", "boxes_xyxy")} | arrays
+        rows = _flat([about, *arrays.values()], len(result.poses))
+        while len(rows):
+            fitting, rows = rows[: most - self.filled], rows[most - self.filled :]
+            self.columns[:, self.filled : self.filled + len(fitting)] = fitting.T
+            self.filled += len(fitting)
+            if self.filled == most:
                 self._flush()
 
     def _open(self, result: Result) -> None:
@@ -197,18 +188,16 @@ class _Rows:
                 columns += [f"{name}_{kind}_{axis}" for name in self.names for axis in "xy"]
             columns += [f"{joint}_angle" for joint in features.joints]
             flags = [f"{name}_visible" for name in self.names]
-        types = _EXACT | dict.fromkeys(columns, "float32") | dict.fromkeys(flags, "bool_")
-        fields = [(name, getattr(self.pyarrow, kind)()) for name, kind in types.items()]
+        self.types = _EXACT | dict.fromkeys(columns, "float32") | dict.fromkeys(flags, "bool_")
+        fields = [(name, getattr(self.pyarrow, kind)()) for name, kind in self.types.items()]
         self.schema = self.pyarrow.schema(fields, metadata={"posert": self.header})
         self.writer = self.pyarrow.parquet.ParquetWriter(
             str(self.path), self.schema, use_dictionary=False, write_statistics=["frame", "id"]
         )  # dictionaries of coordinates only cost memory
-        rows = max(1, _GROUP_BYTES // (4 * len(types)))
-        self.exact = np.full((len(_EXACT), rows), np.nan)
-        self.single = np.full((len(types) - len(_EXACT), rows), np.nan, np.float32)
+        self.columns = np.empty((len(fields), max(1, _GROUP_BYTES // (8 * len(fields)))))
 
     def _flush(self) -> None:
-        values = [*self.exact[:, : self.filled], *self.single[:, : self.filled]]
+        values = self.columns[:, : self.filled]
         columns = [self._column(field, column) for field, column in zip(self.schema, values, strict=True)]
         self.writer.write_table(self.pyarrow.Table.from_arrays(columns, schema=self.schema))
         self.filled = 0
@@ -216,10 +205,8 @@ class _Rows:
     def _column(self, field: Any, values: NDArray[Any]) -> Any:
         """An Arrow column on top of its values; `pyarrow.array` would copy them, and import pandas for it, 44 MB."""
         present = ~np.isnan(values) if field.name != "id" else values != 0
-        if field.name in _EXACT:
-            values = values.astype(_EXACT[field.name])
-        elif field.type == self.pyarrow.bool_():
-            values = np.packbits(values == 1, bitorder="little")
+        flags = self.types[field.name] == "bool_"
+        values = np.packbits(values == 1, bitorder="little") if flags else values.astype(self.types[field.name])
         mask = None if present.all() else self.pyarrow.py_buffer(np.packbits(present, bitorder="little"))
         return self.pyarrow.Array.from_buffers(field.type, len(present), [mask, self.pyarrow.py_buffer(values)])
 

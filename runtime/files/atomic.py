@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Features, Frame, Poses, Result
+from posert.poses import Frame, Poses, Result
 from posert.runtime.spec import ModelSpec
 
 Write = Callable[[Frame, Result], None]
@@ -58,6 +58,32 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def whole_text(path: Path) -> Iterator[TextIO]:
+    """The file behind `whole_file`, open for text, and on the disk before it gets its name."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def needed(path: Path | None, form: str) -> Path:
+    """The path; raises PosertError without one: the format needs a file."""
+    if path is None:
+        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder with `output`")
+    return path
+
+
+def compact(value: Any) -> str:
+    """JSON without spaces; a NaN is a ValueError."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def write_line(file: TextIO, value: Any) -> None:
+    """One line of JSON."""
+    file.write(compact(value) + "\n")
+
+
 def _replace(temporary: Path, path: Path) -> None:
     if temporary.is_dir():  # a folder cannot be renamed onto a full one
         shutil.rmtree(path, ignore_errors=True)
@@ -87,22 +113,11 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def json_lines(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
-    """Writes JSON lines: a header, then one line per frame, frames without people included.
-
-    Args:
-        path: the file to write; None = standard output.
-        spec: names the model and the skeleton in the header.
-        source: named in the header.
-    """
-    header = file_header(spec, source)
-    if path is None:
-        yield _json_writer(sys.stdout, header)
-        sys.stdout.flush()
-        return
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        yield _json_writer(file, header)
+    """Writes JSON lines, to standard output without a path: `file_header`, then `frame_record` of every frame."""
+    with nullcontext(sys.stdout) if path is None else whole_text(path) as file:
+        write_line(file, file_header(spec, source))
+        yield lambda _, result: write_line(file, frame_record(result))
         file.flush()
-        os.fsync(file.fileno())
 
 
 def file_header(spec: ModelSpec, source: str) -> dict[str, Any]:
@@ -115,65 +130,35 @@ def file_header(spec: ModelSpec, source: str) -> dict[str, Any]:
     }
 
 
-def _json_writer(file: TextIO, header: dict[str, Any]) -> Write:
-    def line(record: dict[str, Any]) -> None:
-        file.write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
-
-    def write(_: Frame, result: Result) -> None:
-        line(frame_record(result))
-
-    line(header)
-    return write
-
-
 def frame_record(result: Result) -> dict[str, Any]:
     """One frame as JSON: `frame`, `time_s`, `size_wh`, `people` (id if tracked, score, box_xyxy, keypoints)."""
-    people = _people(result.poses)
-    if result.features is not None:
-        for person, values in zip(people, feature_records(result.features), strict=True):
-            person["features"] = values
-    return {
-        "frame": result.frame_index,
-        "time_s": round(result.time_s, 6),
-        "size_wh": result.size_wh,
-        "people": people,
-    }
+    people, features = _people(result.poses), result.features
+    if features is not None:
+        columns = [_or_null(values) for values in (features.normalised, features.velocities, features.angles)]
+        for person, points, moved, bent, seen in zip(people, *columns, features.visible.astype(int), strict=True):
+            angles = dict(zip(features.joints, bent, strict=True))
+            person["features"] = {"normalised": points, "velocities": moved, "angles": angles, "visible": seen.tolist()}
+    return {"frame": result.frame_index, "time_s": round(result.time_s, 6), "size_wh": result.size_wh, "people": people}
 
 
-def feature_records(features: Features) -> list[dict[str, Any]]:
-    """One JSON object per person; null stands for NaN."""
-    return [
-        {
-            "normalised": _or_null(features.normalised[person]),
-            "velocities": _or_null(features.velocities[person]),
-            "angles": dict(zip(features.joints, _or_null(features.angles[person]), strict=True)),
-            "visible": features.visible[person].astype(int).tolist(),
-        }
-        for person in range(len(features.visible))
-    ]
-
-
-def _or_null(values: NDArray[np.float32]) -> list[Any]:
+def _or_null(values: NDArray[np.float32]) -> Any:
+    """Nested lists; None stands for NaN."""
     rounded = values.astype(np.float64).round(DECIMALS_FEATURES).astype(object)
     rounded[np.isnan(values)] = None
-    listed: list[Any] = rounded.tolist()
-    return listed
+    return rounded.tolist()
 
 
 def _people(poses: Poses) -> list[dict[str, Any]]:
     keypoints = poses.keypoints.astype(np.float64)  # f32 would print 12.300000190734863 for 12.3
     keypoints[:, :, :2] = keypoints[:, :, :2].round(DECIMALS_PX)
     keypoints[:, :, 2] = keypoints[:, :, 2].round(DECIMALS_SCORE)
-    people = []
-    for person in range(len(poses)):
-        record: dict[str, Any] = {} if poses.ids is None else {"id": int(poses.ids[person])}
-        record["score"] = round(float(poses.scores[person]), DECIMALS_SCORE)
-        record["box_xyxy"] = _rounded(poses.boxes_xyxy[person])
-        record["keypoints"] = keypoints[person].tolist()
-        people.append(record)
-    return people
-
-
-def _rounded(values: NDArray[np.float32]) -> list[float]:
-    rounded: list[float] = values.astype(np.float64).round(DECIMALS_PX).tolist()
-    return rounded
+    boxes = poses.boxes_xyxy.astype(np.float64).round(DECIMALS_PX)
+    return [
+        ({} if poses.ids is None else {"id": int(poses.ids[person])})
+        | {
+            "score": round(float(poses.scores[person]), DECIMALS_SCORE),
+            "box_xyxy": boxes[person].tolist(),
+            "keypoints": keypoints[person].tolist(),
+        }
+        for person in range(len(poses))
+    ]

@@ -3,14 +3,12 @@
 Owns what each layout looks like. Keypoints find their place by name, never by their count.
 """
 
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +16,20 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.arrays import npz, parquet
-from posert.runtime.files.atomic import Sink, Write, file_header, frame_record, json_lines, whole_file
+from posert.runtime.files.atomic import (
+    Sink,
+    Write,
+    compact,
+    file_header,
+    frame_record,
+    json_lines,
+    needed,
+    whole_file,
+    whole_text,
+    write_line,
+)  # fmt: skip
 from posert.runtime.files.units import in_units
-from posert.runtime.media.suffixes import is_image
+from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec
 from posert.skeletons import BODY_25, MPI_15, OPENPOSE_18, coco_order
 
@@ -35,32 +44,35 @@ class Format:
 
     Attributes:
         sink: (path or None, spec, source) -> context manager that yields `write`.
-        name: name of a medium, `walk/a.mp4` -> name of its output.
-        empty: as `sink`, frames without people included; None if they always are, or the layout has no place for them.
-        units: whether `sink` takes `unit`, of `in_units`.
+        suffix: what an output's name has after the medium's; one without a dot takes the place of the medium's suffix.
+        picture: the same for a picture; empty = `suffix`.
+        options: what else `sink` takes: `empty`, frames without people included (elsewhere they always are, or have no
+            place); `unit`, of `in_units`.
     """
 
     sink: Callable[..., Sink]
-    name: Callable[[str], str]
-    empty: Callable[[Path | None, ModelSpec, str], Sink] | None = None
-    units: bool = False
+    suffix: str
+    picture: str = ""
+    options: tuple[str, ...] = ()
+
+    def name(self, medium: str) -> str:
+        """The name of a medium's output, `walk/a.mp4` -> `walk/a.mp4.jsonl`."""
+        suffix = self.picture if self.picture and is_image(medium) else self.suffix
+        return (medium if suffix.startswith(".") else str(Path(medium).with_suffix(""))) + suffix
 
 
 def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path | None, ModelSpec, str], Sink]:
     """The sink of a format: frames without people included if it can, keypoints in `unit` (`in_units`).
 
-    Raises:
-        PosertError: no such format, or it has pixels of the frame and nothing else.
+    Raises PosertError if there is no such format, or it has pixels of the frame and nothing else.
     """
     if form not in FORMATS:
         raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
-    chosen = FORMATS[form]
-    if unit and not chosen.units:
-        known = [name for name, other in FORMATS.items() if other.units]
+    chosen, values = FORMATS[form], {"empty": empty, "unit": unit}
+    if unit and "unit" not in chosen.options:
+        known = [name for name, other in FORMATS.items() if "unit" in other.options]
         raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
-    if chosen.units:
-        return partial(chosen.sink, unit=unit)
-    return chosen.empty if empty and chosen.empty else chosen.sink
+    return partial(chosen.sink, **{name: values[name] for name in chosen.options})
 
 
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
@@ -99,28 +111,10 @@ def six_digits(values: NDArray[np.floating]) -> list[float]:
     return [int(short) if (short := float(f"{value:.6g}")).is_integer() else short for value in values.ravel().tolist()]
 
 
-def _needed(path: Path | None, form: str) -> Path:
-    if path is None:
-        raise PosertError(f"the format {form} cannot go to standard output", "name a file or folder with `output`")
-    return path
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[TextIO]:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
 @contextmanager
 def _items(path: Path, opening: str = "[", closing: str = "]") -> Iterator[Callable[[str], None]]:
     """A JSON list or object written item by item, so that memory stays flat."""
-    with whole_file(path) as temporary, _written(temporary) as file:
+    with whole_text(path) as file:
         file.write(opening)
         first = True
 
@@ -136,9 +130,9 @@ def _items(path: Path, opening: str = "[", closing: str = "]") -> Iterator[Calla
 @contextmanager
 def one_json(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     """Writes one JSON document: the header of the JSON lines, and all their frames in the list `frames`."""
-    opening = _dump(file_header(spec, source))[:-1] + ',"frames":['
-    with _items(_needed(path, "json"), opening, "]}") as add:
-        yield lambda _, result: add(_dump(frame_record(result)))
+    opening = compact(file_header(spec, source))[:-1] + ',"frames":['
+    with _items(needed(path, "json"), opening, "]}") as add:
+        yield lambda _, result: add(compact(frame_record(result)))
 
 
 def people_document(poses: Poses, parts: NDArray[np.float64]) -> dict[str, Any]:
@@ -158,31 +152,27 @@ def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 
     Raises:
         PosertError: the layout has no place for any of the skeleton's keypoints.
     """
-    target, stem, skeleton = _needed(path, "openpose"), Path(source).stem, spec.skeleton
+    target, stem, skeleton = needed(path, "openpose"), Path(source).stem, spec.skeleton
     parts, convert = parts_of(skeleton), in_units(unit, spec)
     if not set(parts) & set(skeleton.names):
         raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take `form` json")
 
-    def document(result: Result) -> str:
+    def document(result: Result) -> dict[str, Any]:
         placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)
-        return _dump(people_document(result.poses, placed)) + "\n"
+        return people_document(result.poses, placed)
 
     if is_image(source):
-        with whole_file(target) as temporary, _written(temporary) as file:
-            yield lambda _, result: file.writelines([document(result)])
+        with whole_text(target) as file:
+            yield lambda _, result: write_line(file, document(result))
         return
     with whole_file(target) as folder:
         folder.mkdir()
 
         def write(_: Frame, result: Result) -> None:
             name = f"{stem}_{result.frame_index:012d}_keypoints.json"
-            (folder / name).write_text(document(result), encoding="utf-8")
+            (folder / name).write_text(compact(document(result)) + "\n", encoding="utf-8")
 
         yield write
-
-
-def _tell(file: TextIO, document: Any) -> None:
-    file.write(_dump(document) + "\n")
 
 
 def _frame_name(result: Result) -> str:
@@ -190,28 +180,28 @@ def _frame_name(result: Result) -> str:
     return Path(result.source).name if is_image(result.source) else f"{result.frame_index}.jpg"
 
 
-def _xywh(poses: Poses) -> NDArray[np.float64]:
+def _each(poses: Poses) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], float, int | None]]:
+    """Of each person the keypoints f64 [K,3], the box f64 [4] (x, y, width, height), the score and the id."""
     boxes = poses.boxes_xyxy.astype(np.float64)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    ids = [None] * len(poses) if poses.ids is None else poses.ids.tolist()
+    return zip(poses.keypoints.astype(np.float64), xywh, poses.scores.tolist(), ids, strict=True)
 
 
 @contextmanager
 def result_list(path: Path | None, spec: ModelSpec, source: str, *, empty: bool = False) -> Iterator[Write]:
     """Writes AlphaPose's list: one element per person; with `empty` one without keypoints per frame of nobody."""
-    with _items(_needed(path, "alphapose")) as add:
+    with _items(needed(path, "alphapose")) as add:
 
         def write(_: Frame, result: Result) -> None:
-            poses, name = result.poses, _frame_name(result)
-            boxes, points = _xywh(poses).round(2), poses.keypoints.astype(np.float64)
-            ids = np.zeros(len(poses)) if poses.ids is None else poses.ids.astype(np.float64)
-            for person in range(len(poses)):
-                add(_dump({
-                    "image_id": name, "category_id": 1, "keypoints": points[person].round(4).ravel().tolist(),
-                    "score": round(float(poses.scores[person]), 6), "box": boxes[person].tolist(),
-                    "idx": [float(ids[person])],
+            name = _frame_name(result)
+            for points, box, score, key in _each(result.poses):
+                add(compact({
+                    "image_id": name, "category_id": 1, "keypoints": points.round(4).ravel().tolist(),
+                    "score": round(score, 6), "box": box.round(2).tolist(), "idx": [float(key or 0)],
                 }))  # fmt: skip
-            if empty and not len(poses):
-                add(_dump({"image_id": name, "category_id": 1, "keypoints": [], "score": 0.0, "box": [], "idx": []}))
+            if empty and not len(result.poses):
+                add(compact({"image_id": name, "category_id": 1, "keypoints": [], "score": 0.0, "box": [], "idx": []}))
 
         yield write
 
@@ -221,7 +211,7 @@ def result_dict(
     path: Path | None, spec: ModelSpec, source: str, *, form: str, key: str, joints: str, empty: bool = False
 ) -> Iterator[Write]:
     """Writes AlphaPose's cmu or open form: a folder with `alphapose-results.json` and `sep-json/<frame>.json`."""
-    with whole_file(_needed(path, form)) as folder:
+    with whole_file(needed(path, form)) as folder:
         (folder / "sep-json").mkdir(parents=True)
         with _items(folder / "alphapose-results.json", "{", "}") as add:
 
@@ -230,56 +220,49 @@ def result_dict(
                 inner = {"version": "AlphaPose v0.3", key: [{joints: person.ravel().tolist()} for person in points]}
                 if len(points) or empty:
                     name = _frame_name(result)
-                    add(_dump(name) + ":" + _dump(inner))
-                    (folder / "sep-json" / (Path(name).stem + ".json")).write_text(_dump(inner) + "\n")
+                    add(compact(name) + ":" + compact(inner))
+                    (folder / "sep-json" / (Path(name).stem + ".json")).write_text(compact(inner) + "\n")
 
             yield write
 
 
 def _predictions(poses: Poses) -> list[dict[str, Any]]:
     """Python's own rounding, of the decimal value; a keypoint that was found has at least .01, a person .001."""
-    found = poses.keypoints[:, :, 2] > 0
-    points = poses.keypoints.astype(np.float64)
-    points[:, :, 2] = np.where(found, np.maximum(points[:, :, 2], 0.01), points[:, :, 2])
-    boxes = _xywh(poses)
-    return [
-        {
-            "keypoints": [round(value, 2) for value in points[person].ravel().tolist()],
-            "bbox": [round(value, 2) for value in boxes[person].tolist()],
-            "score": max(0.001, round(float(poses.scores[person]), 3)),
+    people = []
+    for points, box, score, key in _each(poses):
+        points[:, 2] = np.where(points[:, 2] > 0, np.maximum(points[:, 2], 0.01), points[:, 2])
+        person = {
+            "keypoints": [round(value, 2) for value in points.ravel().tolist()],
+            "bbox": [round(value, 2) for value in box.tolist()],
+            "score": max(0.001, round(score, 3)),
             "category_id": 1,
         }
-        | ({} if poses.ids is None else {"id_": int(poses.ids[person])})
-        for person in range(len(poses))
-    ]
+        people.append(person if key is None else person | {"id_": key})
+    return people
 
 
 @contextmanager
 def predictions(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     """Writes OpenPifPaf's predictions: a list for a picture, a line per frame (counted from 1) for a video."""
-    with whole_file(_needed(path, "openpifpaf")) as temporary, _written(temporary) as file:
+    with whole_text(needed(path, "openpifpaf")) as file:
 
         def write(_: Frame, result: Result) -> None:
             people = _predictions(result.poses)
-            _tell(file, people if is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
+            write_line(file, people if is_image(source) else {"frame": result.frame_index + 1, "predictions": people})
 
         yield write
 
 
 def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str, Any]]:
-    """The people of one picture as COCO results: 17 x (x px, y px, score), and the person's score.
-
-    Args:
-        order: where COCO's keypoints are in the poses', `skeletons.coco_order`.
-    """
+    """The people of one picture as COCO results: 17 x (x px, y px, score) by `coco_order`, and the person's score."""
     return [
         {
             "image_id": image_id,
             "category_id": 1,
-            "keypoints": poses.keypoints[person][order].astype(float).round(2).ravel().tolist(),
-            "score": float(poses.scores[person]),
+            "keypoints": points[order].round(2).ravel().tolist(),
+            "score": score,
         }
-        for person in range(len(poses))
+        for points, _, score, _ in _each(poses)
     ]
 
 
@@ -293,41 +276,28 @@ def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     order, number = coco_order(spec.skeleton), "".join(c if c.isdigit() else " " for c in Path(source).stem).split()
     if is_image(source) and not number:
         raise PosertError(f"the picture {source} has no number in its name", "COCO results name pictures by number")
-    with _items(_needed(path, "coco")) as add:
+    with _items(needed(path, "coco")) as add:
 
         def write(_: Frame, result: Result) -> None:
             image_id = int(number[-1]) if is_image(source) else result.frame_index
             for record in coco_results(result.poses, image_id, order):
-                add(_dump(record))
+                add(compact(record))
 
         yield write
-
-
-def _suffixed(suffix: str) -> Callable[[str], str]:
-    return lambda name: name + suffix
-
-
-def _folder_or_file(name: str) -> str:
-    stem = str(Path(name).with_suffix(""))
-    return stem + ("_keypoints.json" if is_image(name) else "_json")
-
-
-def _predictions_name(name: str) -> str:
-    return name + (".predictions.json" if is_image(name) else ".openpifpaf.json")
 
 
 _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")
 _OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_keypoints_2d")
 FORMATS: dict[str, Format] = {
-    "jsonl": Format(json_lines, _suffixed(".jsonl")),
-    "json": Format(one_json, _suffixed(".json")),
-    "openpose": Format(frame_files, _folder_or_file, units=True),
-    "alphapose": Format(result_list, _suffixed(".alphapose-results.json"), partial(result_list, empty=True)),
-    "alphapose-cmu": Format(_CMU, _suffixed(".alphapose-cmu"), partial(_CMU, empty=True)),
-    "alphapose-open": Format(_OPEN, _suffixed(".alphapose-open"), partial(_OPEN, empty=True)),
-    "openpifpaf": Format(predictions, _predictions_name),
-    "coco": Format(coco, _suffixed(".coco.json")),
-    "npz": Format(npz, _suffixed(".npz")),
-    "parquet": Format(parquet, _suffixed(".parquet")),
+    "jsonl": Format(json_lines, ".jsonl"),
+    "json": Format(one_json, ".json"),
+    "openpose": Format(frame_files, "_json", "_keypoints.json", ("unit",)),
+    "alphapose": Format(result_list, ".alphapose-results.json", options=("empty",)),
+    "alphapose-cmu": Format(_CMU, ".alphapose-cmu", options=("empty",)),
+    "alphapose-open": Format(_OPEN, ".alphapose-open", options=("empty",)),
+    "openpifpaf": Format(predictions, ".openpifpaf.json", ".predictions.json"),
+    "coco": Format(coco, ".coco.json"),
+    "npz": Format(npz, ".npz"),
+    "parquet": Format(parquet, ".parquet"),
 }
 """Name -> how its files are written and called. A new format is a function and a row here."""

@@ -15,33 +15,24 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.atomic import Write, whole_file
+from posert.runtime.media import is_image
 from posert.runtime.media.names import opencv_name
 from posert.runtime.media.read import frame_count
-from posert.runtime.media.suffixes import is_image
 
 _SUBPIXEL_BITS = 4
 
 
-def draw(bgr: NDArray[np.uint8], poses: Poses, skeleton: Skeleton, threshold: float = 0.0) -> NDArray[np.uint8]:
-    """A copy of the picture with everybody's limbs and keypoints.
-
-    Args:
-        bgr: u8 [H,W,3].
-        poses: in pixels of the picture.
-        threshold: keypoints with a score at or below this are left out.
-
-    Returns:
-        u8 [H,W,3]; each limb has its own hue, each person its id if tracked.
-    """
+def draw(bgr: NDArray[np.uint8], poses: Poses, skeleton: Skeleton) -> NDArray[np.uint8]:
+    """A copy of the picture u8 [H,W,3] with everybody's limbs, keypoints above 0 and ids; each limb has its own hue."""
     canvas = np.ascontiguousarray(bgr).copy()
     thickness = max(1, round(max(canvas.shape[:2]) / 250))
     colors = [_hue(limb / max(1, len(skeleton.edges))) for limb in range(len(skeleton.edges))]
     for person in range(len(poses)):
         points = poses.keypoints[person]
         for color, (a, b) in zip(colors, skeleton.edges, strict=True):
-            if min(points[a, 2], points[b, 2]) > threshold:
+            if min(points[a, 2], points[b, 2]) > 0:
                 cv2.line(canvas, _at(points[a]), _at(points[b]), color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-        for point in points[points[:, 2] > threshold]:
+        for point in points[points[:, 2] > 0]:
             radius = (thickness + 1) << _SUBPIXEL_BITS
             cv2.circle(canvas, _at(point), radius, (255, 255, 255), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
         if poses.ids is not None:

@@ -6,21 +6,22 @@ Owns output names and what became of a job. Knows sinks and the loop, nothing of
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from posert.errors import PosertError
-from posert.runtime.after.chain import post_chain
-from posert.runtime.files.atomic import Sink
+from posert.runtime.after import post_chain
 from posert.runtime.files.formats import FORMATS, sink_of
-from posert.runtime.jobs.recipe import Recipe, Selection, Settings
-from posert.runtime.look.regions import read_boxes
+from posert.runtime.files.overlay import overlay
+from posert.runtime.jobs.recipe import Recipe, Settings
+from posert.runtime.look import read_boxes
 from posert.runtime.loop import estimate_frames
+from posert.runtime.media import is_image
 from posert.runtime.media.read import expand, frame_rate, frames
-from posert.runtime.media.suffixes import is_image
 from posert.runtime.session import Model
 
 _LOG = logging.getLogger("posert")
@@ -35,14 +36,14 @@ class Job:
     output: Path | None
     overlay: Path | None
 
+    @property
+    def files(self) -> list[Path]:
+        """What it writes."""
+        return [path for path in (self.output, self.overlay) if path is not None]
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one job did: frames written, people in all of them together, seconds it took."""
-
-    frames: int
-    people: int
-    seconds: float
+    def moved(self, to: Callable[[Path], Path]) -> "Job":
+        """The same job with other files."""
+        return replace(self, output=self.output and to(self.output), overlay=self.overlay and to(self.overlay))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,15 @@ class Outcome:
     """What became of a job; it can be sent between processes and machines.
 
     Attributes:
-        report: None if it failed.
-        error: why; None if it did not.
+        frames, people, seconds: frames written, people in all of them together, and how long it took; 0 if it failed.
+        error: why it failed; None if it did not.
         unusable: the model cannot be opened there, so that no job can be done.
     """
 
     job: Job
-    report: Report | None = None
+    frames: int = 0
+    people: int = 0
+    seconds: float = 0.0
     error: PosertError | None = None
     unusable: bool = False
 
@@ -72,20 +75,16 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
         PosertError: an unknown format, missing sources, two media with one output file.
     """
     sink_of(form)
-    output_name = FORMATS[form].name
     media = [found for source in sources for found in _media(source)]
     single = len(media) == 1 and not any(source.startswith("@") or Path(source).is_dir() for source in sources)
-    jobs = [
-        Job(
-            source,
-            output and (output if single and not output.is_dir() else output / output_name(name)),
-            overlay and (overlay if single and not overlay.is_dir() else overlay / _overlay_name(name)),
-        )
-        for source, name in media
-    ]
+
+    def placed(given: Path | None, name: str) -> Path | None:
+        return given if given is None or (single and not given.is_dir()) else given / name
+
+    names = [(source, FORMATS[form].name(name), name if is_image(name) else name + ".mp4") for source, name in media]
+    jobs = [Job(source, placed(output, name), placed(overlay, drawing)) for source, name, drawing in names]
     for paths in ([job.output for job in jobs], [job.overlay for job in jobs]):
-        given = [path for path in paths if path is not None]
-        twice = sorted({str(path) for path in given if given.count(path) > 1}) if len(set(given)) < len(given) else []
+        twice = sorted(str(path) for path, count in Counter(paths).items() if path is not None and count > 1)
         if twice:
             raise PosertError(
                 f"several sources would write {', '.join(twice)}",
@@ -114,10 +113,6 @@ def _media(source: str) -> list[tuple[str, str]]:
     ]
 
 
-def _overlay_name(name: str) -> str:
-    return name if is_image(name) else name + ".mp4"
-
-
 def jobs_done_by(recipe: Recipe) -> Callable[[Job], Outcome]:
     """A function that does a job, the model opened once; if it cannot be opened, each outcome says so."""
     try:
@@ -131,7 +126,7 @@ def jobs_done_by(recipe: Recipe) -> Callable[[Job], Outcome]:
 def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None = None) -> Outcome:
     """What became of one job; a failure is a value, so that the next job can follow."""
     try:
-        return Outcome(job, run_job(model, job, settings, on_frame=on_frame))
+        return run_job(model, job, settings, on_frame=on_frame)
     except PosertError as error:
         return Outcome(job, error=error)
     except Exception as error:  # one odd file must not end a night's work
@@ -139,11 +134,8 @@ def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None
         return Outcome(job, error=PosertError(f"{job.source}: {type(error).__name__}: {error}", "see `debug`"))
 
 
-def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Report:
-    """Runs the model over one source and writes its results.
-
-    Args:
-        on_frame: called after each frame with the number of frames done.
+def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Outcome:
+    """Runs the model over one source and writes its results; calls `on_frame` with the number of frames done.
 
     Raises:
         PosertError: the source, the network or the output fails; what was written is kept as `<output>.partial` if the
@@ -163,7 +155,9 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             )
         writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
         if job.overlay is not None:
-            writers.append(stack.enter_context(_drawing(job.overlay, job.source, model, settings.selection)))
+            rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)
+            drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride)
+            writers.append(stack.enter_context(drawing))
         for frame, found in chain(first, results):
             result = refine(found, frame.bgr)
             for write in writers:
@@ -172,11 +166,4 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             people += len(result.poses)
             if on_frame is not None:
                 on_frame(done)
-    return Report(done, people, time.monotonic() - began)
-
-
-def _drawing(path: Path, source: str, model: Model, chosen: Selection) -> Sink:
-    from posert.runtime.files.overlay import overlay
-
-    rate = chosen.fps if source == "-" else frame_rate(source)
-    return overlay(path, model.spec.skeleton, rate / chosen.stride)
+    return Outcome(job, done, people, time.monotonic() - began)

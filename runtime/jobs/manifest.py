@@ -3,20 +3,18 @@
 Owns `manifest.jsonl`. Knows jobs and their reports, nothing of models' insides or processes.
 """
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from posert import __version__
-from posert.errors import PosertError
-from posert.runtime.files.atomic import remove_leftovers, whole_file
+from posert.runtime.files.atomic import compact, remove_leftovers, whole_file, write_line
 from posert.runtime.jobs.job import Job, Outcome
 from posert.runtime.jobs.recipe import Recipe
-from posert.runtime.session import find_model
+from posert.runtime.session import find_model, sha256_of
 
 
 class Manifest:
@@ -31,7 +29,7 @@ class Manifest:
     def __init__(self, folder: Path, recipe: Recipe, *, shard: tuple[int, int] | None = None) -> None:
         name = "manifest.jsonl" if shard is None else f"manifest-{shard[0]}-of-{shard[1]}.jsonl"
         self.folder, self.path = folder, folder / name
-        digest = _sha256(find_model(recipe.model))
+        digest = sha256_of(find_model(recipe.model))  # the file names the hashes of its companions itself
         self._model = {"model": recipe.model, "model_sha256": digest, "settings": recipe.record()}
         self._rows = {_key(row): row for row in _read(self.path)}
         self._known = dict(self._rows)  # what other shards and earlier whole runs have done counts too
@@ -41,8 +39,7 @@ class Manifest:
     def finished(self, job: Job) -> bool:
         """Whether this job needs not be done again."""
         row = self._known.get(self._place(job))
-        outputs = [path for path in (job.output, job.overlay) if path is not None]
-        if row is None or row.get("status") != "done" or not all(path.exists() for path in outputs):
+        if row is None or row.get("status") != "done" or not all(path.exists() for path in job.files):
             return False
         expected = {**self._model, **_state(job.source)}
         same = all(row.get(name) == value for name, value in expected.items())
@@ -51,8 +48,7 @@ class Manifest:
     def begin(self, jobs: Sequence[Job], *, resume: bool) -> list[Job]:
         """The jobs to do; removes what killed processes left of them, keeps the rows of the others.
 
-        Raises:
-            PosertError: the folder cannot be written.
+        Raises PosertError if the folder cannot be written.
         """
         todo = [job for job in jobs if not (resume and self.finished(job))]
         waiting = {self._place(job) for job in todo}
@@ -64,26 +60,26 @@ class Manifest:
 
     def tidy(self, jobs: Iterable[Job]) -> None:
         """Removes what killed processes left of these jobs; none of them may be running."""
-        remove_leftovers([self.path, *(path for job in jobs for path in (job.output, job.overlay) if path is not None)])
+        remove_leftovers([self.path, *(path for job in jobs for path in job.files)])
 
     def add(self, outcome: Outcome) -> None:
         """One more row, on the disk before this returns."""
-        job, report = outcome.job, outcome.report
+        job = outcome.job
         row = {
             "source": job.source,
             "output": self._place(job)[1],
             **_state(job.source),
             **self._model,
             "posert": __version__,
-            "status": "failed" if report is None else "done",
-            "frames": report.frames if report else 0,
-            "people": report.people if report else 0,
-            "seconds": round(report.seconds, 3) if report else 0.0,
+            "status": "done" if outcome.error is None else "failed",
+            "frames": outcome.frames,
+            "people": outcome.people,
+            "seconds": round(outcome.seconds, 3),
             "error": None if outcome.error is None else outcome.error.what,
         }
         self._rows[_key(row)] = row
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(_line(row))
+            write_line(file, row)
             file.flush()
             os.fsync(file.fileno())
 
@@ -92,21 +88,10 @@ class Manifest:
         first = {self._place(job): number for number, job in enumerate(jobs)}
         rows = sorted(self._rows.items(), key=lambda item: (first.get(item[0], len(first)), item[0]))
         with whole_file(self.path) as temporary:
-            temporary.write_text("".join(_line(row) for _, row in rows), encoding="utf-8")
+            temporary.write_text("".join(compact(row) + "\n" for _, row in rows), encoding="utf-8")
 
     def _place(self, job: Job) -> tuple[str, str]:
         return job.source, Path(os.path.relpath(job.output or job.source, self.folder)).as_posix()
-
-
-@contextmanager
-def kept(manifest: Manifest | None, jobs: Sequence[Job]) -> Iterator[None]:
-    """Puts the manifest in order when the block ends, however it ends."""
-    try:
-        yield
-    finally:
-        if manifest is not None:
-            manifest.save(jobs)
-            manifest.tidy(jobs)
 
 
 def _results_of(version: object) -> str:
@@ -122,22 +107,13 @@ def _key(row: dict[str, Any]) -> tuple[str, str]:
     return str(row.get("source")), str(row.get("output"))
 
 
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n"
-
-
 def _read(path: Path) -> list[dict[str, Any]]:
     """The rows of a manifest; a line that a crash cut off is as if it were not there."""
     rows = []
-    if path.is_file():
-        for line in path.read_bytes().splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-    return rows
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _state(source: str) -> dict[str, int | None]:
@@ -147,12 +123,3 @@ def _state(source: str) -> dict[str, int | None]:
     except OSError:
         return {"bytes": None, "modified_ns": None}
     return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
-
-
-def _sha256(path: Path) -> str:
-    """Of the model file; it names the hashes of its companions itself."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise PosertError(f"{path} cannot be read: {error}", "check the file and its permissions") from None

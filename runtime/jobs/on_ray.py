@@ -9,10 +9,11 @@ import os
 import pickle
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from posert.errors import PosertError
+from posert.errors import PosertError, optional
 from posert.runtime.jobs.job import Job, Outcome, jobs_done_by
 from posert.runtime.jobs.recipe import Recipe
 
@@ -32,7 +33,12 @@ def on_ray(recipe: Recipe, jobs: Sequence[Job], address: str, workers: int = 0) 
     """
     if address != "ray" and not address.startswith("ray://"):
         raise PosertError(f"`on` {address!r} is no cluster", "use `on` ray, or `on` ray://HOST:PORT")
-    ray = _import_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to anybody unless the user wants them
+    context = optional("ray.data", "`on` ray needs Ray", "ray").DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # a job whose actor always dies fails alone
+    import ray
+
     joined = not ray.is_initialized()
     if joined:
         _join(ray, address)
@@ -48,7 +54,8 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
     room = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1))
     count = max(1, min(workers or room, len(jobs)))
     absolute = replace(recipe, model=recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model))
-    tasks = [{"number": number, "job": pickle.dumps(_absolute(job))} for number, job in enumerate(jobs)]
+    # Sources keep their names: results carry them.
+    tasks = [{"number": n, "job": pickle.dumps(job.moved(Path.absolute))} for n, job in enumerate(jobs)]
     # A second job waiting at the actor hides .17 s of the cluster's latency per job. It dies with the first, and
     # might wait behind a long video: not with few jobs, nor when a resumed run tries the dead again.
     ahead = 2 if len(jobs) >= _MANY * count else 1
@@ -87,39 +94,14 @@ class _Actor:
         return {"number": task["number"], "outcome": pickle.dumps(self.done(pickle.loads(task["job"])))}
 
 
-def _absolute(job: Job) -> Job:
-    """A job with absolute paths for the files it writes; the source keeps its name, results carry it."""
-    output, overlay = (path and path.absolute() for path in (job.output, job.overlay))
-    return replace(job, output=output, overlay=overlay)
-
-
 def _join(ray: ModuleType, address: str) -> None:
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     # The actors run in this folder, since sources may be relative paths, and find what this process imports.
     shared = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-    options["runtime_env"] = {"env_vars": {"POSERT_FOLDER": os.getcwd(), **shared}}
-    if address != "ray":
-        options["address"] = address
-    elif os.environ.get("RAY_ADDRESS"):
-        options["address"] = os.environ["RAY_ADDRESS"]
-    else:
-        options["include_dashboard"] = False
+    environment = {"env_vars": {"POSERT_FOLDER": os.getcwd(), **shared}}
+    given = os.environ.get("RAY_ADDRESS") if address == "ray" else address
+    more: dict[str, Any] = {"address": given} if given else {"include_dashboard": False}
     try:
-        ray.init(**options)
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, runtime_env=environment, **more)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         first = str(error).strip().split("\n")[0]
         raise PosertError(f"the Ray cluster {address} cannot be joined: {first}", "check it with: ray status") from None
-
-
-def _import_ray() -> ModuleType:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to anybody unless the user wants them
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise PosertError("`on` ray needs Ray", "pip install 'posert[ray]'") from None
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # a job whose actor always dies fails alone
-    module: ModuleType = ray
-    return module

@@ -1,9 +1,9 @@
 """Jobs one after the other, or in worker processes that each open the model once.
 
-Owns processes. Knows jobs, nothing of what is in a frame. Processes are spawned, not forked: ONNX Runtime and the
-loop hold threads.
+Owns processes. Knows jobs, nothing of what is in a frame.
 """
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, NoReturn
+from typing import Any
 
 from posert.errors import PosertError
 from posert.runtime.jobs.job import Job, OnFrame, Outcome, attempt, jobs_done_by
@@ -69,24 +69,18 @@ def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[O
     """Runs the jobs in `count` processes and yields outcomes as they come.
 
     A process that dies fails its job alone and is replaced. Workers end by themselves when this process is killed.
-
-    Raises:
-        PosertError: the model cannot be opened.
+    Raises PosertError if the model cannot be opened.
     """
-    todo, pool = iter(jobs), _Pool(recipe)
+    pool = _Pool(recipe, jobs)
     try:
         for _ in range(min(count, len(jobs))):
-            pool.start(next(todo))
+            pool.employ()
         while pool.busy:
-            for outcome, free in pool.ready():
+            for worker in wait(list(pool.busy)):
+                assert isinstance(worker, Connection)
+                outcome, free = pool.outcome(worker)
                 yield outcome
-                following = next(todo, None)
-                if following is None:
-                    pool.dismiss(free)
-                elif free is None:
-                    pool.start(following)
-                else:
-                    pool.send(free, following)
+                pool.employ(free)
     finally:
         pool.end()
 
@@ -94,49 +88,37 @@ def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[O
 class _Pool:
     """The worker processes, each with the job it is at."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.started = 0
+    def __init__(self, recipe: Recipe, jobs: Sequence[Job]) -> None:
+        self.recipe, self.todo, self.numbers = recipe, iter(jobs), itertools.count()
         self.busy: dict[Connection, Job] = {}
         self.processes: dict[Connection, Any] = {}
 
-    def start(self, job: Job) -> None:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        arguments = (theirs, self.recipe.for_worker(self.started))
-        process = context.Process(target=_work, args=arguments, name=f"posert-{self.started}", daemon=True)
-        process.start()
-        theirs.close()
-        self.started += 1
-        self.processes[ours] = process
-        self.send(ours, job)
-
-    def send(self, worker: Connection, job: Job) -> None:
-        self.busy[worker] = job
-        with suppress(OSError):  # it has died: `ready` will see that
+    def employ(self, worker: Connection | None = None) -> None:
+        """The next job for this worker, or for a new one; without a job left the worker ends."""
+        job = next(self.todo, None)
+        if worker is None:
+            if job is None:
+                return
+            worker, process = self.recipe.spawn(next(self.numbers), _work)
+            self.processes[worker] = process
+        if job is not None:
+            self.busy[worker] = job
+        with suppress(OSError):  # it has died: `outcome` will see that
             worker.send(job)
 
-    def ready(self) -> Iterator[tuple[Outcome, Connection | None]]:
-        """Outcomes that have arrived, each with its free worker; None if the worker has died."""
-        for worker in wait(list(self.busy)):
-            assert isinstance(worker, Connection)
-            job = self.busy.pop(worker)
-            try:
-                outcome: Outcome = worker.recv()
-            except (EOFError, OSError):
-                process = self.processes.pop(worker)
-                process.join()
-                what = f"{job.source}: its worker process died (exit code {process.exitcode})"
-                yield Outcome(job, error=PosertError(what, "it may have run out of memory; try fewer `workers`")), None
-                continue
-            if outcome.unusable and outcome.error is not None:
-                raise outcome.error
-            yield outcome, worker
-
-    def dismiss(self, worker: Connection | None) -> None:
-        if worker is not None:
-            with suppress(OSError):
-                worker.send(None)
+    def outcome(self, worker: Connection) -> tuple[Outcome, Connection | None]:
+        """What has arrived, and the worker that is free now; None if it has died."""
+        job = self.busy.pop(worker)
+        try:
+            outcome: Outcome = worker.recv()
+        except (EOFError, OSError):
+            process = self.processes.pop(worker)
+            process.join()
+            what = f"{job.source}: its worker process died (exit code {process.exitcode})"
+            return Outcome(job, error=PosertError(what, "it may have run out of memory; try fewer `workers`")), None
+        if outcome.unusable and outcome.error is not None:
+            raise outcome.error
+        return outcome, worker
 
     def end(self) -> None:
         for worker, process in self.processes.items():
@@ -152,16 +134,12 @@ class _Pool:
 def _work(pipe: Connection, recipe: Recipe) -> None:
     """A worker process: the model once, then job after job until None comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent tells us to stop
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(KeyboardInterrupt, EOFError, OSError):
         done = jobs_done_by(recipe)
         while (job := pipe.recv()) is not None:
             pipe.send(done(job))
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -1,10 +1,13 @@
 """What a process needs to know to do jobs: how to open the model, and what to do with each source.
 
-Owns these records. Knows nothing of jobs, processes or clusters.
+Owns these records, and the start of a process with one. Knows nothing of jobs or clusters.
 """
 
 import json
+import multiprocessing
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing.connection import Connection
 from typing import Any
 
 from posert.runtime.devices import cpu_cores
@@ -13,10 +16,7 @@ from posert.runtime.loop import TopDown
 from posert.runtime.options import ModelOptions
 from posert.runtime.session import Model, open_model
 
-_RECORDED = (
-    "form", "selection", "batch", "track", "smooth", "features", "include_empty", "long_edge", "scale_number",
-    "scale_gap", "detector", "boxes", "top_down", "keypoint_scale", "params",
-)  # fmt: skip
+_CHANGE_NO_RESULT = ("device", "threads", "workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +90,27 @@ class Recipe:
         devices = self.options.device.split(",")
         return replace(self, options=replace(self.options, threads=1, device=devices[number % len(devices)]))
 
+    def spawn(self, number: int, work: Callable[..., None], *more: Any) -> tuple[Connection, Any]:
+        """Starts `work(pipe, recipe, *more)` with the recipe `for_worker`; our end of the pipe, and the process.
+
+        Spawned, not forked: ONNX Runtime and the loop hold threads.
+        """
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, self.for_worker(number), *more)
+        process = context.Process(target=work, args=arguments, name=f"posert-{number}", daemon=True)
+        process.start()
+        theirs.close()
+        return ours, process
+
     def record(self) -> dict[str, Any]:
         """What the results depend on besides the model file, as JSON; equal recipes give equal records."""
-        values = asdict(self.options) | asdict(self.settings)
-        values["params"] = [f"{name}={_text(value)}" for name, value in self.options.params.items()]
+        values = asdict(self.settings) | asdict(self.options)
+        values["params"] = [
+            f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+            for name, value in self.options.params.items()
+        ]
         values["detector"] = None if self.options.detector is None else str(self.options.detector)
         size_wh = self.settings.selection.size_wh
         values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
-        return {name: values[name] for name in _RECORDED}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+        return {name: value for name, value in values.items() if name not in _CHANGE_NO_RESULT}

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from itertools import accumulate
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import BrokenBarrierError
@@ -48,7 +48,8 @@ def choose_workers(recipe: Recipe, jobs: Sequence[Job]) -> int:
             if model.device != "cpu":
                 return 1
             together = _rate(model, _moved(sample, Path(folder, "together")), recipe.settings)
-        if not _enough(jobs, together * _WORTH_S):
+        counts = accumulate(frame_count(job.source) for job in jobs)  # as many as it takes to be sure
+        if not any(total >= together * _WORTH_S for total in counts):
             return 1
         apart = _rate_apart(recipe, [_moved(sample, Path(folder, str(number))) for number in range(count)])
     _LOG.info("one process %.1f frames/s, %d processes %.1f frames/s", together, count, apart)
@@ -63,9 +64,7 @@ def _readable(job: Job) -> bool:
 
 
 def _moved(job: Job, folder: Path) -> Job:
-    """The same job with its files in another folder."""
-    output, overlay = (path and folder / path.name for path in (job.output, job.overlay))
-    return replace(job, output=output, overlay=overlay)
+    return job.moved(lambda path: folder / path.name)
 
 
 class _Over(Exception):
@@ -92,38 +91,19 @@ def _rate(model: Model, job: Job, settings: Settings, ready: Callable[[], object
 
 def _rate_apart(recipe: Recipe, jobs: Sequence[Job]) -> float:
     """Frames per second of a process for each job, all together; 0 if one of them fails."""
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(len(jobs))
-    pipes: list[Connection] = []
-    processes: list[Any] = []
-    for number, job in enumerate(jobs):
-        ours, theirs = context.Pipe(duplex=False)
-        arguments = (theirs, start, recipe.for_worker(number), job)
-        processes.append(context.Process(target=_try, args=arguments, name=f"posert-trial-{number}", daemon=True))
-        processes[-1].start()
-        theirs.close()
-        pipes.append(ours)
+    start = multiprocessing.get_context("spawn").Barrier(len(jobs))
+    workers = [recipe.spawn(number, _try, start, job) for number, job in enumerate(jobs)]
     try:
-        return sum(float(pipe.recv()) for pipe in pipes)
+        return sum(float(pipe.recv()) for pipe, _ in workers)
     except EOFError:
         return 0.0
     finally:
-        for process in processes:
+        for _, process in workers:
             process.terminate()
             process.join()
 
 
-def _try(pipe: Connection, start: Any, recipe: Recipe, job: Job) -> None:
+def _try(pipe: Connection, recipe: Recipe, start: Any, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     with suppress(PosertError, BrokenBarrierError), recipe.open() as model:
         pipe.send(_rate(model, job, recipe.settings, lambda: start.wait(_START_S)))
-
-
-def _enough(jobs: Sequence[Job], least: float) -> bool:
-    """Whether the jobs have at least so many frames; stops to count as soon as it is sure."""
-    total = 0
-    for job in jobs:
-        total += frame_count(job.source)
-        if total >= least:
-            return True
-    return False

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
+from posert.runtime.media import ALBUMS, is_image, is_medium
 from posert.runtime.media.names import begun_pipe, is_utf8, name_to_read, opencv_name
-from posert.runtime.media.suffixes import ALBUMS, is_image, is_medium
 from posert.runtime.media.whole import TRIES, shortfall
 
 _LOG = logging.getLogger("posert")
@@ -256,18 +256,13 @@ def _read_pipe(size_wh: tuple[int, int] | None, fps: float) -> _Reader:
     if size_wh is None:
         raise PosertError("frames on standard input carry no size", "add `size_wh`")
     width, height = size_wh
-    stream: BinaryIO = sys.stdin.buffer
     index = 0
-    while data := stream.read(width * height * 3):
+    while data := sys.stdin.buffer.read(width * height * 3):
         if len(data) < width * height * 3:
             raise PosertError(
                 f"standard input ended inside frame {index}: {len(data)} of {width * height * 3} bytes",
                 f"check that the frames are {width}x{height} RGB, 3 bytes a pixel",
             )
         rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        yield index, index / fps, partial(_to_bgr, rgb)
+        yield index, index / fps, partial(np.ascontiguousarray, rgb[:, :, ::-1])
         index += 1
-
-
-def _to_bgr(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(rgb[:, :, ::-1])

@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 import people  # noqa: E402
 
 from posert.poses import Frame, Result  # noqa: E402
-from posert.runtime.after.chain import post_chain  # noqa: E402
+from posert.runtime.after import post_chain  # noqa: E402
 from posert.runtime.files.formats import FORMATS  # noqa: E402
 from posert.runtime.loop import estimate_frames  # noqa: E402
 from posert.runtime.media.read import frames  # noqa: E402

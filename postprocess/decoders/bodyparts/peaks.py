@@ -5,7 +5,7 @@ exceed the threshold, so it is never computed.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -15,19 +15,9 @@ from posert.postprocess.kernels.resample import value_at
 BLOCK = 8
 _REACH = 3  # OpenPose refines a peak within 7 x 7 samples
 
-
-class Axis(NamedTuple):
-    """One axis of the grid.
-
-    Attributes:
-        taps: of its samples.
-        cells: i64 [blocks,2], the first cell that each block reads, and the one past the last.
-        blocks: i64 [length,2], the first block that reads each cell, and the one past the last.
-    """
-
-    taps: Any
-    cells: Any
-    blocks: Any
+Axis = namedtuple("Axis", "taps cells blocks")
+"""One axis of the grid: the taps of its samples; cells i64 [blocks,2], the first cell that each block reads, and the
+one past the last; blocks i64 [length,2], the first block that reads each cell, and the one past the last."""
 
 
 @jit
@@ -149,7 +139,7 @@ def _scan(field, rules, work, peaks):
 
 @jit
 def find_peaks(maps, rules, work):
-    """Peaks of the maps of all parts, by part, then y, then x; returns how many there are.
+    """Peaks of the maps of all parts, by part, then y, then x.
 
     Args:
         maps: f32 [>=K,h,w]. rules: `peak_threshold`, `ring`, `offset`, see `Rules`.
@@ -158,7 +148,7 @@ def find_peaks(maps, rules, work):
             Out: `peaks` f32 [K,P,3], x, y, score (the sample's value); the first P of a part in scan order; `counts`
             i64 [K].
     """
-    low, total, active = np.float32(work.floor[0]), 0, work.active
+    low, active = np.float32(work.floor[0]), work.active
     for part in range(work.counts.shape[0]):
         work.counts[part] = 0
         field = maps[part]
@@ -169,5 +159,3 @@ def find_peaks(maps, rules, work):
                 if active[by, bx]:
                     _fill_block(field, by, bx, work.y, work.x.taps, work.block, work.grids[0])
         work.counts[part] = _scan(field, rules, work, work.peaks[part])
-        total += work.counts[part]
-    return total
