@@ -147,6 +147,8 @@ def test_only_the_first_of_several_pictures_is_said(
     tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Animations and pages but for the first were left out silently."""
+    if suffix != "tiff" and not hasattr(cv2, "imreadanimation"):
+        pytest.skip("this OpenCV knows no animations")
     image = pytest.importorskip("PIL.Image")
     pictures = [image.fromarray(np.full((48, 64, 3), 50 * number, np.uint8)) for number in range(3)]
     pictures[0].save(tmp_path / f"one.{suffix}")

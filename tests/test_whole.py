@@ -1,5 +1,6 @@
 """Whole files of every kind pass, cut and damaged ones are reported with what was read."""
 
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,8 @@ import media
 import numpy as np
 import pytest
 from command import Run
+from hypothesis import given
+from hypothesis import strategies as st
 
 from posert.errors import PosertError
 from posert.runtime.jobs.job import Job, run_job
@@ -164,6 +167,32 @@ def test_lost_frames_are_reported(tmp_path: Path, kind: str) -> None:
     assert 12 < len(times) < whole
     assert f"{len(times)} frames could be read" in said
     assert f"is damaged: {whole - len(times)} frames cannot be decoded" in said
+
+
+BEGINNINGS = [
+    b"\0\0\0\x18ftypisom",
+    b"\0\0\0\1moov" + b"\xff" * 8,
+    b"\0\0\0\x20moov\0\0\0\x18trak",
+    bytes.fromhex("1A45DFA3801853806701FFFFFFFFFFFFFF1F43B675"),
+    b"RIFF\xff\xff\xff\xffAVI LIST",
+    b"FLV\1\5\0\0\0\x09",
+    b"\0\0\1\xba\x44",
+    bytes.fromhex("3026B275"),
+    b"OggS",
+    (b"G" + bytes(187)) * 2,
+]
+
+
+@given(st.sampled_from(BEGINNINGS), st.lists(st.sampled_from(BEGINNINGS) | st.binary(max_size=40), max_size=6))
+def test_no_file_is_too_odd(begin: bytes, parts: list[bytes]) -> None:
+    """A length of 64 bits once led beyond what a file can be sought to."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a")
+        path.write_bytes(begin + b"".join(parts))
+        missing, broken_at = chain_loss(str(path))
+        assert missing >= 0
+        assert 0 <= broken_at <= path.stat().st_size
+        assert min(indexed_frames(str(path))) >= 0
 
 
 @pytest.mark.parametrize(("others", "code"), [(0, 1), (1, 3)])

@@ -148,7 +148,7 @@ def indexed_frames(path: str) -> tuple[int, int]:
     movie = b""
     with open(path, "rb") as file:
         for at, length in _elements(file):
-            file.seek(at)
+            file.seek(at if length else 0)
             if file.read(8)[4:] == b"moov":
                 movie = file.read(min(length, _LARGEST_INDEX))
     for track in _inner(movie, b"trak"):

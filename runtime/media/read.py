@@ -29,6 +29,7 @@ from posert.runtime.media.names import begun_pipe, is_utf8, name_to_read, opencv
 from posert.runtime.media.whole import TRIES, shortfall
 
 _LOG = logging.getLogger("posert")
+_NO_TIME_S = -1e9  # OpenCV 4's number for a frame without a time is less
 
 
 def expand(source: str | Path | int) -> list[tuple[str, str]]:
@@ -194,8 +195,8 @@ def _read_opened(source: str, capture: Any) -> _Reader:
             time_s = time_ms / 1000
             if camera or (remote and index and not time_s > 0):  # nobody says when: by the clock
                 time_s = time.monotonic() - began
-            if time_s < before_s:  # it has none (the last of an MPEG programme stream), or two files were joined
-                time_s = before_s + step_s
+            if time_s < max(before_s, _NO_TIME_S):  # as the last of an MPEG programme stream; or two files were joined
+                time_s = max(before_s + step_s, 0.0)
             if stored:
                 times_ms.append(time_ms)
             yield index, time_s, lambda: pictures.fetch(capture, source)
