@@ -140,6 +140,5 @@ def _key(image: str) -> str:
 
 
 def _lookup(by_image: dict[str, list[list[float]]], frame: Frame) -> NDArray[np.float32]:
-    path = Path(frame.source)
-    key = _key(path.name) if is_image(path) else str(frame.index)
+    key = _key(Path(frame.source).name) if is_image(frame.source) else str(frame.index)
     return np.array(by_image.get(key, []), np.float32).reshape(-1, 5)

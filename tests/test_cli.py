@@ -246,6 +246,26 @@ def test_a_reader_that_goes_away(model: Path, tmp_path: Path) -> None:
     assert process.wait() == 1
 
 
+@pytest.mark.parametrize("form", ["jsonl", "json", "npz", "parquet", "openpose", "alphapose", "coco"])
+def test_no_frame_selected_is_an_error_whatever_is_written(run: Run, model: Path, tmp_path: Path, form: str) -> None:
+    """It was an empty file, a file without its arrays, or "free some space", by the format."""
+    video = media.video(tmp_path / "a.mp4", count=3)
+    for selected in (["--start", 9], ["--stop", 0]):
+        code, _, err = run("infer", model, video, "-o", tmp_path / "out", "--format", form, *selected)
+        assert code == 1
+        assert "a.mp4: no frame was selected" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "model.onnx"]
+
+
+def test_nothing_on_standard_input_is_an_error(tmp_path: Path, model: Path) -> None:
+    """`false | posert infer nano - -o out.jsonl` ended well."""
+    process = spawn("infer", model, "-", "--size", "8x6", "-o", tmp_path / "out.jsonl")
+    _, err = process.communicate(b"")
+    assert process.returncode == 1
+    assert b"no frame" in err
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_raw_frames_from_a_pipe(tmp_path: Path, model: Path) -> None:
     process = spawn("infer", model, "-", "--size", "8x6", "--fps", "4", "-q")
     out, err = process.communicate(bytes(8 * 6 * 3 * 3))

@@ -36,7 +36,8 @@ posert_options posert_default_options(void)
 
 posert *posert__new(void)
 {
-    return calloc(1, sizeof(posert) + (size_t)posert__the_model.stage_count * sizeof(posert__bench));
+    posert *p = calloc(1, sizeof *p + (size_t)posert__the_model.stage_count * sizeof *p->benches);
+    return p;
 }
 
 /* The caller's options, of this version or an older one. */
