@@ -16,7 +16,7 @@ from posert.postprocess.kernels.workspace import take
 WORK_PER_PIXEL, MAX_WORK = 32, 1 << 28
 """A map takes at most so many additions per pixel on average (12 people: 0.1), and all of them together so many;
 bounds time on hostile fields, as the next two bound memory."""
-MAX_CELLS = 1 << 21
+MAX_CELLS = 3 << 19
 """At most so many cells count, those with the most confidence."""
 MAX_TILES = 3 << 19
 """At most so many tiles are claimed; what is claimed later lies outside the maps."""
