@@ -91,7 +91,7 @@ def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
             raise PosertError(f"--set {text!r} sets nothing", "write it as NAME=VALUE; posert info MODEL shows them")
         try:
             given = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             given = value.strip()
         params[name.strip().replace("-", "_")] = given
     return params
