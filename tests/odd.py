@@ -67,8 +67,9 @@ def maps(rng: Random, *shape: int) -> np.ndarray:
         values = rng.integers(-1, 4, shape).astype(np.float32)
     else:
         values = (rng.random(shape, np.float32) - np.float32(0.3)) * np.float32(pick(rng, (1, 1, 3, 30, 1e6)))
+    values = np.atleast_1d(values) if not shape else values
     if rng.random() < 0.4:
-        values[rng.random(shape) < 0.05] = pick(rng, HARD)
+        values[rng.random(values.shape) < 0.05] = pick(rng, HARD)
     return values
 
 
