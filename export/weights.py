@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from posert.errors import PosertError
+from posert.runtime.files.ours import cache_folder
 
 _LOG = logging.getLogger("posert")
 _LOCK = Path(__file__).parent.parent / "models.lock"
@@ -88,15 +89,6 @@ def find(name: str, lock: Path = _LOCK) -> Entry:
     raise PosertError(
         f"there is no model {name!r}", f"did you mean {' or '.join(near)}?" if near else "posert models list"
     )
-
-
-def cache_folder() -> Path:
-    """Where fetched weights lie: POSERT_HOME, else the user's cache folder of this system."""
-    if home := os.environ.get("POSERT_HOME"):
-        return Path(home)
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "posert"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posert"
 
 
 def status(entry: Entry) -> Literal["embedded", "cached", "damaged", "unpinned", "not fetched"]:

@@ -1,6 +1,7 @@
 """The command as tests run it (the fixture `run`), and what it wrote."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +14,22 @@ def rows(out: Path, name: str = "manifest.jsonl") -> list[dict]:
     return [json.loads(line) for line in (out / name).read_text().splitlines()]
 
 
+def found(folder: Path, pattern: str) -> list[Path]:
+    """The files below a folder that match; it may change meanwhile, which `rglob` does not bear."""
+    files = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    return [path for path in files if path.match(pattern)]
+
+
 def tree(out: Path) -> dict[str, bytes]:
-    """Every file's bytes; of manifests all but the seconds."""
+    """Every file's bytes; of manifests all but the seconds, and when files were written."""
     files = {}
     for path in (path for path in out.rglob("*") if path.is_file()):
         if path.name.startswith("manifest"):
-            files[path.name] = json.dumps([row | {"seconds": 0} for row in rows(out, path.name)]).encode()
+            kept = [
+                row | {"seconds": 0, "files": [file | {"modified_ns": 0, "listing": ""} for file in row["files"]]}
+                for row in rows(out, path.name)
+            ]
+            files[path.name] = json.dumps(kept).encode()
         else:
             files[str(path.relative_to(out))] = path.read_bytes()
     return files

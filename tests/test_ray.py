@@ -4,11 +4,12 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import media
 import pytest
-from command import ROOT, Run, rows, tree
+from command import ROOT, Run, found, rows, tree
 
 ray = pytest.importorskip("ray")
 
@@ -45,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
 def kill_an_actor_at_work(out: Path) -> None:
     """Kills the first process that has begun to write, as the kernel would when memory runs out."""
     while True:
-        for path in out.rglob(".*.jsonl"):
-            os.kill(int(path.name.split(".")[-2]), 9)
+        for path in found(out, ".posert-*/whole.jsonl"):
+            os.kill(int(path.parent.name.split("-")[1]), 9)
             return
         time.sleep(0.005)
 
@@ -69,11 +70,12 @@ def test_the_cluster_writes_what_this_machine_writes(
 def kill_whoever_reads(name: str, out: Path, stop: threading.Event, killed: list[int]) -> None:
     """Kills every process that begins to write the results of this video."""
     while not stop.is_set():
-        for path in out.rglob(f".{name}.*.jsonl"):
-            process = int(path.name.split(".")[-2])
-            if process not in killed:
-                killed.append(process)
-                os.kill(process, 9)
+        for path in found(out, ".posert-*/whole.jsonl"):
+            process = int(path.parent.name.split("-")[1])
+            with suppress(OSError):  # it is whole meanwhile
+                if name in path.read_text() and process not in killed:
+                    killed.append(process)
+                    os.kill(process, 9)
         time.sleep(0.002)
 
 
@@ -92,9 +94,9 @@ def test_a_video_whose_actor_always_dies_fails_alone(
     assert code == 3
     assert len(killed) == 3, err
     assert "deadly.mp4: its worker on the cluster died, 3 times" in err
-    found = {row["output"]: row["status"] for row in rows(tmp_path / "out")}
-    assert found.pop("deadly.mp4.jsonl") == found.pop("broken.mp4.jsonl") == "failed"
-    assert list(found.values()) == ["done"] * 5
+    status = {row["output"]: row["status"] for row in rows(tmp_path / "out")}
+    assert status.pop("deadly.mp4.jsonl") == status.pop("broken.mp4.jsonl") == "failed"
+    assert list(status.values()) == ["done"] * 5
 
 
 def test_a_model_that_no_actor_can_open(run: Run, folder: Path, tmp_path: Path, on_cluster: None) -> None:
