@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.export import weights
+from posert.export.fetch import Progress
 from posert.export.systems import find_system
-from posert.export.weights import Progress
 from posert.postprocess import decoder
 from posert.runtime.media.read import frames
 from posert.runtime.prepare import prepare
@@ -68,7 +68,8 @@ def convert(
     source = weights.pull(
         entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
     )
-    report(f"{source.name}: verified" if entry.pinned else f"{source.name}: unpinned, taken as it is")
+    known = weights.pins(entry)
+    report(f"{source.name}: fits {known}" if entry.pinned else f"{source.name}: {known or 'no pin'}, taken as it is")
     if entry.non_commercial:
         report(f"licence: {entry.licence}; these weights may not be used commercially")
     exported, detector = system.build(entry, source, chosen), detector or entry.detector
