@@ -65,6 +65,8 @@ def convert(
 
     target = out if out.suffix == ".onnx" else out / f"{name}.onnx"
     picture = np.asarray(clip.render(0)[0], np.uint8) if photo is None else next(frames(photo)).bgr
+    if from_file is not None and accept_unpinned and not (entry.sha256 or entry.git_blob):
+        entry = replace(entry, md5="")  # weights of one's own training in the shape of the official ones
     source = weights.pull(
         entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
     )
