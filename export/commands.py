@@ -49,10 +49,13 @@ def export(
 def tag(
     file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
     name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the file.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
     detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
 ) -> None:
-    """Give a ready-made ONNX its metadata."""
+    """Write a ready-made ONNX with its metadata as a new file, NAME.onnx; it stays as it is.
+
+    Example: posert tag human-pose-estimation-0001.onnx --as openpose-openvino-0001
+    """
     from posert.export.convert import tag as write
 
     print(write(file, name, output, detector=detector))

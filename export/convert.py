@@ -63,7 +63,6 @@ def convert(
     from posert.export import onnx_file
     from posert.export.nano import clip
 
-    target = out if out.suffix == ".onnx" else out / f"{name}.onnx"
     picture = np.asarray(clip.render(0)[0], np.uint8) if photo is None else next(frames(photo)).bgr
     if from_file is not None and accept_unpinned and not (entry.sha256 or entry.git_blob):
         entry = replace(entry, md5="")  # weights of one's own training in the shape of the official ones
@@ -71,6 +70,7 @@ def convert(
         entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
     )
     known = weights.pins(entry)
+    target = _target(out, name, source)
     report(f"{source.name}: fits {known}" if entry.pinned else f"{source.name}: {known or 'no pin'}, taken as it is")
     if entry.non_commercial:
         report(f"licence: {entry.licence}; these weights may not be used commercially")
@@ -135,14 +135,23 @@ def pair(exported: "Exported", detector: Path) -> "Exported":
     return onnx_file.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
 
 
-def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None = None) -> Path:
-    """A ready-made ONNX with the metadata of `name`, written to `out` or over `file` itself.
+def _target(out: Path, name: str, *sources: Path) -> Path:
+    """The file `out`, or `<name>.onnx` in the folder `out`; PosertError if that is one of the sources."""
+    target = out if out.suffix == ".onnx" else out / f"{name}.onnx"
+    if target.exists() and any(target.samefile(source) for source in sources):
+        raise PosertError(f"{target} is what the result is made of", "name another file or folder with `output`")
+    return target
+
+
+def tag(file: Path, name: str, out: Path = Path(), *, detector: Path | None = None) -> Path:
+    """A new file: a ready-made ONNX with the metadata of `name`.
 
     Args:
+        out: folder, or file ending in .onnx.
         detector: a tagged detector in the same folder, which finds the boxes for a model that looks at them.
 
     Raises:
-        PosertError: no such file or name, tensors that do not fit, or a detector in another folder.
+        PosertError: no such file or name, tensors that do not fit, a detector in another folder, or `out` is a source.
     """
     entry = weights.find(name)
     if entry.route != "onnx":
@@ -152,7 +161,7 @@ def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None
         raise PosertError(f"there is no file {file}", "check the path")
     from posert.export import onnx_file
 
-    target = out or file
+    target = _target(out, name, file, *([detector] if detector else []))
     exported = find_system(entry.system).build(entry, file, frozenset())
     if detector is not None:
         if detector.resolve().parent != target.resolve().parent:

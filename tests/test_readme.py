@@ -130,7 +130,7 @@ def test_the_commands_that_convert(sandbox: Path, assets: Path, monkeypatch: pyt
         converting = [command for command in converting if "openpifpaf" not in command]
     for command in converting:
         run(command, monkeypatch)
-    run("posert infer human-pose-estimation-0001.onnx walk.mp4 -o walk.jsonl", monkeypatch)
+    run("posert infer openpose-openvino-0001.onnx walk.mp4 -o walk.jsonl", monkeypatch)
 
 
 @pytest.mark.skipif(not all(map(shutil.which, ("cc", "make"))), reason="needs a C compiler")
