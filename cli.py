@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from posert.errors import PosertError
 from posert.export import commands
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
     from posert.runtime.jobs.job import Job, Outcome
     from posert.runtime.jobs.manifest import Manifest
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _say("interrupted")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(commands.app)
 
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
@@ -90,6 +101,7 @@ def infer(
     on: Annotated[str | None, typer.Option(help="ray or ray://ADDRESS: run the sources on a Ray cluster.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of raw RGB frames on stdin.")] = None,
     fps: Annotated[float, typer.Option(min=0.001, help="Frames per second on stdin.")] = 30.0,
+    live: Annotated[bool, typer.Option("--live", help="Leave frames out rather than lag, as with cameras.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Find the people in images and videos.
@@ -110,7 +122,7 @@ def infer(
     settings = Settings(
         form=form, batch=batch, track=track, smooth=smooth, features=features, include_empty=include_empty,
         selection=Selection(start_s=start, stop_s=stop, stride=stride, size_wh=parse_size(size), fps=fps),
-        boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale,
+        boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale, live=live,
         top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip),
     )  # fmt: skip
     recipe = Recipe(model, settings, options)
@@ -123,7 +135,7 @@ def infer(
     manifest = Manifest(output, recipe, shard=part) if output is not None and folder else None
     todo = jobs if manifest is None else manifest.begin(jobs, resume=resume)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _heed_signals()
     bar = partial(progress, quiet=quiet)
     try:
         failed = _run_jobs(run_anywhere(recipe, todo, workers, on, bar), todo, manifest, quiet)
@@ -245,6 +257,14 @@ def doctor() -> None:
         print(f"{'CUDA libraries':24} {', '.join(missing_cuda_libraries()) or 'nothing'} missing")
 
 
+def _heed_signals() -> None:
+    """An ended session and a polite kill are as Ctrl-C; `nohup` stays what it is."""
+    for name in ("SIGTERM", "SIGHUP"):
+        sent = getattr(signal, name, None)  # Windows has no SIGHUP
+        if sent is not None and signal.getsignal(sent) != signal.SIG_IGN:
+            signal.signal(sent, signal.default_int_handler)
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -266,6 +286,11 @@ def main() -> None:
             raise
         _print_error(error)
         sys.exit(1)
+    except SystemExit as done:
+        if done.code == 130:
+            sys.stdout.flush()
+            os._exit(130)  # a network or a decoder that has begun would be waited for
+        raise
     except BrokenPipeError:  # the reader of our standard output has gone, for example `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -126,6 +126,8 @@ class Result:
         poses: in pixels of the frame; nobody is a value too.
         timings_ms: milliseconds by step, `prepare`, `run` and `decode`, each summed over the stages.
         features: derived from the poses; None unless asked for.
+        dropped: frames of a live source between the last result and this one, which nobody looked at; None for sources
+            that wait.
     """
 
     frame_index: int
@@ -135,6 +137,7 @@ class Result:
     poses: Poses
     timings_ms: dict[str, float]
     features: Features | None = None
+    dropped: int | None = None
 
 
 def no_poses(keypoint_count: int) -> Poses:
@@ -149,8 +152,5 @@ def no_poses(keypoint_count: int) -> Poses:
 def join(rows: Sequence[Poses], keypoint_count: int) -> Poses:
     """All people of several rows in row order; nobody (K = `keypoint_count`) when there is no row."""
     rows = rows or [no_poses(keypoint_count)]
-    return Poses(
-        np.concatenate([row.keypoints for row in rows]),
-        np.concatenate([row.scores for row in rows]),
-        np.concatenate([row.boxes_xyxy for row in rows]),
-    )
+    names = ("keypoints", "scores", "boxes_xyxy")
+    return Poses(*(np.concatenate([getattr(row, name) for row in rows]) for name in names))

@@ -100,9 +100,9 @@ def verify_bundle(
     from posert import frames
     from posert.export.embed.library import compare
 
-    seen = compare(c, islice(frames(source), limit))
-    print(f"{seen.frames} frames, {seen.people} people, largest difference {seen.largest_px:g}")
-    if seen.largest_px > 0:
+    count, people, largest_px = compare(c, islice(frames(source), limit))
+    print(f"{count} frames, {people} people, largest difference {largest_px:g}")
+    if largest_px > 0:
         raise PosertError("the C library's people are not Python's", "write the bundle again with this posert")
 
 

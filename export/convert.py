@@ -15,7 +15,7 @@ from posert.export.systems import find_system
 from posert.postprocess import decoder
 from posert.runtime.media.read import frames
 from posert.runtime.prepare import prepare
-from posert.runtime.session import open_model
+from posert.runtime.session import open_model, sha256_of
 from posert.runtime.windows import place
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def pair(exported: "Exported", detector: Path) -> "Exported":
     spec = onnx_file.read_metadata(detector)
     if spec.skeleton.names or len(spec.stages) != 1 or exported.spec.stages[0].region != "boxes":
         raise PosertError(f"{spec.model} cannot find boxes for {exported.spec.model}", "give a detector, or none")
-    first = replace(spec.stages[0], name="detector", file=detector.name, sha256=weights.sha256(detector))
+    first = replace(spec.stages[0], name="detector", file=detector.name, sha256=sha256_of(detector))
     return onnx_file.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
 
 

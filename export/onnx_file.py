@@ -48,7 +48,7 @@ def save(exported: Exported, path: Path) -> None:
     """
     others = {entry.key: entry.value for entry in exported.graph.metadata_props if entry.key != METADATA_KEY}
     helper.set_model_props(exported.graph, {**others, METADATA_KEY: to_json(exported.spec)})
-    with _checked(exported.graph, path) as temporary:
+    with checked(exported.graph, path) as temporary:
         try:
             with open_model(temporary, device="cpu", threads=1) as model:
                 assert model.spec == exported.spec, "the metadata does not survive saving"
@@ -57,15 +57,9 @@ def save(exported: Exported, path: Path) -> None:
             raise PosertError(f"{path} is not written, nobody could open it: {what}", error.hint) from None
 
 
-def save_fused(graph: Any, path: Path, notes: Mapping[str, str]) -> None:
-    """As `save` for a graph that is no model of ours any more: `notes` instead of the metadata."""
-    helper.set_model_props(graph, dict(notes))
-    with _checked(graph, path):
-        pass
-
-
 @contextmanager
-def _checked(graph: Any, path: Path) -> Iterator[Path]:
+def checked(graph: Any, path: Path) -> Iterator[Path]:
+    """Valid ONNX in a file of another name, which becomes `path` after the block; PosertError if that cannot be."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

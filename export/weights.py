@@ -1,6 +1,6 @@
 """The list of official weights (`models.lock`), their pins, and the cache: nothing is used that is not checked.
 
-Standard library only, so that `posert models` works without the export extras. Knows hashes; `fetch.py` knows HTTP.
+Works without the export extras, for `posert models`. Knows hashes; `fetch.py` knows HTTP.
 """
 
 import dataclasses
@@ -11,14 +11,16 @@ import os
 import shutil
 import tomllib
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from posert.errors import PosertError
 from posert.export.fetch import Progress, download
+from posert.runtime.session import sha256_of
 
 _LOG = logging.getLogger("posert")
 _LOCK = Path(__file__).parent.parent / "models.lock"
@@ -186,7 +188,7 @@ def beside(entry: Entry, path: Path, suffix: str) -> Path:
 def _unchecked(file: File, path: Path) -> PosertError:
     digits = len(file.sha256_prefix)
     known = f"only {digits} digits of its hash are published" if digits else "it has no published hash"
-    digest = f" (sha256 {sha256(path)})" if path.is_file() else ""
+    digest = f" (sha256 {sha256_of(path)})" if path.is_file() else ""
     return PosertError(
         f"{path.name} cannot be checked: {known}{digest}; a weight file can run code when it is loaded",
         "if you trust where it comes from, add `accept_unpinned`",
@@ -200,7 +202,7 @@ def _verify(entry: Entry, file: File, path: Path, origin: str) -> None:
         what = f"{origin} is not the official {entry.name}: {problem}"
         raise PosertError(what, f"fetch the official file again{own}")
     if not file.pinned:
-        _LOG.warning("taking the unpinned %s, sha256 %s", origin, sha256(path))
+        _LOG.warning("taking the unpinned %s, sha256 %s", origin, sha256_of(path))
 
 
 def _misfits(file: File, path: Path) -> str:
@@ -208,28 +210,19 @@ def _misfits(file: File, path: Path) -> str:
     size = path.stat().st_size
     if file.bytes and size != file.bytes:
         return f"{size} bytes, expected {file.bytes}"
-    starts = {
-        "sha256": hashlib.sha256(),
-        "sha256_prefix": hashlib.sha256(),
-        "md5": hashlib.md5(usedforsecurity=False),
-        "git_blob": hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False),
+    starts: dict[str, Callable[[], hashlib._Hash]] = {
+        "sha256": hashlib.sha256,
+        "sha256_prefix": hashlib.sha256,
+        "md5": partial(hashlib.md5, usedforsecurity=False),
+        "git_blob": partial(hashlib.sha1, b"blob %d\0" % size, usedforsecurity=False),
     }
     for kind, start in starts.items():
         if expected := getattr(file, kind):
-            digest = _digest(path, start)
+            with path.open("rb") as opened:
+                digest = hashlib.file_digest(opened, start).hexdigest()
             if not digest.startswith(expected):
                 return f"its hash is {digest}, expected {expected}"
     return ""
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file, in hexadecimal."""
-    return _digest(path, hashlib.sha256())
-
-
-def _digest(path: Path, start: "hashlib._Hash") -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: start).hexdigest()
 
 
 def _fetch(entry: Entry, file: File, path: Path, offline: bool, progress: Progress | None) -> None:

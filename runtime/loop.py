@@ -7,7 +7,7 @@ see frames, `to_frame` is where they meet.
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -17,7 +17,7 @@ from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result
 from posert.postprocess.geometry import usable
 from posert.runtime.look import Boxes, Gaze
-from posert.runtime.prefetch import Pictures, as_frames, grouped, read_ahead
+from posert.runtime.prefetch import FramesAhead, Pictures
 from posert.runtime.session import Model
 from posert.runtime.stage_runner import Clock, StageRunner, mirrors
 
@@ -39,7 +39,13 @@ class TopDown:
 
 
 def estimate(
-    model: Model, frames: Pictures, *, batch: int = 1, boxes: Boxes | None = None, top_down: TopDown | None = None
+    model: Model,
+    frames: Pictures,
+    *,
+    batch: int = 1,
+    boxes: Boxes | None = None,
+    top_down: TopDown | None = None,
+    live: bool = False,
 ) -> Iterator[Result]:
     """The people of every frame, in order, one `Result` per frame.
 
@@ -52,12 +58,14 @@ def estimate(
         boxes: frame -> f32 [N,4] xyxy px, or [N,5] with a score; the regions of a model that looks at boxes or follows
             a person, instead of its own.
         top_down: for a model that looks at boxes.
+        live: the source is a camera or the like, which does not wait: whenever the network or the caller is slower, the
+            newest frame comes next, and `Result.dropped` says how many were left out before it.
 
     Raises:
         PosertError: the model has no detector and there are no boxes; whatever the source, the network or the decoder
             says, after the frames before it.
     """
-    for _, result in estimate_frames(model, frames, batch=batch, boxes=boxes, top_down=top_down):
+    for _, result in estimate_frames(model, frames, batch=batch, boxes=boxes, top_down=top_down, live=live):
         yield result
 
 
@@ -71,32 +79,71 @@ def estimate_image(
 
 
 def estimate_frames(
-    model: Model, frames: Pictures, *, batch: int = 1, boxes: Boxes | None = None, top_down: TopDown | None = None
+    model: Model,
+    frames: Pictures,
+    *,
+    batch: int = 1,
+    boxes: Boxes | None = None,
+    top_down: TopDown | None = None,
+    live: bool = False,
 ) -> Generator[tuple[Frame, Result], None, None]:
     """As `estimate`, each result with its frame."""
+    if batch < 1:
+        raise PosertError(f"batch {batch} is not possible", "use 1 or more")
     people = _People(model, boxes, top_down)
     workers, size = (1, 1) if people.gaze.in_turn else (model.workers, batch)
-    pending: deque[Future[list[tuple[Frame, Result]]]] = deque()
-    failure: BaseException | None = None
-    with ThreadPoolExecutor(workers, "posert") as pool, read_ahead(as_frames(frames), 2) as ahead:
-        groups = grouped(ahead, size)
-        try:
-            while failure is None:
-                try:
-                    pending.append(pool.submit(people, next(groups)))
-                except StopIteration:
-                    break
-                except Exception as error:  # the frames read before it come out first
-                    failure = error
-                while len(pending) > (workers if failure is None else 0):
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-    if failure is not None:
-        raise failure
+    pool = ThreadPoolExecutor(workers, "posert")
+    try:
+        with FramesAhead(frames, size, live=live) as ahead:
+            yield from _in_order(people, ahead, pool, workers, live)
+    finally:  # nobody waits for a network that runs in vain
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_Found = list[tuple[Frame, Result]]
+
+
+def _in_order(
+    people: "_People", ahead: FramesAhead, pool: ThreadPoolExecutor, workers: int, live: bool
+) -> Generator[tuple[Frame, Result], None, None]:
+    """Every group's people as soon as they are found, in order; meanwhile groups go to the pool as they come."""
+    pending: deque[tuple[Future[_Found], int]] = deque()
+    most = workers if live else workers + 1  # one more, so that no worker ever waits
+
+    def found() -> bool:
+        return bool(pending) and pending[0][0].done()
+
+    def fits() -> bool:
+        return len(pending) < most and ahead.ready()
+
+    def wake(_: Future[_Found]) -> None:
+        with ahead.changed:
+            ahead.changed.notify_all()
+
+    while True:
+        with ahead.changed:
+            ahead.changed.wait_for(lambda: found() or fits() or (not pending and ahead.ended()))
+        while fits() and not (live and found()):  # what a live source shows later is newer
+            group, dropped = ahead.take()
+            pending.append((pool.submit(people, group), dropped))
+            pending[-1][0].add_done_callback(wake)
+        if not pending:
+            return
+        if found():
+            yield from _newest(pending) if live else pending.popleft()[0].result()
+
+
+def _newest(pending: "deque[tuple[Future[_Found], int]]") -> _Found:
+    """The last of the groups at the head whose people are found, with the number of frames that nobody will see."""
+    future, dropped = pending.popleft()
+    while pending and pending[0][0].done():
+        dropped += len(future.result()) + pending[0][1]
+        future, _ = pending.popleft()
+    (first_frame, first), *others = future.result()
+    return [
+        (first_frame, replace(first, dropped=dropped)),
+        *((frame, replace(each, dropped=0)) for frame, each in others),
+    ]
 
 
 class _People:

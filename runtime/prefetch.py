@@ -1,20 +1,19 @@
 """Frames on their way to the networks: read ahead by a thread of their own, and grouped into batches.
 
-Owns the bounded queue and how a failure crosses it. Knows frames, nothing of models.
+Owns what lies between the source's thread and the loop, and how a failure crosses it. Knows frames, nothing of models.
 """
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from contextlib import closing
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posert.poses import Frame
 
-T = TypeVar("T")
 Pictures = Iterable[Frame | NDArray[np.uint8]]
 """Frames, or plain arrays u8 [H,W,3] (BGR)."""
 
@@ -58,44 +57,79 @@ def grouped(frames: Iterable[Frame], batch: int) -> Iterator[list[Frame]]:
         yield group
 
 
-@contextmanager
-def read_ahead(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T]]:
-    """Iterates over `items` in a thread of its own, at most `depth` ahead; its errors reach the caller."""
-    fifo: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)  # an item, or why there are no more
-    stop = threading.Event()
+class FramesAhead:
+    """Groups of frames, read by a thread of their own before anybody asks for them; a context that stops the thread.
 
-    def offer(item: Any, end: BaseException | None = None) -> bool:
-        while not stop.is_set():
-            try:
-                fifo.put((item, end), timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+    Args:
+        frames: any source of frames or arrays.
+        batch: frames in a group.
+        live: the source does not wait, so that the newest group alone is kept; else the source waits for us.
 
-    def read() -> None:
-        end: BaseException = StopIteration()
+    Attributes:
+        changed: notified when a group has come or the source has ended; for whoever waits for other things as well.
+    """
+
+    DEPTH = 2
+
+    def __init__(self, frames: Pictures, batch: int, *, live: bool = False) -> None:
+        self.changed = threading.Condition()
+        self._source, self._batch, self._live = as_frames(frames), batch, live
+        self._waiting: deque[list[Frame]] = deque()
+        self._dropped = 0
+        self._stopped = self._ended = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._read, name="posert-reader", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.changed:
+            self._stopped = True
+            self.changed.notify_all()
+        self._thread.join(timeout=1)  # a camera that gives no picture cannot be hurried
+
+    def ready(self) -> bool:
+        """Whether `take` has a group."""
+        return bool(self._waiting)
+
+    def take(self) -> tuple[list[Frame], int]:
+        """The oldest group, and how many frames of a live source were dropped since the last one."""
+        with self.changed:
+            self.changed.notify_all()
+            dropped, self._dropped = self._dropped, 0
+            return self._waiting.popleft(), dropped
+
+    def ended(self) -> bool:
+        """Whether no group will come any more.
+
+        Raises:
+            BaseException: what the source failed with, once all its groups are taken.
+        """
+        if self._failure is not None and not self._waiting:
+            raise self._failure
+        return self._ended and not self._waiting
+
+    def _read(self) -> None:
+        failure: BaseException | None = None
         try:
-            with closing(items):
-                for item in items:
-                    if not offer(item):
+            with closing(self._source) as frames:
+                for group in grouped(frames, self._batch):
+                    if not self._offer(group):
                         break
         except BaseException as error:  # the consumer must see everything, a KeyboardInterrupt too
-            end = error
-        offer(None, end)
+            failure = error
+        with self.changed:
+            self._ended, self._failure = True, failure
+            self.changed.notify_all()
 
-    def taken() -> Iterator[T]:
-        item, end = fifo.get()
-        while end is None:
-            yield item
-            item, end = fifo.get()
-        if not isinstance(end, StopIteration):
-            raise end
-
-    thread = threading.Thread(target=read, name="posert-reader", daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        stop.set()
-        thread.join(timeout=5)
+    def _offer(self, group: list[Frame]) -> bool:
+        with self.changed:
+            if self._live:
+                self._dropped += sum(map(len, self._waiting))
+                self._waiting.clear()
+            self.changed.wait_for(lambda: self._stopped or len(self._waiting) < self.DEPTH)
+            self._waiting.append(group)
+            self.changed.notify_all()
+            return not self._stopped

@@ -1,6 +1,9 @@
 """The command as tests run it (the fixture `run`), and what it wrote."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,3 +25,10 @@ def tree(out: Path) -> dict[str, bytes]:
         else:
             files[str(path.relative_to(out))] = path.read_bytes()
     return files
+
+
+def posert(*args: object) -> "subprocess.CompletedProcess[str]":
+    """`posert ...` in a process of its own, which may die."""
+    command = [sys.executable, "-m", "posert.cli", *map(str, args)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)

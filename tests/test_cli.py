@@ -14,6 +14,7 @@ import cv2
 import media
 import numpy as np
 import pytest
+import tiny
 from command import ROOT, Run
 
 
@@ -22,7 +23,13 @@ def spawn(*args: object, **options: object) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
     command = [sys.executable, "-m", "posert.cli", *map(str, args)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **options)  # type: ignore
+    started = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": environment, "preexec_fn": heeds_ctrl_c}
+    return subprocess.Popen(command, **(started | options))  # type: ignore
+
+
+def heeds_ctrl_c() -> None:
+    """A shell starts background jobs with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lines(text: str) -> list[dict]:
@@ -164,7 +171,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(model: Path, tmp_path: Path
     assert [path.name for path in out.parent.iterdir()] == ["a.jsonl"]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_keeps_what_was_finished(model: Path, tmp_path: Path, sent: signal.Signals) -> None:
     out = tmp_path / "a.jsonl"
     process = spawn("infer", model, "-", "--size", "32x32", "-o", out)
@@ -187,6 +194,47 @@ def test_an_interruption_keeps_what_was_finished(model: Path, tmp_path: Path, se
     assert [line["frame"] for line in kept[1:]] == list(range(len(kept) - 1))
 
 
+STUCK = """
+import sys, time
+from posert import cli
+from posert.runtime.session import Model
+
+def run(*_):
+    print("begun", flush=True)
+    time.sleep(600)
+
+Model.run = run
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("command", ["infer", "eval"])
+def test_an_interruption_waits_for_no_network(model: Path, tmp_path: Path, command: str) -> None:
+    """A network or a decoder that has begun cannot be hurried; the process waited for it."""
+    picture = tmp_path / "1.png"
+    cv2.imwrite(str(picture), media.numbered(1))
+    rest: list[object] = [model, picture]
+    if command == "eval":
+        coco = tmp_path / "coco.json"
+        category = {"id": 1, "name": "person", "keypoints": list(tiny.NAMES), "skeleton": []}
+        image = {"id": 1, "file_name": "1.png", "width": 64, "height": 48}
+        coco.write_text(json.dumps({"images": [image], "annotations": [], "categories": [category]}))
+        rest = [model, "--coco", coco, "--images", tmp_path]
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, command, *map(str, rest)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")}, preexec_fn=heeds_ctrl_c,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"begun\n"
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+    assert process.stderr.read() == b"interrupted\n"
+
+
 def test_a_reader_that_goes_away(model: Path, tmp_path: Path) -> None:
     video = media.video(tmp_path / "a.mp4", count=200)
     process = spawn("infer", model, video)
@@ -196,6 +244,26 @@ def test_a_reader_that_goes_away(model: Path, tmp_path: Path) -> None:
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     assert process.wait() == 1
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "npz", "parquet", "openpose", "alphapose", "coco"])
+def test_no_frame_selected_is_an_error_whatever_is_written(run: Run, model: Path, tmp_path: Path, form: str) -> None:
+    """It was an empty file, a file without its arrays, or "free some space", by the format."""
+    video = media.video(tmp_path / "a.mp4", count=3)
+    for selected in (["--start", 9], ["--stop", 0]):
+        code, _, err = run("infer", model, video, "-o", tmp_path / "out", "--format", form, *selected)
+        assert code == 1
+        assert "a.mp4: no frame was selected" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "model.onnx"]
+
+
+def test_nothing_on_standard_input_is_an_error(tmp_path: Path, model: Path) -> None:
+    """`false | posert infer nano - -o out.jsonl` ended well."""
+    process = spawn("infer", model, "-", "--size", "8x6", "-o", tmp_path / "out.jsonl")
+    _, err = process.communicate(b"")
+    assert process.returncode == 1
+    assert b"no frame" in err
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_raw_frames_from_a_pipe(tmp_path: Path, model: Path) -> None:

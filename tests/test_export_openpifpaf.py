@@ -14,7 +14,7 @@ from pifpaf_files import NAMES, checkpoint
 
 from posert.errors import PosertError
 from posert.export.weights import Entry
-from posert.runtime.session import open_model
+from posert.runtime.session import open_model, sha256_of
 
 pytestmark = pytest.mark.export
 
@@ -133,7 +133,7 @@ def test_a_pickle_with_code_in_it(
 
     path = tmp_path / "evil.pkl"
     torch.save({"model": torch.nn.Linear(1, 1), "meta": Evil()}, path)
-    known = replace(weights.find("openpifpaf-resnet50"), sha256_prefix=weights.sha256(path)[:8])
+    known = replace(weights.find("openpifpaf-resnet50"), sha256_prefix=sha256_of(path)[:8])
     monkeypatch.setattr(weights, "find", lambda _: known)
     with pytest.raises(PosertError, match="only 8 digits of its hash are published"):
         convert.convert(known.name, tmp_path, from_file=path)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from posert.errors import PosertError
-from posert.export.embed import kernels as embedded
+from posert.export.embed import bundle as embedded
 from posert.poses import Poses, Skeleton
 from posert.postprocess.decoders import bodyparts, cifcaf, paf
 from posert.postprocess.decoding import DecoderKernels

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton, join, no_poses
 from posert.postprocess import decoder, suppression_params, suppression_rule
-from posert.postprocess.box_nms import box_nms
 from posert.postprocess.decoders import detect, heatmap
-from posert.postprocess.geometry import to_frame
+from posert.postprocess.geometry import box_nms, to_frame
 from posert.postprocess.suppression import poses as rule
 from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec

@@ -1,8 +1,10 @@
 """setuptools, with compiled kernels: what `pip install .` and `pip install -e .` ask for (PEP 517).
 
 Owns what a wheel holds besides the Python files, and its tag. How kernels are compiled and linked is `kernels.py`'s.
+`python wheels/backend.py [PLATFORM ...]` writes wheels of every platform to dist/; that needs numba and ziglang too.
 """
 
+import argparse
 import base64
 import email
 import hashlib
@@ -115,3 +117,28 @@ def _record(contents: Mapping[str, bytes], own: str) -> str:
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         lines.append(f"{path},sha256={digest},{len(data)}\n")
     return "".join([*lines, f"{own},,\n"])
+
+
+def main() -> None:
+    """Wheels for other platforms too, from this machine: compiles for all of them at once, then packs one by one."""
+    import kernels
+
+    parser = argparse.ArgumentParser(description="write wheels")
+    parser.add_argument("platform", nargs="*", default=list(kernels.PLATFORMS), help=", ".join(kernels.PLATFORMS))
+    parser.add_argument("--dist", type=Path, default=kernels.ROOT / "dist")
+    options = parser.parse_args()
+    wanted = {name: kernels.PLATFORMS[name] for name in options.platform}
+    levels = [kernels.build.Target(each.triple, level) for each in wanted.values() for level in each.levels]
+    kernels.compiled([*levels, *kernels.build.TARGETS.values()])
+    options.dist.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        pure = pure_wheel(scratch)
+        for name, platform in wanted.items():
+            for old in options.dist.glob(f"posert-*-{platform.tag}.whl"):
+                old.unlink()
+            files = package_files(name, Path(scratch), portable=True)
+            kernels.say(f"wrote {with_files(pure, files, f'py3-none-{platform.tag}', options.dist)}")
+
+
+if __name__ == "__main__":
+    main()

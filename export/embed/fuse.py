@@ -55,8 +55,9 @@ def fuse(model: str | Path, out: Path) -> Path:
     for name, shape in (("keypoints", ["people", keypoints, 3]), ("scores", ["people"])):
         graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     notes = {"keypoints": ", ".join(spec.skeleton.names), "model": spec.model, "licence": spec.licence}
-    onnx_file.save_fused(graph, out, notes)
-    return out
+    helper.set_model_props(graph, notes)
+    with onnx_file.checked(graph, out):
+        return out
 
 
 def _with_our_operator(op: "_Builder", graph: Any, stage: Stage) -> Any:

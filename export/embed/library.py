@@ -6,7 +6,6 @@ Owns the ctypes view of `posert.h`. Knows nothing of how the library works.
 import ctypes
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +52,6 @@ class People(ctypes.Structure):
             return no_poses(k)
         shapes = ((self.keypoints, (n, k, 3)), (self.scores, (n,)), (self.boxes_xyxy, (n, 4)))
         return Poses(*(np.ctypeslib.as_array(pointer, shape).copy() for pointer, shape in shapes))
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """How far C and Python are apart: the largest difference of a coordinate (px) or a score; infinite if the people
-    are not the same number."""
-
-    frames: int
-    people: int
-    largest_px: float
 
 
 def onnxruntime_library() -> Path:
@@ -136,8 +125,11 @@ class NativeModel(AbstractContextManager["NativeModel"]):
         self.close()
 
 
-def compare(folder: Path, pictures: Iterable[Frame]) -> Compared:
-    """C and Python on the same frames, one thread each; where another source begins, both forget the last people.
+def compare(folder: Path, pictures: Iterable[Frame]) -> tuple[int, int, float]:
+    """C and Python on the same frames: how many frames and people, and the largest difference of a coordinate (px) or a
+    score, infinite if the people are not the same number.
+
+    One thread each; where another source begins, both forget the last people.
 
     Raises:
         PosertError: the library does not open, or the source cannot be read.
@@ -157,7 +149,7 @@ def compare(folder: Path, pictures: Iterable[Frame]) -> Compared:
             for name in ("keypoints", "scores", "boxes_xyxy"):
                 apart = np.abs(getattr(own, name) - getattr(theirs, name))
                 largest = max(largest, float(apart.max(initial=0)))
-    return Compared(len(kept), people, largest)
+    return len(kept), people, largest
 
 
 def main_file(folder: Path) -> str:

@@ -156,7 +156,9 @@ def to_onnx(net: Any, blobs: Blobs, outputs: Mapping[str, tuple[int, int]]) -> A
     current: dict[str, str] = {}  # Caffe's layers may write over their input: the tensor that a name now means
     for layer in net.layer:
         try:
-            kind, shapes, attributes = _LAYERS.get(layer.type, _unknown)(layer)
+            if layer.type not in _LAYERS:
+                raise ValueError(f"layer {layer.name} of type {layer.type}")
+            kind, shapes, attributes = _LAYERS[layer.type](layer)
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -237,10 +239,6 @@ def _prelu(layer: Layer) -> _Operator:
 def _concat(layer: Layer) -> _Operator:
     p = layer.concat_param
     return "Concat", [], {"axis": p.axis if p.HasField("axis") else p.concat_dim}
-
-
-def _unknown(layer: Layer) -> _Operator:
-    raise ValueError(f"layer {layer.name} of type {layer.type}")
 
 
 _LAYERS: dict[str, Callable[[Layer], _Operator]] = {

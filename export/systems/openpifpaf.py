@@ -24,6 +24,7 @@ from posert.export.readers import torch_models
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
+from posert.skeletons import mirrored
 
 _LOG = logging.getLogger("posert")
 OPTIONS: frozenset[str] = frozenset()
@@ -62,15 +63,10 @@ def reference(entry: Entry, path: Path) -> Reference:
 
 
 def skeleton(cif: Any, caf: Any) -> Skeleton:
-    """Ours from the metadata of the two heads; theirs counts keypoints from 1.
-
-    Keypoints whose names differ in `left` and `right` alone are each other's mirror image.
-    """
+    """Ours from the metadata of the two heads; theirs counts keypoints from 1."""
     names = tuple(str(name) for name in cif.keypoints)
-    mirror = [name.replace("left", "\0").replace("right", "left").replace("\0", "right") for name in names]
-    flip = tuple(names.index(name) if name in names else k for k, name in enumerate(mirror))
     edges = tuple((int(a) - 1, int(b) - 1) for a, b in caf.skeleton)
-    return Skeleton(names, edges, tuple(float(sigma) for sigma in cif.sigmas), flip)
+    return Skeleton(names, edges, tuple(float(sigma) for sigma in cif.sigmas), mirrored(names))
 
 
 class _Fields(torch.nn.Module):  # type: ignore[misc]
@@ -165,18 +161,14 @@ def import_network() -> Any:
         bare = types.ModuleType("openpifpaf")
         bare.__path__ = list(found.submodule_search_locations)
         sys.modules["openpifpaf"] = bare
-    _declare_missing_operators()
+    if "torchvision" not in sys.modules and not torch.cuda.is_available():
+        # torchvision built for CUDA does not import beside a CPU torch unless these two are known; nobody calls them
+        arguments = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        for name in ("nms", "qnms"):
+            with suppress(RuntimeError):  # this torchvision has them itself
+                torch.library.define(f"torchvision::{name}", arguments)
     try:
         importlib.import_module(_HEADS)
         return importlib.import_module("openpifpaf.network")
     except ImportError as error:
         raise PosertError(f"openpifpaf cannot be imported: {error}", "pip install torchvision pillow") from None
-
-
-def _declare_missing_operators() -> None:
-    """torchvision built for CUDA does not import beside a CPU torch unless these two are known; nobody calls them."""
-    if "torchvision" in sys.modules or torch.cuda.is_available():
-        return
-    for name in ("nms", "qnms"):
-        with suppress(RuntimeError):  # this torchvision has them itself
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posert.postprocess.box_nms import box_nms
 from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels
+from posert.postprocess.geometry import box_nms
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import shaped, take
+from posert.postprocess.kernels.workspace import of_axis, shaped, take
 
 _PROBLEMS = (
     "it needs grid_rows, or head8, head16 and head32",
@@ -181,19 +181,13 @@ def yolov3_boxes(head, scale, min_score, person, found, count):
 
 
 @jit
-def _head(flat, shapes, scale, row):
-    """One row of a head, f32 [3*(5+C),H,W]."""
-    channels, height, width = shapes[1 + scale, 1], shapes[1 + scale, 2], shapes[1 + scale, 3]
-    return shaped(flat, row * channels * height * width, (channels, height, width))
-
-
-@jit
 def _from_heads(heads, shapes, row, params, found):
     """The number of people in one row of the three heads, flat f32; the coarse grid comes first."""
-    least, person, boxes = params.min_score, params.person, found.boxes
-    count = yolov3_boxes(_head(heads[2], shapes, 2, row), 2, least, person, boxes, 0)
-    count = yolov3_boxes(_head(heads[1], shapes, 1, row), 1, least, person, boxes, count)
-    count = yolov3_boxes(_head(heads[0], shapes, 0, row), 0, least, person, boxes, count)
+    boxes, count = found.boxes, 0
+    for scale in range(2, -1, -1):
+        channels, height, width = shapes[1 + scale, 1], shapes[1 + scale, 2], shapes[1 + scale, 3]
+        head = shaped(of_axis(heads, scale), row * channels * height * width, (channels, height, width))
+        count = yolov3_boxes(head, scale, params.min_score, params.person, boxes, count)
     kept = box_nms(boxes, count, params.max_iou, 1.0, 1, found.alive, found.picks)
     if kept > params.crowd:
         kept = box_nms(boxes, count, params.crowd_max_iou, 1.0, 1, found.alive, found.picks)

@@ -225,17 +225,11 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
         passes.getModulePassManager().run(module, passes)
     for name in texts if target.small else ():
         module.get_function(name).visibility = "hidden"
-    return _in_sections(llvm, module) if target.small and "linux" in target.triple else module
-
-
-def _in_sections(llvm: Any, module: Any) -> Any:
-    """Each function in a section of its own: who links it leaves out what he does not call."""
-    text = re.sub(
-        r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$',
-        r'\1 section ".text.\2"\3',
-        str(module),
-        flags=re.M,
-    )
+    if not target.small or "linux" not in target.triple:
+        return module
+    # each function in a section of its own: who links it leaves out what he does not call
+    own = r'\1 section ".text.\2"\3'
+    text = re.sub(r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$', own, str(module), flags=re.M)
     return llvm.parse_assembly(text)
 
 

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.postprocess.kernels.registry import Kernel
-from posert.postprocess.kernels.sources import FOLDER as FOLDER
-from posert.postprocess.kernels.sources import library_of, outdated
+from posert.postprocess.kernels.sources import FOLDER, library_of, outdated
 
 _LOG = logging.getLogger("posert")
 _NEEDED = {
@@ -73,18 +72,15 @@ def calling(kernel: Kernel, entry: Any) -> Callable[..., int]:
                 fits = (value.dtype is dtype or value.dtype == dtype) and value.ndim == axes
                 address = _address(value) if fits else None
                 if address is None:
-                    raise TypeError(_misfit(kernel, value))
+                    wanted = ", ".join(f"{name} {kind.dtype}[{kind.axes}]" for name, kind in kernel.arguments.items())
+                    got = f"{value.dtype}{list(value.shape)} {value.strides}"
+                    raise TypeError(f"{kernel.name} takes {wanted}, not {got}")
                 words = (address, *value.shape)
                 last[0] = weakref.ref(value), value.shape, words
             passed += words
         return entry(*passed)  # type: ignore[no-any-return]
 
     return call
-
-
-def _misfit(kernel: Kernel, value: NDArray[Any]) -> str:
-    kinds = ", ".join(f"{name} {kind.dtype}[{kind.axes}]" for name, kind in kernel.arguments.items())
-    return f"{kernel.name} takes {kinds}, not {value.dtype}{list(value.shape)} {value.strides}"
 
 
 def _address(array: NDArray[Any]) -> int | None:

@@ -16,8 +16,8 @@ SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 """Of a library of this platform."""
 _MARKS = (b"posert.postprocess.kernels.registry", b"posert.postprocess.decoding")
 """What a file with kernels or their helpers imports: the decorators."""
-_RECORDS = ("runtime/spec.py",)
-_NOT_CODE = ("load.py", "sources.py")
+_RECORDS = ROOT / "runtime" / "spec.py"
+_NOT_CODE = (FOLDER.with_name("load.py"), FOLDER.with_name("sources.py"))
 
 
 def library_of(level: str, suffix: str = SUFFIX) -> Path:
@@ -45,10 +45,8 @@ def sources_hash() -> str:
 def kernel_sources() -> tuple[Path, ...]:
     """The files that may hold kernels or their helpers, and records that kernels read."""
     paths = sorted([*(ROOT / "postprocess").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
-    records = [ROOT / name for name in _RECORDS]
-    others = [FOLDER.with_name(name) for name in _NOT_CODE]
-    texts = {path: path.read_bytes() for path in paths if path not in others}
-    return tuple(path for path in texts if path in records or any(mark in texts[path] for mark in _MARKS))
+    texts = {path: path.read_bytes() for path in paths if path not in _NOT_CODE}
+    return tuple(path for path in texts if path == _RECORDS or any(mark in texts[path] for mark in _MARKS))
 
 
 def kernel_modules() -> dict[str, Path]:

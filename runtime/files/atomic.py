@@ -80,8 +80,9 @@ def compact(value: Any) -> str:
 
 
 def write_line(file: TextIO, value: Any) -> None:
-    """One line of JSON."""
+    """One line of JSON, at once: somebody may be reading along."""
     file.write(compact(value) + "\n")
+    file.flush()
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -131,14 +132,18 @@ def file_header(spec: ModelSpec, source: str) -> dict[str, Any]:
 
 
 def frame_record(result: Result) -> dict[str, Any]:
-    """One frame as JSON: `frame`, `time_s`, `size_wh`, `people` (id if tracked, score, box_xyxy, keypoints)."""
+    """One frame as JSON: `frame`, `time_s`, `size_wh`, `people` (id if tracked, score, box_xyxy, keypoints).
+
+    Of a live source also `dropped`.
+    """
     people, features = _people(result.poses), result.features
     if features is not None:
         columns = [_or_null(values) for values in (features.normalised, features.velocities, features.angles)]
         for person, points, moved, bent, seen in zip(people, *columns, features.visible.astype(int), strict=True):
             angles = dict(zip(features.joints, bent, strict=True))
             person["features"] = {"normalised": points, "velocities": moved, "angles": angles, "visible": seen.tolist()}
-    return {"frame": result.frame_index, "time_s": round(result.time_s, 6), "size_wh": result.size_wh, "people": people}
+    record = {"frame": result.frame_index, "time_s": round(result.time_s, 6), "size_wh": result.size_wh}
+    return record | ({} if result.dropped is None else {"dropped": result.dropped}) | {"people": people}
 
 
 def _or_null(values: NDArray[np.float32]) -> Any:

@@ -21,6 +21,7 @@ from posert.runtime.jobs.recipe import Recipe, Settings
 from posert.runtime.look import read_boxes
 from posert.runtime.loop import estimate_frames
 from posert.runtime.media import is_image
+from posert.runtime.media.live import is_live
 from posert.runtime.media.read import expand, frame_rate, frames
 from posert.runtime.session import Model
 
@@ -146,9 +147,14 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
     sink = sink_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     source = frames(job.source, **asdict(settings.selection))
-    pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down)
+    live = settings.live or is_live(job.source)
+    pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live)
     with closing(pairs) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
+        if not first:
+            raise PosertError(
+                f"{job.source}: no frame was selected, or there is none", "check `start_s` and `stop_s`, or the pipe"
+            )
         writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
         if job.overlay is not None:
             rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)

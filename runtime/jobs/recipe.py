@@ -43,6 +43,7 @@ class Settings:
         boxes: a file with the boxes of a top-down model; None = its detector's.
         top_down: how a top-down model works.
         keypoint_scale: unit of the keypoints in the file, see `in_units`; for formats that know it.
+        live: the source does not wait, see `estimate`; cameras and streams never do.
 
     Raises:
         PosertError: the format does not know `keypoint_scale`.
@@ -58,6 +59,7 @@ class Settings:
     boxes: str | None = None
     top_down: TopDown = field(default_factory=TopDown)
     keypoint_scale: int = 0
+    live: bool = False
 
     def __post_init__(self) -> None:
         if self.keypoint_scale:

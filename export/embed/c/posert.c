@@ -31,8 +31,7 @@ void *posert__at_least(posert__buffer *buffer, int64_t bytes)
 
 posert_options posert_default_options(void)
 {
-    const posert_options options = {sizeof(posert_options), NULL, NULL, 0, 1, 0};
-    return options;
+    return (posert_options){sizeof(posert_options), NULL, NULL, 0, 1, 0};
 }
 
 posert *posert__new(void)

@@ -17,8 +17,7 @@ from typing import Literal
 
 from posert.postprocess import part_maps
 from posert.postprocess.decoders.bodyparts.assembly import assemble_globally, assemble_pairwise, collect
-from posert.postprocess.decoders.bodyparts.limbs import score_candidates
-from posert.postprocess.decoders.bodyparts.peaks import find_peaks
+from posert.postprocess.decoders.bodyparts.peaks import find_peaks, score_candidates
 from posert.postprocess.decoders.bodyparts.scales import merge as merge
 from posert.postprocess.decoders.bodyparts.work import layout, prepared
 from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
