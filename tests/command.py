@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,3 +33,9 @@ def posert(*args: object) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "posert.cli", *map(str, args)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def heeds_signals() -> None:
+    """A shell starts background jobs with SIGINT ignored, `nohup` with SIGHUP."""
+    for sent in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(sent, signal.SIG_DFL)

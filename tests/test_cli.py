@@ -15,7 +15,7 @@ import media
 import numpy as np
 import pytest
 import tiny
-from command import ROOT, Run
+from command import ROOT, Run, heeds_signals
 
 
 def spawn(*args: object, **options: object) -> "subprocess.Popen[bytes]":
@@ -23,13 +23,8 @@ def spawn(*args: object, **options: object) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
     command = [sys.executable, "-m", "posert.cli", *map(str, args)]
     pipe = subprocess.PIPE
-    started = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": environment, "preexec_fn": heeds_ctrl_c}
+    started = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": environment, "preexec_fn": heeds_signals}
     return subprocess.Popen(command, **(started | options))  # type: ignore
-
-
-def heeds_ctrl_c() -> None:
-    """A shell starts background jobs with SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lines(text: str) -> list[dict]:
@@ -222,7 +217,7 @@ def test_an_interruption_waits_for_no_network(model: Path, tmp_path: Path, comma
         rest = [model, "--coco", coco, "--images", tmp_path]
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, command, *map(str, rest)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")}, preexec_fn=heeds_ctrl_c,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")}, preexec_fn=heeds_signals,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
