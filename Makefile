@@ -30,7 +30,7 @@ kernels: .venv/test
 	@touch $(COMPILED)
 
 wheels: .venv/wheels
-	$(BIN)/python wheels/make.py
+	$(BIN)/python wheels/backend.py
 
 test-wheels: wheels
 	$(BIN)/python -m pytest -m wheels

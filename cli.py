@@ -251,16 +251,18 @@ def evaluate(
 
 @app.command()
 def doctor() -> None:
-    """Show versions, execution providers and what is missing for the GPU."""
+    """Show versions, the compiled kernels, execution providers and what is missing for the GPU."""
     import platform
     from importlib.metadata import distributions
 
+    from posert.postprocess.kernels.load import library_path
     from posert.runtime.devices import cpu_cores, import_onnxruntime, missing_cuda_libraries
 
-    for package in ("posert", "onnxruntime", "onnxruntime-gpu", "numpy", "numba", "opencv-python-headless", "onnx"):
+    for package in ("posert", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "onnx"):
         found = next(iter(distributions(name=package)), None)
         print(f"{package:24} {found.version if found else 'not installed'}")
     print(f"{'python':24} {platform.python_version()} on {platform.platform()}, {cpu_cores()} cores")
+    print(f"{'kernels':24} {library_path() or 'compiled as they are needed'}")
     providers = import_onnxruntime().get_available_providers()
     print(f"{'execution providers':24} {', '.join(providers)}")
     if "CUDAExecutionProvider" in providers:

@@ -152,8 +152,5 @@ def no_poses(keypoint_count: int) -> Poses:
 def join(rows: Sequence[Poses], keypoint_count: int) -> Poses:
     """All people of several rows in row order; nobody (K = `keypoint_count`) when there is no row."""
     rows = rows or [no_poses(keypoint_count)]
-    return Poses(
-        np.concatenate([row.keypoints for row in rows]),
-        np.concatenate([row.scores for row in rows]),
-        np.concatenate([row.boxes_xyxy for row in rows]),
-    )
+    names = ("keypoints", "scores", "boxes_xyxy")
+    return Poses(*(np.concatenate([getattr(row, name) for row in rows]) for name in names))

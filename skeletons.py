@@ -12,17 +12,13 @@ Edges = tuple[tuple[int, int], ...]
 
 
 def mirrored(names: tuple[str, ...]) -> tuple[int, ...]:
-    """For each name the place of its other side; its own without `left_` or `right_`.
+    """For each name the place of its other side, which differs in `left` and `right` alone; its own if there is none.
 
     >>> mirrored(("nose", "left_eye", "right_eye"))
     (0, 2, 1)
     """
-    swapped = {"left_": "right_", "right_": "left_"}
-    others = [
-        next((other + name.removeprefix(side) for side, other in swapped.items() if name.startswith(side)), name)
-        for name in names
-    ]
-    return tuple(names.index(other) for other in others)
+    others = [name.replace("left", "\0").replace("right", "left").replace("\0", "right") for name in names]
+    return tuple(names.index(other) if other in names else k for k, other in enumerate(others))
 
 
 def _skeleton(names: tuple[str, ...], edges: Edges, sigmas: tuple[float, ...] = ()) -> Skeleton:

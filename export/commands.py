@@ -3,6 +3,7 @@
 Heavy imports stay inside the commands.
 """
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from posert.errors import PosertError
 from posert.flags import progress
 
+_AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
@@ -26,9 +28,7 @@ def export(
         str | None, typer.Option(help="Detector written beside a top-down model, by name; none = none.")
     ] = None,
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
-    accept_unpinned: Annotated[
-        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
-    ] = False,
+    accept_unpinned: _AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
     """Convert official weights to ONNX and compare the result with the original.
@@ -49,10 +49,13 @@ def export(
 def tag(
     file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
     name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the file.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
     detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
 ) -> None:
-    """Give a ready-made ONNX its metadata."""
+    """Write a ready-made ONNX with its metadata as a new file, NAME.onnx; it stays as it is.
+
+    Example: posert tag human-pose-estimation-0001.onnx --as openpose-openvino-0001
+    """
     from posert.export.convert import tag as write
 
     print(write(file, name, output, detector=detector))
@@ -81,9 +84,10 @@ def write_bundle(
 ) -> None:
     """Write a folder from which a C compiler builds the model's library: `make` there."""
     from posert.export.embed.bundle import bundle
+    from posert.postprocess.kernels.build import TARGETS
 
     written = bundle(model, output, target=target, cpu=cpu, prefix=prefix)
-    print(f"{written.folder}: {len(written.files)} files for {written.target} ({written.cpu}); build them with: make")
+    print(f"{output}: {len(written)} files for {target} ({cpu or TARGETS[target].cpu}); build them with: make")
 
 
 @app.command("verify")
@@ -93,30 +97,29 @@ def verify_bundle(
     limit: Annotated[int, typer.Option(min=1, help="At most so many frames.")] = 300,
 ) -> None:
     """Run a C library and Python on the same frames; say how far apart their people are."""
+    from posert import frames
     from posert.export.embed.library import compare
 
-    seen = compare(c, source, limit)
-    print(f"{seen.frames} frames, {seen.people} people, largest difference {seen.largest_px:g}")
-    if seen.largest_px > 0:
+    count, people, largest_px = compare(c, islice(frames(source), limit))
+    print(f"{count} frames, {people} people, largest difference {largest_px:g}")
+    if largest_px > 0:
         raise PosertError("the C library's people are not Python's", "write the bundle again with this posert")
 
 
 @models.command("list")
 def models_list() -> None:
-    """Every model: name, route, licence, what the cache holds."""
+    """Every model: name, route, licence, what the cache holds, what it is checked against."""
     from posert.export import weights
 
     for entry in weights.entries().values():
         licence = entry.licence + (" (non-commercial)" if entry.non_commercial else "")
-        print(f"{entry.name:40} {entry.route:13} {licence:28} {weights.status(entry)}")
+        print(f"{entry.name:40} {entry.route:13} {licence:28} {weights.status(entry):12} {weights.pins(entry)}")
 
 
 @models.command()
 def pull(
     names: Annotated[list[str], typer.Argument(help="Names of `posert models list`.")],
-    accept_unpinned: Annotated[
-        bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")
-    ] = False,
+    accept_unpinned: _AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing but from a mirror folder.")] = False,
 ) -> None:
     """Fetch official weights into the cache (POSERT_HOME), from their address or from POSERT_MIRROR."""
@@ -132,13 +135,14 @@ def pull(
 
 @models.command()
 def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if none.")] = None) -> None:
-    """Check the hashes of what the cache holds."""
+    """Check what the cache holds against its pins: a sha256, git's SHA-1, an MD5 of the authors, or none."""
     from posert.export import weights
 
-    found = [weights.find(name) for name in names] if names else list(weights.entries().values())
-    states = {entry.name: weights.status(entry) for entry in found}
-    for name, state in states.items():
-        print(f"{name:40} {state}")
-    damaged = [name for name, state in states.items() if state == "damaged"]
+    damaged = []
+    for entry in map(weights.find, names) if names else weights.entries().values():
+        state = weights.status(entry)
+        print(f"{entry.name:40} {state:12} {weights.pins(entry)}")
+        if state == "damaged":
+            damaged.append(entry.name)
     if damaged:
         raise PosertError(f"damaged: {', '.join(damaged)}", "posert models pull fetches them again")

@@ -1,7 +1,7 @@
 """ONNX graphs: small exact rewrites, and the metadata stamp (always last). Knows onnx, not where a graph came from."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from posert import __version__
 from posert.errors import PosertError
+from posert.export.weights import Entry
+from posert.poses import Skeleton
 from posert.runtime.session import open_model
-from posert.runtime.spec import METADATA_KEY, ModelSpec, from_json, to_json
+from posert.runtime.spec import FORMAT, METADATA_KEY, ModelSpec, Stage, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +27,28 @@ class Exported:
     spec: ModelSpec
 
 
-def stamp(graph: Any, spec: ModelSpec) -> Any:
-    """`graph` (onnx.ModelProto, changed in place) with `spec` as its one metadata entry `posert`."""
-    kept = [entry for entry in graph.metadata_props if entry.key != METADATA_KEY]
-    del graph.metadata_props[:]
-    graph.metadata_props.extend(kept)
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, to_json(spec)
-    return graph
+Reference = Callable[[np.ndarray[Any, Any]], Mapping[str, np.ndarray[Any, Any]]]
+"""The original network: our input tensor -> role -> output, in our layout."""
+
+
+def exported(graph: Any, entry: Entry, skeleton: Skeleton, stage: Stage, model: str = "") -> Exported:
+    """A network with one stage, and what every converted file says about itself; model: if not the entry's name."""
+    made_by = f"posert {__version__}"
+    origin = entry.url or entry.source
+    spec = ModelSpec(FORMAT, entry.system, model or entry.name, skeleton, (stage,), entry.licence, origin, made_by)
+    return Exported(graph, spec)
 
 
 def save(exported: Exported, path: Path) -> None:
-    """Writes the stamped graph under a temporary name, opens it as `infer` will, compares the metadata, renames.
+    """The graph and its spec as a file, which gets its name once it opens as `infer` opens it, with that spec.
 
     Raises:
         PosertError: the folder cannot be written, the graph is not valid ONNX, or posert could not open the file: it
             names tensors that are not there, or an unknown decoder, suppression rule or parameter.
     """
-    with _checked(stamp(exported.graph, exported.spec), path) as temporary:
+    others = {entry.key: entry.value for entry in exported.graph.metadata_props if entry.key != METADATA_KEY}
+    helper.set_model_props(exported.graph, {**others, METADATA_KEY: to_json(exported.spec)})
+    with checked(exported.graph, path) as temporary:
         try:
             with open_model(temporary, device="cpu", threads=1) as model:
                 assert model.spec == exported.spec, "the metadata does not survive saving"
@@ -50,16 +57,9 @@ def save(exported: Exported, path: Path) -> None:
             raise PosertError(f"{path} is not written, nobody could open it: {what}", error.hint) from None
 
 
-def save_fused(graph: Any, path: Path, notes: Mapping[str, str]) -> None:
-    """As `save` for a graph that is no model of ours any more: `notes` instead of the metadata."""
-    del graph.metadata_props[:]
-    helper.set_model_props(graph, dict(notes))
-    with _checked(graph, path):
-        pass
-
-
 @contextmanager
-def _checked(graph: Any, path: Path) -> Iterator[Path]:
+def checked(graph: Any, path: Path) -> Iterator[Path]:
+    """Valid ONNX in a file of another name, which becomes `path` after the block; PosertError if that cannot be."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,24 +114,22 @@ def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
     del graph.graph.value_info[:]
 
 
-def instance_norms(graph: Any) -> int:
-    """Turns every BatchNormalization that computes its own statistics into InstanceNormalization; returns how many.
+def instance_norms(graph: Any) -> None:
+    """Turns every BatchNormalization that computes its own statistics into InstanceNormalization.
 
     Graphs frozen in training mode normalise over the whole batch, so that one picture's result depends on the others.
     For a batch of one the two are the same.
     """
     fixed = constants(graph)
-    nodes, count = [], 0
+    nodes = []
     for node in graph.graph.node:
         if node.op_type == "BatchNormalization" and node.input[3] not in fixed:
             epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
             node = helper.make_node(
                 "InstanceNormalization", list(node.input[:3]), list(node.output), name=node.name, epsilon=epsilon
             )
-            count += 1
         nodes.append(node)
     replace_nodes(graph, nodes)
-    return count
 
 
 def unsigned_activations(graph: Any) -> int:
@@ -155,24 +153,27 @@ def unsigned_activations(graph: Any) -> int:
     return len(changed)
 
 
-def split_maps(graph: Any, tensor: str, parts: Mapping[str, tuple[int, int]]) -> None:
-    """Outputs named slices of the channels of the NHWC tensor `tensor`, as NCHW; drops the transpose that made it NHWC.
+def channels_first(graph: Any, tensor: str) -> str:
+    """The name of the NHWC tensor `tensor` as NCHW: what it was before a transpose, or after one that is added."""
+    maker = next(node for node in graph.graph.node if tensor in node.output)
+    if maker.op_type == "Transpose":
+        return str(maker.input[0])
+    graph.graph.node.append(helper.make_node("Transpose", [tensor], [f"{tensor}_nchw"], perm=[0, 3, 1, 2]))
+    return f"{tensor}_nchw"
+
+
+def split_channels(graph: Any, tensor: str, parts: Mapping[str, tuple[int, int]]) -> None:
+    """Makes named slices of the channels of the NCHW tensor `tensor` the outputs.
 
     Args:
         parts: output name -> (first channel, one past the last).
     """
     nodes = list(graph.graph.node)
-    maker = next(node for node in nodes if tensor in node.output)
-    if maker.op_type == "Transpose":
-        source = maker.input[0]
-    else:
-        source = tensor + "_nchw"
-        nodes.append(helper.make_node("Transpose", [tensor], [source], perm=[0, 3, 1, 2]))
     del graph.graph.output[:]
     for name, (first, end) in parts.items():
         for label, value in (("first", first), ("end", end), ("axis", 1)):
             graph.graph.initializer.append(helper.make_tensor(f"{name}_{label}", TensorProto.INT64, [1], [value]))
-        nodes.append(helper.make_node("Slice", [source, f"{name}_first", f"{name}_end", f"{name}_axis"], [name]))
+        nodes.append(helper.make_node("Slice", [tensor, f"{name}_first", f"{name}_end", f"{name}_axis"], [name]))
         shape = ["batch", end - first, "rows", "columns"]
         graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     replace_nodes(graph, nodes)
@@ -192,11 +193,5 @@ def rename_tensor(graph: Any, old: str, new: str) -> None:
 
 def input_shape(graph: Any, sides: list[int | str]) -> None:
     """Declares the shape of the only input; words are free axes."""
-    shape = graph.graph.input[0].type.tensor_type.shape
-    del shape.dim[:]
-    for side in sides:
-        dim = shape.dim.add()
-        if isinstance(side, int):
-            dim.dim_value = side
-        else:
-            dim.dim_param = side
+    kind = graph.graph.input[0].type
+    kind.CopyFrom(helper.make_tensor_type_proto(kind.tensor_type.elem_type, sides))

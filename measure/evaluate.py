@@ -57,8 +57,14 @@ def evaluate(
     coco = optional("pycocotools.coco", "eval needs pycocotools", "eval")
     scoring = optional("pycocotools.cocoeval", "eval needs pycocotools", "eval")
     quiet = redirect_stdout(io.StringIO())  # pycocotools prints its progress; the caller prints its own
+    try:
+        json.loads(annotations.read_bytes())["annotations"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PosertError(
+            f"{annotations} is not a COCO keypoint file: {error!r}", "give person_keypoints_*.json"
+        ) from None
     with quiet:
-        truth = coco.COCO(str(_readable(annotations)))
+        truth = coco.COCO(str(annotations))
     order = coco_order(model.spec.skeleton)
     results: list[dict[str, Any]] = []
     pictures = truth.loadImgs(sorted(truth.getImgIds()))
@@ -86,13 +92,3 @@ def _boxes(truth: Any, image_id: int) -> NDArray[np.float32]:
     rows = [person["bbox"] for person in people if person.get("num_keypoints", 0) > 0]
     xywh = np.array(rows, np.float32).reshape(-1, 4)
     return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-
-
-def _readable(annotations: Path) -> Path:
-    try:
-        json.loads(annotations.read_bytes())["annotations"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PosertError(
-            f"{annotations} is not a COCO keypoint file: {error!r}", "give person_keypoints_*.json"
-        ) from None
-    return annotations

@@ -22,11 +22,6 @@ def _names(folder: str) -> list[str]:
     return sorted(path.stem for path in found if path.stem[0] != "_" and (path.is_dir() or path.suffix == ".py"))
 
 
-def decoder_names() -> list[str]:
-    """The decoders, sorted."""
-    return _names("decoders")
-
-
 @cache
 def decoder(name: str) -> "Decoder":
     """The decoder module called `name`, checked against the folder before anything is imported.

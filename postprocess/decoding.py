@@ -4,14 +4,14 @@ Owns what every decoder has (`Decoder`) and how its kernels are called from Pyth
 (`export/embed/c/posert.c`). Knows no decoder.
 """
 
+import inspect
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Float32Array, Poses, Skeleton
 from posert.postprocess.kernels.records import lists_of, numbers_of, table_of
-from posert.postprocess.kernels.registry import Kernel
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, Function, I64x1, I64x2, Kernel, U8x1, kernel
 
 MAX_ROLES, MAX_AXES = 4, 5
 EDGES, FLIP, FIRST_LIST = 0, 1, 2
@@ -27,10 +27,13 @@ EDGES, FLIP, FIRST_LIST = 0, 1, 2
 WIDTH, HEIGHT, KEYPOINTS = 0, 1, 2
 """Places in a decoder's `size`: the network input's width and height, px, and the number of keypoints."""
 _KEPT = 4  # workspaces a thread keeps: a model has few stages, a folder of photos many sizes
-_ABSENT = np.zeros(0, np.float32)
+_ABSENT, _NO_KEYPOINTS = np.zeros(0, np.float32), Skeleton((), ())
+_GIVEN = (I64x2, I64x1, F64x1, I64x1)
+_PEOPLE = (*[F32x1] * MAX_ROLES, *_GIVEN, U8x1, I64x1, F32x3, F32x1, F32x2)
+_Shapes = tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DecoderKernels:
     """The two kernels of a decoder, and what they speak of.
 
@@ -47,6 +50,7 @@ class DecoderKernels:
             parameters alone; counts i64 [R], keypoints f32 [N,K,3], scores f32 [N], boxes f32 [N,4]) -> the number of
             people of all R rows, or a problem. counts gets that of each row. Pixels are the network input's.
         row_threads: a row is long enough in work to be given to a thread of its own.
+        boxes_only: people have no keypoints yet, whatever the skeleton (K = 0).
     """
 
     roles: tuple[str, ...]
@@ -54,6 +58,36 @@ class DecoderKernels:
     workspace: Kernel
     people: Kernel
     row_threads: bool = False
+    boxes_only: bool = False
+
+    @classmethod
+    def of(
+        cls, roles: tuple[str, ...], problems: tuple[str, ...], workspace: Function, people: Function, **others: bool
+    ) -> Self:
+        """`DecoderKernels` of two plain functions, which become kernels: their arguments get their types here."""
+        for loop, kinds in ((workspace, (*_GIVEN, I64x1)), (people, _PEOPLE)):
+            loop.__annotations__ = dict(zip(inspect.signature(loop).parameters, kinds, strict=True))
+        return cls(roles, problems, kernel(workspace), kernel(people), **others)
+
+    def decode(
+        self, outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Any, input_wh: tuple[int, int]
+    ) -> list[Poses]:
+        """What a decoder's `decode` does, see `Decoder`; `outputs` (role -> array [R,...]) are made f32 and contiguous.
+
+        Raises:
+            PosertError: the outputs do not fit the skeleton, the parameters or the input.
+        """
+        arrays = [outputs.get(role) for role in self.roles]
+        tensors = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
+        counts = {len(tensor) for tensor in tensors if tensor is not None}
+        rows, asked = max(counts, default=0), (_NO_KEYPOINTS if self.boxes_only else skeleton, params, tuple(input_wh))
+        if rows < 2 or len(counts) > 1 or not self.row_threads:
+            return _decode(self, tensors, asked)
+
+        def decode_row(row: int) -> list[Poses]:
+            return _decode(self, [None if tensor is None else tensor[row : row + 1] for tensor in tensors], asked)
+
+        return [poses for found in _threads(os.getpid()).map(decode_row, range(rows)) for poses in found]
 
 
 class Decoder(Protocol):
@@ -81,35 +115,6 @@ class Decoder(Protocol):
         """One `Poses` per row of the batch, in pixels of the network input (`input_wh`: width, height px)."""
 
 
-def decode_rows(
-    kernels: DecoderKernels,
-    outputs: Mapping[str, NDArray[Any]],
-    skeleton: Skeleton,
-    params: Any,
-    input_wh: tuple[int, int],
-) -> list[Poses]:
-    """One `Poses` per row of the batch: what a decoder's `decode` does.
-
-    Args:
-        outputs: role -> array [R,...] of the network; made f32 and contiguous. params: the decoder's `Params`.
-
-    Raises:
-        PosertError: the outputs do not fit the skeleton, the parameters or the input.
-    """
-    arrays = [outputs.get(role) for role in kernels.roles]
-    tensors = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
-    counts = {len(tensor) for tensor in tensors if tensor is not None}
-    rows = max(counts, default=0)
-    if rows < 2 or len(counts) > 1 or not kernels.row_threads:
-        return _decode(kernels, tensors, skeleton, params, input_wh)
-
-    def decode_row(row: int) -> list[Poses]:
-        own = [None if tensor is None else tensor[row : row + 1] for tensor in tensors]
-        return _decode(kernels, own, skeleton, params, input_wh)
-
-    return [poses for found in _threads(os.getpid()).map(decode_row, range(rows)) for poses in found]
-
-
 @cache
 def _threads(process: int) -> ThreadPoolExecutor:
     """Threads for the rows of batches, as many as this process may use processors: they keep their workspaces.
@@ -120,66 +125,25 @@ def _threads(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(len(processors), "posert-rows")
 
 
-def _decode(
-    kernels: DecoderKernels,
-    tensors: list[Float32Array | None],
-    skeleton: Skeleton,
-    params: Any,
-    input_wh: tuple[int, int],
-) -> list[Poses]:
+def _decode(kernels: DecoderKernels, tensors: list[Float32Array | None], asked: tuple[Any, ...]) -> list[Poses]:
     shapes = tuple(() if tensor is None else tensor.shape for tensor in tensors)
-    bench = _bench(kernels, shapes, skeleton, params, input_wh)
+    given, workspace, counts, people = _KEEPING.bench(kernels, shapes, *asked)
     flat = [_ABSENT if tensor is None else tensor.reshape(-1) for tensor in tensors]
     flat += [_ABSENT] * (MAX_ROLES - len(flat))
-    found = kernels.people(*flat, *bench.given, bench.workspace, bench.counts, *bench.people)
+    found = kernels.people(*flat, *given, workspace, counts, *people)
     if found < 0:
         raise _problem(kernels, found, shapes)
-    ends = np.cumsum(bench.counts).tolist()
-    keypoints, scores, boxes = bench.people
-    rows = [slice(end - count, end) for count, end in zip(bench.counts.tolist(), ends, strict=True)]
+    ends = np.cumsum(counts).tolist()
+    rows = [slice(end - count, end) for count, end in zip(counts.tolist(), ends, strict=True)]
+    keypoints, scores, boxes = people
     return [Poses(keypoints[row].copy(), scores[row].copy(), boxes[row].copy()) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class _Bench:
-    """Everything that a decoder's kernels are given and write to, for one size of the outputs; one thread's own."""
-
-    given: tuple[NDArray[Any], ...]
-    workspace: NDArray[np.uint8]
-    counts: NDArray[np.int64]
-    people: tuple[Float32Array, Float32Array, Float32Array]
-
-
-_KEEPING = threading.local()
-
-
 def _bench(
-    kernels: DecoderKernels,
-    shapes: tuple[tuple[int, ...], ...],
-    skeleton: Skeleton,
-    params: Any,
-    input_wh: tuple[int, int],
-) -> _Bench:
-    """This thread's bench for these sizes and parameters: a kept one, or a new one."""
-    kept: OrderedDict[Any, _Bench] = _KEEPING.__dict__.setdefault("benches", OrderedDict())
-    key = kernels.people.name, shapes, skeleton, params, tuple(input_wh)
-    bench = kept.get(key)
-    if bench is None:
-        bench = kept[key] = _new_bench(kernels, shapes, skeleton, params, input_wh)
-        if len(kept) > _KEPT:
-            kept.popitem(last=False)
-    else:
-        kept.move_to_end(key)
-    return bench
-
-
-def _new_bench(
-    kernels: DecoderKernels,
-    shapes: tuple[tuple[int, ...], ...],
-    skeleton: Skeleton,
-    params: Any,
-    input_wh: tuple[int, int],
-) -> _Bench:
+    kernels: DecoderKernels, shapes: _Shapes, skeleton: Skeleton, params: Any, input_wh: tuple[int, int]
+) -> tuple[tuple[NDArray[Any], ...], NDArray[np.uint8], NDArray[np.int64], tuple[Float32Array, ...]]:
+    """What a decoder's kernels are given and write to, for one size of the outputs: the first arguments of both, the
+    workspace, the counts of the rows, and the people's keypoints, scores and boxes."""
     keypoints, rows = len(skeleton.names), max((shape[0] for shape in shapes if shape), default=0)
     if max((len(shape) for shape in shapes), default=0) > MAX_AXES:
         raise PosertError(f"the network's outputs have shapes {list(map(list, shapes))}, at most 5 axes are decoded")
@@ -194,12 +158,18 @@ def _new_bench(
     if len(counts := sorted({shape[0] for shape in shapes if shape})) > 1:
         raise PosertError(f"the network's outputs have {counts} rows, expected as many of each", "export it again")
     size, most = needs.tolist()
-    people = (
-        np.zeros((rows * most, keypoints, 3), np.float32),
-        np.zeros(rows * most, np.float32),
-        np.zeros((rows * most, 4), np.float32),
-    )
-    return _Bench(given, np.zeros(size, np.uint8), np.zeros(rows, np.int64), people)
+    people = [np.zeros((rows * most, *axes), np.float32) for axes in ((keypoints, 3), (), (4,))]
+    return given, np.zeros(size, np.uint8), np.zeros(rows, np.int64), tuple(people)
+
+
+class _Keeping(threading.local):
+    """A thread's own `_bench`: the last ones stay, with their workspaces."""
+
+    def __init__(self) -> None:
+        self.bench = lru_cache(_KEPT)(_bench)
+
+
+_KEEPING = _Keeping()
 
 
 @lru_cache(maxsize=64)
@@ -208,7 +178,7 @@ def packed(skeleton: Skeleton, params: Any) -> tuple[NDArray[np.float64], NDArra
     return numbers_of(params), table_of([skeleton.edges, skeleton.flip, *lists_of(params)])
 
 
-def _problem(kernels: DecoderKernels, found: int, shapes: tuple[tuple[int, ...], ...]) -> PosertError:
+def _problem(kernels: DecoderKernels, found: int, shapes: _Shapes) -> PosertError:
     given = ", ".join(f"{role} {list(shape)}" for role, shape in zip(kernels.roles, shapes, strict=True) if shape)
     name = kernels.people.fn.__name__.removesuffix("_people")
     return PosertError(

@@ -1,4 +1,4 @@
-"""Boxes and places of keypoints: around them, from the network's input to the frame, where to look next.
+"""Boxes and places of keypoints: around them, the best of many, into the frame, where to look next.
 
 Owns what makes a box usable. Knows keypoints, boxes and pixels, nothing of networks or files.
 """
@@ -8,13 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import Float32Array, Poses
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, jit, kernel
+from posert.poses import Float32Array, Poses, Skeleton
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, jit, kernel
+from posert.postprocess.kernels.workspace import outside
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _INFINITE = np.float32(np.inf)
 _MARGIN = np.float32(0.1)  # of the longer side: the keypoints end at eyes and ankles, the person does not
 _SURE = np.float32(0.4)  # keypoints with less than this part of the person's best score do not stretch the box
+# TensorFlow Hub's MoveNet tutorial: a square around the hips that holds torso and body with a margin.
+_SEEN, _TORSO_MARGIN, _BODY_MARGIN = 0.2, 1.9, 1.2
 
 
 @jit
@@ -39,23 +42,42 @@ def box_of_keypoints(keypoints, box):
             box[side] = _ZERO
 
 
-@kernel
-def _keypoint_boxes(keypoints: F32x3, boxes: F32x2) -> int:
-    """N; boxes f32 [N,4] around the found keypoints of each person, see `keypoint_boxes`."""
-    for person in range(keypoints.shape[0]):
-        box_of_keypoints(keypoints[person], boxes[person])
-    return keypoints.shape[0]
+@jit
+def box_nms(boxes, count, iou_threshold, extra_px, inclusive, alive, picks):
+    """Number kept of the first `count` boxes; `picks` i64 [N] gets their rows, highest score (of equal: first) first.
 
-
-def keypoint_boxes(keypoints: Float32Array) -> Float32Array:
-    """Boxes f32 [N,4] (xyxy px) around the found keypoints (score > 0) of f32 [N,K,3]; 0,0,0,0 where none is found.
-
-    >>> keypoint_boxes(np.array([[[3, 4, 1], [5, 9, 1], [0, 0, 0]]], np.float32)).tolist()
-    [[3.0, 4.0, 5.0, 9.0]]
+    Args:
+        boxes: f32 [N,5+], left, top, right, bottom px, score. alive: u8 [N], workspace.
+        iou_threshold: overlap that a kept box allows; with `inclusive` less than that.
+        extra_px: added to every width and height; 1 in the convention that counts pixels.
     """
-    boxes = np.empty((len(keypoints), 4), np.float32)
-    _keypoint_boxes(np.ascontiguousarray(keypoints, np.float32), boxes)
-    return boxes
+    one = np.float32(extra_px)
+    for i in range(count):
+        alive[i] = 1
+    kept = 0
+    while True:
+        best = -1
+        for i in range(count):
+            if alive[i] and (best < 0 or boxes[i, 4] > boxes[best, 4]):
+                best = i
+        if best < 0:
+            return kept
+        alive[best] = 0
+        picks[kept] = best
+        kept += 1
+        area = (boxes[best, 2] - boxes[best, 0] + one) * (boxes[best, 3] - boxes[best, 1] + one)
+        for i in range(count):
+            if not alive[i]:
+                continue
+            width = min(boxes[best, 2], boxes[i, 2]) - max(boxes[best, 0], boxes[i, 0]) + one
+            height = min(boxes[best, 3], boxes[i, 3]) - max(boxes[best, 1], boxes[i, 1]) + one
+            if width <= 0 or height <= 0:
+                continue
+            shared = width * height
+            other = (boxes[i, 2] - boxes[i, 0] + one) * (boxes[i, 3] - boxes[i, 1] + one)
+            iou = shared / (area + other - shared)
+            if iou > iou_threshold or (inclusive and iou >= iou_threshold):
+                alive[i] = 0
 
 
 @kernel
@@ -169,3 +191,54 @@ def next_regions(poses: Poses, frame_wh: tuple[int, int]) -> Poses:
     boxes, scores = np.empty((len(poses), 4), np.float32), np.array(poses.scores, np.float32)
     keypoints = np.array(poses.keypoints, np.float32, order="C")
     return _regions(_next_regions(keypoints, boxes, scores, float(frame_wh[0]), float(frame_wh[1])), boxes, scores)
+
+
+@kernel
+def crop_window(keypoints: F32x2, torso: I64x1, width: float, height: float, window: F64x1) -> int:
+    """1, and the next window (f64 [4], left, top, right, bottom px); 0 if the body is not seen well enough.
+
+    Args:
+        keypoints: f32 [K,3] x px, y px, score. torso: i64 [4], left and right hip, left and right shoulder.
+        width, height: of the frame, px.
+    """
+    if outside(torso, keypoints.shape[0]):
+        return 0
+    left_hip, right_hip, left_shoulder, right_shoulder = torso[0], torso[1], torso[2], torso[3]
+    hips = keypoints[left_hip, 2] > _SEEN or keypoints[right_hip, 2] > _SEEN
+    shoulders = keypoints[left_shoulder, 2] > _SEEN or keypoints[right_shoulder, 2] > _SEEN
+    if not (hips and shoulders):
+        return 0
+    # float32 all the way, as the tutorial computes: its regions and crops come out bit for bit
+    x = (keypoints[left_hip, 0] + keypoints[right_hip, 0]) * np.float32(0.5)
+    y = (keypoints[left_hip, 1] + keypoints[right_hip, 1]) * np.float32(0.5)
+    torso_range = np.float32(0.0)
+    for k in torso:
+        torso_range = max(torso_range, abs(x - keypoints[k, 0]), abs(y - keypoints[k, 1]))
+    body_range = np.float32(0.0)
+    for k in range(keypoints.shape[0]):
+        if keypoints[k, 2] >= _SEEN:
+            body_range = max(body_range, abs(x - keypoints[k, 0]), abs(y - keypoints[k, 1]))
+    half = max(np.float32(_TORSO_MARGIN) * torso_range, np.float32(_BODY_MARGIN) * body_range)
+    half = min(half, max(x, np.float32(width) - x, y, np.float32(height) - y))
+    if not half <= max(width, height) / 2:  # NaN too
+        return 0
+    left, top, side = x - half, y - half, np.float32(2.0) * half
+    window[0], window[1] = left, top
+    window[2], window[3] = left + side, top + side
+    return 1
+
+
+def next_window(poses: Poses, frame_wh: tuple[int, int], skeleton: Skeleton) -> NDArray[np.float64] | None:
+    """The window f64 [4] (left, top, right, bottom px of the frame) to look at in the next frame.
+
+    None = start again from the whole frame: nobody, or hips or shoulders not seen (score <= 0.2). The first person of
+    `poses` (f32 [N,K,3], px of the frame) is followed; `skeleton` needs left and right hip and shoulder.
+    """
+    if not len(poses):
+        return None
+    names = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
+    torso = np.array([skeleton.names.index(name) for name in names])
+    window = np.empty(4)
+    keypoints = np.ascontiguousarray(poses.keypoints[0], np.float32)
+    seen = crop_window(keypoints, torso, float(frame_wh[0]), float(frame_wh[1]), window)
+    return window if seen else None

@@ -5,7 +5,7 @@ Roles: `heatmaps` f32 [R,>=K,h,w] (a background map may follow the K parts) and 
 
 from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import listed, listed_pairs
+from posert.postprocess.kernels.workspace import listed, listed_pairs, outside
 
 ROLES = ("heatmaps", "pafs")
 PROBLEMS = (
@@ -18,15 +18,6 @@ PROBLEMS = (
 TOO_LARGE = -5
 MOST_BYTES = 1 << 31
 _MOST = 1 << 20  # sides, keypoints and edges: their products fit in 64 bits
-
-
-@jit
-def outside(numbers, end):
-    """Whether an integer of i64 [n] is not within 0..end - 1."""
-    for i in range(numbers.shape[0]):
-        if not 0 <= numbers[i] < end:
-            return True
-    return False
 
 
 @jit
@@ -44,8 +35,6 @@ def part_maps_problem(shapes, size, table):
         return -2
     if parts < 1 or outside(listed(table, EDGES), parts):
         return -4
-    if min(size[WIDTH], size[HEIGHT]) < 1:
-        return TOO_LARGE
-    if max(max(h, w), max(parts, edges.shape[0]), max(size[WIDTH], size[HEIGHT])) > _MOST:
+    if min(size[WIDTH], size[HEIGHT]) < 1 or max(h, w, parts, len(edges), size[WIDTH], size[HEIGHT]) > _MOST:
         return TOO_LARGE
     return 0

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses
-from posert.postprocess.crop_region import next_window
-from posert.postprocess.geometry import next_regions, usable
+from posert.postprocess.geometry import next_regions, next_window, usable
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec, Stage
 from posert.runtime.windows import place
@@ -131,6 +130,5 @@ def _key(image: str) -> str:
 
 
 def _lookup(by_image: dict[str, list[list[float]]], frame: Frame) -> NDArray[np.float32]:
-    path = Path(frame.source)
-    key = _key(path.name) if is_image(path) else str(frame.index)
+    key = _key(Path(frame.source).name) if is_image(frame.source) else str(frame.index)
     return np.array(by_image.get(key, []), np.float32).reshape(-1, 5)

@@ -7,15 +7,15 @@ one pass interpolates, rounds, normalises, reorders the channels and writes the 
 unused) value that the tensor holds. `strides`: distances in the flat tensor between channels, rows and columns.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
-from posert.postprocess.kernels.workspace import of_axis, take_f32, take_i32
+from posert.postprocess.kernels.workspace import of_axis, take
 from posert.runtime.spec import InputSpec
-from posert.runtime.taps import Taps, is_linear, set_taps, take_taps, tap_count
+from posert.runtime.taps import is_linear, set_taps, take_taps, tap_count
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
 
 _NEAREST, _NHWC = index_of(InputSpec, "rounding", "round"), index_of(InputSpec, "layout", "NHWC")
@@ -26,22 +26,12 @@ _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _LONGEST_SIDE, _MOST_BYTES = 1 << 24, 1 << 31
 _NOTHING = np.zeros(0, np.uint8)
 
+_Work = namedtuple("_Work", "linear columns rows tone lines words line end")
+"""What the workspace holds: taps, `tone`, lines f32 [3,3,S], and what one rule or the other needs.
 
-class _Work(NamedTuple):
-    """What the workspace holds: taps, `tone`, lines f32 [3,3,S], and what one rule or the other needs.
-
-    words i32 [2,2,S]: the pixels of two source rows at the left and the right tap of every column, for linear.
-    line f32 [W*3]: the weighted sum of some source rows, for cubic and area. end: bytes.
-    """
-
-    linear: bool
-    columns: Taps
-    rows: Taps
-    tone: Any
-    lines: Any
-    words: Any
-    line: Any
-    end: int
+words i32 [2,2,S]: the pixels of two source rows at the left and the right tap of every column, for linear.
+line f32 [W*3]: the weighted sum of some source rows, for cubic and area. end: bytes.
+"""
 
 
 @jit
@@ -51,10 +41,10 @@ def _work(workspace, spec, frame, window, width, height):
     down = 0 if linear else tap_count(spec, window[1], window[3], frame[1], height)
     columns, at = take_taps(workspace, 0, width, across)
     rows, at = take_taps(workspace, at, height, down)
-    tone, at = take_f32(workspace, at, (5, 3))
-    lines, at = take_f32(workspace, at, (3, 3, width))
-    words, at = take_i32(workspace, at, (2, 2, width if linear else 0))
-    line, at = take_f32(workspace, at, (0 if linear else 3 * frame[0],))
+    tone, at = take(workspace, at, (5, 3), np.float32)
+    lines, at = take(workspace, at, (3, 3, width), np.float32)
+    words, at = take(workspace, at, (2, 2, width if linear else 0), np.int32)
+    line, at = take(workspace, at, (0 if linear else 3 * frame[0],), np.float32)
     return _Work(linear, columns, rows, tone, lines, words, line, at)
 
 
@@ -311,12 +301,8 @@ def _sum_columns(line, columns, weight, tone, lines):
 def _sum_four_columns(line, columns, weight, source, done):
     """`_sum_columns` for exactly four taps (cubic), unrolled."""
     for x in range(done.shape[0]):
-        a, b, c, d = (
-            np.uint64(columns[x, 0]),
-            np.uint64(columns[x, 1]),
-            np.uint64(columns[x, 2]),
-            np.uint64(columns[x, 3]),
-        )
+        a, b = np.uint64(columns[x, 0]), np.uint64(columns[x, 1])
+        c, d = np.uint64(columns[x, 2]), np.uint64(columns[x, 3])
         done[x] = (
             weight[x, 0] * line[a * _THREE + source]
             + weight[x, 1] * line[b * _THREE + source]

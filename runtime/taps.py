@@ -4,13 +4,14 @@ Knows one axis at a time, its window and its length, no pixels.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_i32, take_u8
+from posert.postprocess.kernels.resample import cubic_weight
+from posert.postprocess.kernels.workspace import take
 from posert.runtime.spec import InputSpec
 
 HALF_PIXEL, BLEND = index_of(InputSpec, "align", "half_pixel"), index_of(InputSpec, "align", "half_pixel_blend")
@@ -19,24 +20,19 @@ _LINEAR, _AREA = index_of(InputSpec, "interpolation", "linear"), index_of(InputS
 _LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
 _HALF = np.float32(0.5)
 
+Taps = namedtuple("Taps", "index weight inside")
+"""Of S samples: index i32, weight f32, inside u8 [S], 0 where the sample has the pad value.
 
-class Taps(NamedTuple):
-    """Of S samples: index i32, weight f32, inside u8 [S], 0 where the sample has the pad value.
-
-    Linear: index [2,S] and weight [1,S], that of the second pixel. Cubic and area: both [S,T], weights sum to 1.
-    """
-
-    index: Any
-    weight: Any
-    inside: Any
+Linear: index [2,S] and weight [1,S], that of the second pixel. Cubic and area: both [S,T], weights sum to 1.
+"""
 
 
 @jit
 def take_taps(workspace, at, size, count):
     """Taps of `size` samples from the workspace, `count` of each, 0 for linear; and the place after them."""
-    index, at = take_i32(workspace, at, (size, count) if count > 0 else (2, size))
-    weight, at = take_f32(workspace, at, (size, count) if count > 0 else (1, size))
-    inside, at = take_u8(workspace, at, (size,))
+    index, at = take(workspace, at, (size, count) if count > 0 else (2, size), np.int32)
+    weight, at = take(workspace, at, (size, count) if count > 0 else (1, size), np.float32)
+    inside, at = take(workspace, at, (size,), np.uint8)
     return Taps(index, weight, inside), at
 
 
@@ -132,17 +128,6 @@ def linear_taps(low, high, length, align, taps):
 
 
 @jit
-def _keys(x):
-    """Keys' cubic with a = -0.75, as OpenCV has it."""
-    x = abs(x)
-    if x <= 1.0:
-        return (1.25 * x - 2.25) * x * x + 1.0
-    if x < 2.0:
-        return ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0
-    return 0.0
-
-
-@jit
 def _weighted_taps(low, high, length, cubic, taps):
     """Taps of cubic (`cubic`) or area interpolation along one axis, HALF_PIXEL.
 
@@ -166,7 +151,7 @@ def _weighted_taps(low, high, length, cubic, taps):
         total = 0.0
         for t in range(count):
             at = first + t
-            w = _keys(x - at) if cubic else max(0.0, min(end, at + 1.0) - max(begin, at))
+            w = cubic_weight(x - at) if cubic else max(0.0, min(end, at + 1.0) - max(begin, at))
             index[i, t] = min(max(at, 0), length - 1)
             weight[i, t] = np.float32(w)
             total += w

@@ -26,12 +26,8 @@ SPEC_NUMBERS = len(numbers_of(InputSpec("", "NCHW", "float32", "rgb", (0, 0), "s
 """How many numbers an `InputSpec` is."""
 read_spec = reader(InputSpec)
 """A helper for kernels: numbers f64 [n] -> the fields of `InputSpec` but its name."""
-
-
-@lru_cache(maxsize=64)
-def spec_numbers(spec: InputSpec) -> NDArray[np.float64]:
-    """The numbers f64 [n] that kernels read with `read_spec`."""
-    return numbers_of(spec)
+spec_numbers = lru_cache(maxsize=64)(numbers_of)
+"""`InputSpec` -> the numbers f64 [n] that kernels read with `read_spec`."""
 
 
 def place(
@@ -101,12 +97,8 @@ def place_boxes(numbers: F64x1, boxes: F32x2, windows: F64x2) -> int:
         across, own = right - left, (bottom - top) * wide / high
         width = (own if own > across or own != own else across) * margin
         x, y, half, half_high = (left + right) / 2, (top + bottom) / 2, width / 2, width * aspect / 2
-        windows[row, 0], windows[row, 1], windows[row, 2], windows[row, 3] = (
-            x - half,
-            y - half_high,
-            x + half,
-            y + half_high,
-        )
+        windows[row, 0], windows[row, 1] = x - half, y - half_high
+        windows[row, 2], windows[row, 3] = x + half, y + half_high
     return boxes.shape[0]
 
 

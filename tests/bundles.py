@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from posert import estimate, open_model
-from posert.export.embed import kernels as embedded
+from posert.export.embed import bundle as embedded
 from posert.export.embed import library
 from posert.export.embed.bundle import bundle
 from posert.poses import Frame

@@ -32,7 +32,7 @@ def write_caffemodel(path: Path, arrays: dict[str, list[np.ndarray]], *, old: bo
     """A binary .caffemodel; `old` has four numbers for a shape, as Caffe wrote in its first years."""
     from posert.export.readers import caffe
 
-    net = caffe.message("NetParameter")(name="random")
+    net = caffe.NetParameter(name="random")
     for name, blobs in arrays.items():
         layer = net.layer.add(name=name)
         for array in blobs:

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,3 +36,16 @@ def tree(out: Path) -> dict[str, bytes]:
         else:
             files[str(path.relative_to(out))] = path.read_bytes()
     return files
+
+
+def posert(*args: object) -> "subprocess.CompletedProcess[str]":
+    """`posert ...` in a process of its own, which may die."""
+    command = [sys.executable, "-m", "posert.cli", *map(str, args)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def heeds_signals() -> None:
+    """A shell starts background jobs with SIGINT ignored, `nohup` with SIGHUP."""
+    for sent in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(sent, signal.SIG_DFL)

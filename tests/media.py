@@ -1,8 +1,11 @@
 """Small images and videos made for one test each: OpenCV for plain ones, PyAV for variable frame rate."""
 
+import io
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -41,6 +44,72 @@ def variable_rate_video(path: Path, times_ms: list[int]) -> Path:
     return path
 
 
+def encoded(
+    path: Path,
+    codec: str,
+    *,
+    form: str | None = None,
+    muxer: dict[str, str] | None = None,
+    encoder: dict[str, str] | None = None,
+    audio_s: float = 0,
+    into: BinaryIO | None = None,
+    times: Sequence[int] = range(30),
+) -> Path:
+    """Noisy moving frames, 25 a second, one at each of the times (in frames), and a tone beside them."""
+    import av
+
+    noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    with av.open(into or str(path), "w", format=form, options=muxer or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=encoder or {})
+        stream.width, stream.height = 96, 64
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        tone = container.add_stream("mp2", rate=44100, layout="mono") if audio_s else None
+        packets = []
+        for time in times:
+            frame = av.VideoFrame.from_ndarray(np.roll(noise, 3 * time, axis=1), format="bgr24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            packets += stream.encode(frame)
+        packets += stream.encode()
+        for begin in range(0, int(44100 * audio_s), 1152) if tone else ():
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.int16), format="s16", layout="mono")
+            sound.sample_rate, sound.pts, sound.time_base = 44100, begin, Fraction(1, 44100)
+            packets += tone.encode(sound)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    return path
+
+
+def copied(source: Path, path: Path, *, skip: int = 0, shift_s: float = 0, muxer: dict[str, str] | None = None) -> Path:
+    """The packets of a video in another container, from one of them on, at other times."""
+    import av
+
+    with av.open(str(source)) as old, av.open(str(path), "w", options=muxer or {}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in list(old.demux(video=0))[skip:]:
+            if packet.dts is not None:
+                packet.pts += int(shift_s / packet.time_base)
+                packet.dts += int(shift_s / packet.time_base)
+                packet.stream = stream
+                new.mux(packet)
+    return path
+
+
+class Unseekable(io.RawIOBase):
+    """A file that cannot go back, so that lengths which are known only at the end stay unknown."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("wb")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self.file.write(data)
+
+    def close(self) -> None:
+        self.file.close()
+
+
 def audio_only(path: Path) -> Path:
     """An MP4 with a tone and no picture."""
     import av
@@ -67,22 +136,6 @@ def turn_quarter(path: Path) -> Path:
     return path
 
 
-def _cut(path: Path, keep: float) -> Path:
-    """The first part of an MP4 with its index moved to the front, so that it opens although it is cut off."""
-    import av
-
-    front = path.with_name("front_" + path.name)
-    with av.open(str(path)) as source, av.open(str(front), "w", options={"movflags": "faststart"}) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    data = front.read_bytes()
-    front.write_bytes(data[: int(len(data) * keep)])
-    return front
-
-
 def cut_off_video(folder: Path) -> Path:
     """The first 60 % of a noisy video of 20 frames."""
     noisy = folder / "noise.mp4"
@@ -90,7 +143,6 @@ def cut_off_video(folder: Path) -> Path:
     for seed in range(20):
         writer.write(np.random.default_rng(seed).integers(0, 255, (240, 320, 3), np.uint8))
     writer.release()
-    from posert.runtime.media.read import missing_bytes
-
-    assert missing_bytes(str(noisy)) == 0
-    return _cut(noisy, 0.6)
+    front = copied(noisy, folder / "front.mp4", muxer={"movflags": "faststart"})  # it opens although it is cut off
+    front.write_bytes(front.read_bytes()[: int(front.stat().st_size * 0.6)])
+    return front

@@ -1,4 +1,4 @@
-"""Slow, obvious twins of heatmap.py, detect.py, box_nms.py and suppression/poses.py, written from the rules alone."""
+"""Slow, obvious twins of heatmap.py, detect.py, geometry.py and suppression/poses.py, written from the rules alone."""
 
 import numpy as np
 

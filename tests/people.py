@@ -4,7 +4,7 @@ import numpy as np
 import tiny
 
 from posert.poses import Frame, Poses, Result, Skeleton
-from posert.postprocess.geometry import keypoint_boxes
+from posert.postprocess.geometry import box_of_keypoints
 from posert.runtime.spec import ModelSpec
 
 # COCO-17 of a standing person 180 px tall, the hips' middle at (0, 0).
@@ -18,6 +18,14 @@ SKELETON = Skeleton(
     ((5, 6),),
     tuple(np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000),
 )
+
+
+def keypoint_boxes(keypoints: np.ndarray) -> np.ndarray:
+    """Boxes f32 [N,4] (xyxy px) around the found keypoints of f32 [N,K,3]."""
+    boxes = np.empty((len(keypoints), 4), np.float32)
+    for person, box in zip(keypoints, boxes, strict=True):
+        box_of_keypoints(person, box)
+    return boxes
 
 
 def standing(*centres_px: tuple[float, float], size: float = 1.0, ids: list[int] | None = None) -> Poses:

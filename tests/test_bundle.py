@@ -199,9 +199,9 @@ WITHOUT_NUMBA = """
 import sys
 from pathlib import Path
 sys.modules["numba"] = sys.modules["llvmlite"] = None
-from posert.export.embed import bundle, kernels
-kernels.packaged = lambda target: Path(sys.argv[1])
-print(len(bundle.bundle("nano", Path(sys.argv[2])).files))
+from posert.export.embed import bundle
+bundle.packaged = lambda target: Path(sys.argv[1])
+print(len(bundle.bundle("nano", Path(sys.argv[2]))))
 """
 
 

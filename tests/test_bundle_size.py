@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from posert.export.embed import bundle, kernels
+from posert.export.embed import bundle
 
 MOST_BYTES, MOST_FOR_NANO = 165_000, 90_000
 ALL = """#include "internal.h"
@@ -28,10 +28,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stripped; a table that shows holds every kernel, so that the linker keeps them all."""
     folder = tmp_path_factory.mktemp("all")
     bundle.bundle("nano", folder)
-    every = kernels.every_kernel()
-    code, prefix = kernels.unique(kernels.machine_code(every, "x86_64-linux"))
+    every = bundle.every_kernel()
+    code, prefix = bundle.unique(bundle.machine_code(every, "x86_64-linux"))
     (folder / "kernels.o").write_bytes(code)
-    (folder / "kernels.h").write_text(kernels.header(every.values(), prefix))
+    (folder / "kernels.h").write_text(bundle.header(every.values(), prefix))
     (folder / "all.c").write_text(ALL % ", ".join(f"(void (*)(void)){name}" for name in every))
     subprocess.run(["make", "-s", "-C", folder, "libposert.so"], check=True)
     subprocess.run(["strip", folder / "libposert.so"], check=True)

@@ -15,8 +15,7 @@ from tiny_kinds import KINDS
 
 from posert.errors import PosertError
 from posert.export.embed import library
-from posert.export.embed.bundle import bundle
-from posert.export.embed.kernels import every_kernel, header, unique
+from posert.export.embed.bundle import bundle, every_kernel, header, unique
 from posert.postprocess.kernels.build import Target
 
 HERE = Path(__file__).parent

@@ -19,7 +19,6 @@ from posert.export.nano.clip import render  # noqa: E402
 from posert.export.onnx_file import save  # noqa: E402
 from posert.export.readers import caffe, caffe_forward  # noqa: E402
 from posert.export.systems import openpose  # noqa: E402
-from posert.export.systems.openpose import caffe_network  # noqa: E402
 from posert.export.weights import Entry, find  # noqa: E402
 from posert.runtime.prepare import prepare  # noqa: E402
 from posert.runtime.session import open_model  # noqa: E402
@@ -60,20 +59,21 @@ def forward(topology: dict, arrays: dict[str, list[np.ndarray]], picture: np.nda
 
 
 @pytest.mark.parametrize("network", NAMES)
-def test_the_layers_we_know_are_the_deploy_files(topologies: dict, network: str) -> None:
+def test_the_layers_we_know_are_the_deploy_files(topologies: dict, network: str, tmp_path: Path) -> None:
     """The same graph; layers with weights have the same names. Only names of tensors in between are ours."""
+    deploy = tmp_path / "deploy.prototxt"
+    deploy.write_text(prototxt(topologies[network]))
 
-    def graph(layers: list[tuple]) -> tuple[list, object]:
+    def graph(layers: list) -> tuple[int, object]:
         made: dict[str, object] = {"image": "image"}
-        for name, kind, bottoms, top, settings in layers:
-            own = {key: value for key, value in settings.items() if (key, value) != ("dilation", 1)}
-            label = name if kind in ("Convolution", "PReLU") else ""
-            made[top] = hash((label, kind, tuple(made[b] for b in bottoms), tuple(sorted(own.items()))))
+        for layer in layers:
+            own = [str(getattr(layer, field.name)).replace("dilation: 1\n", "") for field, _ in layer.ListFields()[4:]]
+            label = layer.name if layer.type in ("Convolution", "PReLU") else ""
+            made[layer.top[0]] = hash((label, layer.type, tuple(made[b] for b in layer.bottom), *own))
         return len(layers), made["net_output"]
 
-    known = caffe_network.NETWORKS[NAMES[network]].layers()
-    ours = [(layer.name, layer.type, layer.bottoms, layer.top, layer.settings) for layer in known]
-    assert graph(ours) == graph(layers_of(topologies[network]))
+    known = openpose.NETWORKS[NAMES[network]].layers()
+    assert graph(known) == graph(caffe.read_prototxt(deploy).layer)
 
 
 @pytest.mark.parametrize("network", NAMES)
@@ -82,7 +82,7 @@ def test_a_converted_network_gives_the_forward_pass(topologies: dict, network: s
     arrays = weights(topologies[network])
     write_caffemodel(tmp_path / "net.caffemodel", arrays)
     entry = find(NAMES[network])
-    exported = caffe_network.build(entry, tmp_path / "net.caffemodel")
+    exported = openpose.build(entry, tmp_path / "net.caffemodel", frozenset())
     save(exported, tmp_path / "net.onnx")
     original = openpose.reference(entry, tmp_path / "net.caffemodel")
     stage, frame = exported.spec.stages[0], np.asarray(render(0)[0], np.uint8)
@@ -173,14 +173,19 @@ def test_the_rarer_settings_mean_the_same_in_onnx_and_numpy(tmp_path: Path, size
 
 
 def test_an_export_says_how_far_it_is_from_the_numpy_one(topologies: dict, tmp_path: Path) -> None:
-    """As a user runs it: unpinned weights, the licence, no detector of people beside a network for hands."""
+    """As a user runs it: weights of their own, the licence, no detector of people beside a network for hands."""
     write_caffemodel(tmp_path / "hand.caffemodel", weights(topologies["hand"]))
+    with pytest.raises(
+        PosertError, match=r"is not the official openpose-hand: its hash is .*, expected a82cfc3fea7c62f1"
+    ):
+        convert("openpose-hand", tmp_path / "out", from_file=tmp_path / "hand.caffemodel")
     said: list[str] = []
     made = convert(
         "openpose-hand", tmp_path / "out", from_file=tmp_path / "hand.caffemodel", accept_unpinned=True,
         report=said.append,
     )  # fmt: skip
     assert [path.name for path in made.parent.iterdir()] == ["openpose-hand.onnx"]
+    assert said[0] == "hand.caffemodel: no pin, taken as it is"
     assert "licence: CMU OpenPose, research only; these weights may not be used commercially" in said
     assert "compared with its layers computed in numpy on a drawn picture:" in said
     difference, top = re.search(r"maps: largest difference (\S+) of (\S+)\n", "\n".join(said)).groups()
@@ -195,15 +200,15 @@ def test_a_prototxt_beside_the_weights_wins(topologies: dict, tmp_path: Path) ->
     text = prototxt(topologies["hand"]).replace("conv1_1", "mine_1")
     (tmp_path / "x.prototxt").write_text(text)
     with pytest.raises(PosertError, match="no weights for mine_1"):
-        caffe_network.build(find("openpose-hand"), tmp_path / "x.caffemodel")
+        openpose.build(find("openpose-hand"), tmp_path / "x.caffemodel", frozenset())
 
 
 def test_weights_of_another_network(tmp_path: Path) -> None:
     path = small(tmp_path)[2]
     with pytest.raises(PosertError, match="no weights for conv1_1; no weights for conv1_1; no weights for conv1_2"):
-        caffe_network.build(find("openpose-coco"), path)
+        openpose.build(find("openpose-coco"), path, frozenset())
     with pytest.raises(PosertError, match="no network is known for x"):
-        caffe_network.build(Entry("x", "openpose", "caffe", ""), path)
+        openpose.build(Entry("x", "openpose", "caffe", ""), path, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -233,8 +238,8 @@ def test_layers_that_we_do_not_know_are_all_named(tmp_path: Path) -> None:
     [((440, 375), (432, 368)), ((1280, 720), (656, 368)), ((3000, 500), (656, 368)), ((480, 640), (272, 368))],
 )
 def test_the_input_is_368_high_and_as_wide_as_the_frame_asks(frame_wh, input_wh) -> None:
-    spec = caffe_network._spec(find("openpose-body25"), caffe_network.NETWORKS["openpose-body25"], "i")
-    windows, size = place(frame_wh, spec.stages[0].input)
+    stage = openpose.caffe_stage(openpose.NETWORKS["openpose-body25"], "i")
+    windows, size = place(frame_wh, stage.input)
     assert size == input_wh
     step = max((frame_wh[0] - 1) / (size[0] - 1), (frame_wh[1] - 1) / (size[1] - 1))
     assert windows[0, 2] - windows[0, 0] == pytest.approx(step * size[0])

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton
-from posert.postprocess.decoders.cifcaf import KERNELS, MAX_POSES, Params, decode
+from posert.postprocess.decoders.cifcaf import KERNELS, MAX_POSES, Params, Work, decode, take_work
 from posert.postprocess.decoders.cifcaf.caf import MAX_READS, blend
 from posert.postprocess.decoders.cifcaf.cif import accumulate, list_intensities, take_maps, take_seeds
-from posert.postprocess.decoders.cifcaf.work import Work, take_work
 from posert.postprocess.decoding import packed
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"

@@ -15,7 +15,7 @@ import media
 import numpy as np
 import pytest
 import tiny
-from command import ROOT, Run
+from command import ROOT, Run, heeds_signals
 
 
 def spawn(*args: object, **options: object) -> "subprocess.Popen[bytes]":
@@ -23,13 +23,8 @@ def spawn(*args: object, **options: object) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
     command = [sys.executable, "-m", "posert.cli", *map(str, args)]
     pipe = subprocess.PIPE
-    started = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": environment, "preexec_fn": heeds_ctrl_c}
+    started = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": environment, "preexec_fn": heeds_signals}
     return subprocess.Popen(command, **(started | options))  # type: ignore
-
-
-def heeds_ctrl_c() -> None:
-    """A shell starts background jobs with SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lines(text: str) -> list[dict]:
@@ -221,7 +216,7 @@ def test_an_interruption_waits_for_no_network(model: Path, tmp_path: Path, comma
         rest = [model, "--coco", coco, "--images", tmp_path]
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, command, *map(str, rest)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")}, preexec_fn=heeds_ctrl_c,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")}, preexec_fn=heeds_signals,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
@@ -243,6 +238,26 @@ def test_a_reader_that_goes_away(model: Path, tmp_path: Path) -> None:
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     assert process.wait() == 1
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "npz", "parquet", "openpose", "alphapose", "coco"])
+def test_no_frame_selected_is_an_error_whatever_is_written(run: Run, model: Path, tmp_path: Path, form: str) -> None:
+    """It was an empty file, a file without its arrays, or "free some space", by the format."""
+    video = media.video(tmp_path / "a.mp4", count=3)
+    for selected in (["--start", 9], ["--stop", 0]):
+        code, _, err = run("infer", model, video, "-o", tmp_path / "out", "--format", form, *selected)
+        assert code == 1
+        assert "a.mp4: no frame was selected" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "model.onnx"]
+
+
+def test_nothing_on_standard_input_is_an_error(tmp_path: Path, model: Path) -> None:
+    """`false | posert infer nano - -o out.jsonl` ended well."""
+    process = spawn("infer", model, "-", "--size", "8x6", "-o", tmp_path / "out.jsonl")
+    _, err = process.communicate(b"")
+    assert process.returncode == 1
+    assert b"no frame" in err
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_raw_frames_from_a_pipe(tmp_path: Path, model: Path) -> None:
@@ -268,3 +283,4 @@ def test_info_and_doctor(run: Run) -> None:
     code, out, _ = run("doctor")
     assert code == 0
     assert "CPUExecutionProvider" in out
+    assert re.search(r"^kernels  .*(kernels-[\w-]+\.\w+|as they are needed)$", out, re.M)

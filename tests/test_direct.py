@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from people import keypoint_boxes
 
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton, no_poses
-from posert.postprocess.crop_region import next_window
 from posert.postprocess.decoders.direct import Params, decode
-from posert.postprocess.geometry import keypoint_boxes, to_frame, usable
+from posert.postprocess.geometry import next_window, to_frame, usable
 from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
 from posert.skeletons import COCO_17

@@ -16,7 +16,7 @@ import cv2
 import media
 import pytest
 import tiny
-from command import ROOT, Run, found, rows, tree
+from command import ROOT, Run, found, heeds_signals, rows, tree
 
 from posert import PosertError, __version__
 from posert.flags import parse_params
@@ -167,7 +167,9 @@ def test_ctrl_c_loses_only_what_is_in_flight(model: Path, folder: Path, tmp_path
     whole, out = tmp_path / "whole", tmp_path / "out"
     more = ["--workers", "2", "--resume"]
     assert subprocess.run([*command, str(whole), *more], env=environment, check=False).returncode == 0
-    process = subprocess.Popen([*command, str(out), *more], env=environment, start_new_session=True)
+    process = subprocess.Popen(
+        [*command, str(out), *more], env=environment, start_new_session=True, preexec_fn=heeds_signals
+    )
     while not (len(found(out, "*.mp4.jsonl")) > 2 and found(out, ".posert-*/whole.jsonl")):
         assert process.poll() is None, "it was over before it could be interrupted"
         time.sleep(0.002)

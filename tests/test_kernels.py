@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from posert.errors import PosertError
-from posert.export.embed import kernels as embedded
+from posert.export.embed import bundle as embedded
 from posert.poses import Poses, Skeleton
 from posert.postprocess.decoders import bodyparts, cifcaf, paf
-from posert.postprocess.decoding import DecoderKernels, decode_rows
+from posert.postprocess.decoding import DecoderKernels
 from posert.postprocess.geometry import usable
 from posert.postprocess.kernels import build, load
 from posert.postprocess.kernels.registry import Kernel
@@ -170,8 +170,8 @@ def cases() -> Iterator[tuple[DecoderKernels, dict[str, np.ndarray], Skeleton, A
 def test_c_gives_the_same_people(in_c: Callable[[Kernel], Kernel]) -> None:
     for kernels, outputs, skeleton, params, input_wh in cases():
         twins = replace(kernels, workspace=in_c(kernels.workspace), people=in_c(kernels.people))
-        (own,) = decode_rows(kernels, outputs, skeleton, params, input_wh)
-        (theirs,) = decode_rows(twins, outputs, skeleton, params, input_wh)
+        (own,) = kernels.decode(outputs, skeleton, params, input_wh)
+        (theirs,) = twins.decode(outputs, skeleton, params, input_wh)
         assert len(own) > 0
         for name in ("keypoints", "scores", "boxes_xyxy"):
             assert getattr(theirs, name).tobytes() == getattr(own, name).tobytes()

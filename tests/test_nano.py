@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from people import keypoint_boxes
 
 from posert.export.nano import clip, layout
 from posert.export.nano.figures import Pose, place, pose_body
@@ -14,7 +15,6 @@ from posert.export.nano.training import cache, crops, drawn, evaluate
 from posert.export.nano.training.evaluate import Truth, average_precision, similarity
 from posert.export.systems.nano import spec
 from posert.poses import Poses
-from posert.postprocess.geometry import keypoint_boxes
 from posert.runtime.session import find_model, open_model
 from posert.runtime.spec import ModelSpec
 

@@ -1,8 +1,7 @@
 """The records of the ground floor, and what is computed of them alone."""
 
 import numpy as np
-
-from posert.postprocess.geometry import keypoint_boxes
+from people import keypoint_boxes
 
 
 def test_only_found_keypoints_stretch_a_box() -> None:

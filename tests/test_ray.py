@@ -6,10 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import media
 import pytest
 from command import ROOT, Run, found, rows, tree
+
+from posert.runtime.jobs.job import Job
+from posert.runtime.jobs.on_ray import on_ray
+from posert.runtime.jobs.recipe import Recipe
+from posert.runtime.options import ModelOptions
 
 ray = pytest.importorskip("ray")
 
@@ -30,7 +36,7 @@ def cluster() -> Iterator[str]:
 def on_cluster(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--on ray` means the cluster, whose actors find this checkout."""
     monkeypatch.setenv("RAY_ADDRESS", cluster)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / ".typing"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / ".typing"), os.environ.get("PYTHONPATH", "")]))
 
 
 @pytest.fixture
@@ -97,6 +103,38 @@ def test_a_video_whose_actor_always_dies_fails_alone(
     status = {row["output"]: row["status"] for row in rows(tmp_path / "out")}
     assert status.pop("deadly.mp4.jsonl") == status.pop("broken.mp4.jsonl") == "failed"
     assert list(status.values()) == ["done"] * 5
+
+
+def test_relative_sources_inside_a_ray_program(
+    run: Run, model: Path, folder: Path, tmp_path: Path, on_cluster: None, cluster: str, monkeypatch
+) -> None:
+    """Who had begun Ray himself got actors in another folder."""
+    environment = {"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}}
+    with ray.init(address=cluster, runtime_env=environment, log_to_driver=False):
+        monkeypatch.chdir(folder)
+        code, _, err = run("infer", model, "deep", "-o", tmp_path / "out", "--on", "ray")
+        assert code == 0, err
+    assert len(list((tmp_path / "out").glob("*.jsonl"))) == 6
+
+
+def test_an_actor_has_one_gpu_whatever_its_number_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    class Dataset:
+        def map(self, _: object, **options: Any) -> "Dataset":
+            given.append(options)
+            return self
+
+        def iter_rows(self) -> list[object]:
+            return []
+
+    monkeypatch.setattr(ray.data, "from_items", lambda *_, **__: Dataset())
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 2})
+    recipe = Recipe("nano", options=ModelOptions(device="cuda:1"))
+    list(on_ray(recipe, [Job("a.mp4", Path("a.jsonl"), None)] * 3, "ray"))
+    assert given[0]["num_gpus"] == 1
+    assert given[0]["fn_constructor_args"][0].options.device == "cuda"
 
 
 def test_a_model_that_no_actor_can_open(run: Run, folder: Path, tmp_path: Path, on_cluster: None) -> None:

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton, join, no_poses
-from posert.postprocess import decoder_names, suppression_params, suppression_rule
-from posert.postprocess.box_nms import box_nms
+from posert.postprocess import decoder, suppression_params, suppression_rule
 from posert.postprocess.decoders import detect, heatmap
-from posert.postprocess.geometry import to_frame
+from posert.postprocess.geometry import box_nms, to_frame
 from posert.postprocess.suppression import poses as rule
 from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
@@ -220,7 +219,8 @@ def test_params_are_checked() -> None:
 
 
 def test_rules_are_no_decoders_and_decoders_no_rules() -> None:
-    assert "poses" not in decoder_names()
+    with pytest.raises(PosertError, match="asks for the decoder 'poses'"):
+        decoder("poses")
     assert suppression_rule("poses") is rule
     for name in ("heatmap", "../poses", "os", ""):
         with pytest.raises(PosertError, match="suppression rule"):

@@ -74,6 +74,16 @@ def test_uneven_times_do_not_matter() -> None:
     assert [tracker(people.standing((100 + 150 * t, 200)), t).ids.tolist() for t in times] == [[1]] * len(times)
 
 
+def test_a_time_that_jumps_back_changes_nobody() -> None:
+    """A stream began anew, or a clock was set: everybody got a new id, after a division by 0."""
+    tracker = Tracker(people.SKELETON)
+    times = [10.0, 10.04, 9.04, 9.08, 0.0, 0.04, 0.08]
+    found = [tracker(people.standing((100 + 3 * n, 200), (400, 200)), t).ids.tolist() for n, t in enumerate(times)]
+    assert found == [[1, 2]] * len(times)
+    assert tracker(people.standing((121, 200)), 0.5).ids.tolist() == [1]
+    assert tracker(people.standing((400, 200)), 1.2).ids.tolist() == [3]  # the second was away for longer than a second
+
+
 def painted(poses: Poses, colours: list[tuple[int, int, int]]) -> np.ndarray:
     """A grey picture where each person is a box of their own colour."""
     picture = np.full((480, 640, 3), 128, np.uint8)

@@ -1,20 +1,20 @@
 """setuptools, with compiled kernels: what `pip install .` and `pip install -e .` ask for (PEP 517).
 
 Owns what a wheel holds besides the Python files, and its tag. How kernels are compiled and linked is `kernels.py`'s.
+`python wheels/backend.py [PLATFORM ...]` writes wheels of every platform to dist/; that needs numba and ziglang too.
 """
 
+import argparse
 import base64
-import csv
+import email
 import hashlib
-import importlib.util
-import io
+import runpy
 import shutil
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from setuptools import build_meta
@@ -36,8 +36,9 @@ def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
     """As for a wheel; nothing where the kernels are compiled already."""
-    sources = _sources()
-    there = any(sources.FOLDER.glob(f"kernels-*{sources.SUFFIX}")) and not sources.outdated()
+    # without the package around it: numpy may not be here yet
+    sources = runpy.run_path(str(ROOT / "postprocess" / "kernels" / "sources.py"))
+    there = any(sources["FOLDER"].glob(f"kernels-*{sources['SUFFIX']}")) and not sources["outdated"]()
     return [] if there else get_requires_for_build_wheel()
 
 
@@ -90,7 +91,7 @@ def with_files(wheel: Path, files: Mapping[str, Path], tag: str, folder: Path) -
     with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         contents = {path: old.read(path) for path in old.namelist() if not path.endswith("/")}
         contents |= {path: file.read_bytes() for path, file in sorted(files.items())}
-        contents[f"{info}/WHEEL"] = "\n".join(_retagged(contents[f"{info}/WHEEL"].decode(), tag)).encode()
+        contents[f"{info}/WHEEL"] = _retagged(contents[f"{info}/WHEEL"], tag)
         del contents[f"{info}/RECORD"]
         contents[f"{info}/RECORD"] = _record(contents, f"{info}/RECORD").encode()
         for path, data in contents.items():
@@ -100,33 +101,44 @@ def with_files(wheel: Path, files: Mapping[str, Path], tag: str, folder: Path) -
     return made
 
 
-def _retagged(text: str, tag: str) -> Iterator[str]:
+def _retagged(text: bytes, tag: str) -> bytes:
     python, abi, platforms = tag.split("-")
-    for line in text.splitlines():
-        if line.startswith("Root-Is-Purelib"):
-            yield "Root-Is-Purelib: false"
-        elif line.startswith("Tag:"):
-            yield from (f"Tag: {python}-{abi}-{platform}" for platform in platforms.split("."))
-        else:
-            yield line
-    yield ""
+    wheel = email.message_from_bytes(text)
+    wheel.replace_header("Root-Is-Purelib", "false")
+    del wheel["Tag"]
+    for platform in platforms.split("."):
+        wheel["Tag"] = f"{python}-{abi}-{platform}"
+    return wheel.as_bytes()
 
 
 def _record(contents: Mapping[str, bytes], own: str) -> str:
-    rows: list[Iterable[Any]] = []
+    lines = []
     for path, data in contents.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        rows.append((path, f"sha256={digest}", len(data)))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([*rows, (own, "", "")])
-    return text.getvalue()
+        lines.append(f"{path},sha256={digest},{len(data)}\n")
+    return "".join([*lines, f"{own},,\n"])
 
 
-def _sources() -> ModuleType:
-    """`posert.postprocess.kernels.sources`, without the package: numpy may not be here yet."""
-    spec = importlib.util.spec_from_file_location("sources", ROOT / "postprocess" / "kernels" / "sources.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def main() -> None:
+    """Wheels for other platforms too, from this machine: compiles for all of them at once, then packs one by one."""
+    import kernels
+
+    parser = argparse.ArgumentParser(description="write wheels")
+    parser.add_argument("platform", nargs="*", default=list(kernels.PLATFORMS), help=", ".join(kernels.PLATFORMS))
+    parser.add_argument("--dist", type=Path, default=kernels.ROOT / "dist")
+    options = parser.parse_args()
+    wanted = {name: kernels.PLATFORMS[name] for name in options.platform}
+    levels = [kernels.build.Target(each.triple, level) for each in wanted.values() for level in each.levels]
+    kernels.compiled([*levels, *kernels.build.TARGETS.values()])
+    options.dist.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        pure = pure_wheel(scratch)
+        for name, platform in wanted.items():
+            for old in options.dist.glob(f"posert-*-{platform.tag}.whl"):
+                old.unlink()
+            files = package_files(name, Path(scratch), portable=True)
+            kernels.say(f"wrote {with_files(pure, files, f'py3-none-{platform.tag}', options.dist)}")
+
+
+if __name__ == "__main__":
+    main()

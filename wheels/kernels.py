@@ -10,7 +10,6 @@ import ast
 import gc
 import hashlib
 import importlib
-import importlib.util
 import itertools
 import json
 import os
@@ -19,35 +18,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "kernels"
 
-
-def import_posert() -> None:
-    """The package of this checkout, whatever is installed; of `runtime` not its face, which imports OpenCV."""
-    spec = importlib.util.spec_from_file_location(
-        "posert", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["posert"] = module
-    spec.loader.exec_module(module)
-    runtime = ModuleType("posert.runtime")
-    runtime.__path__ = [str(ROOT / "runtime")]
-    sys.modules["posert.runtime"] = runtime
-
-
+# the package of this checkout, whatever is installed; not its faces, which import OpenCV
 if "posert" not in sys.modules:
-    import_posert()
+    for name, folder in (("posert", ROOT), ("posert.runtime", ROOT / "runtime")):
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [str(folder)]
 
 from posert.postprocess.kernels import build, load, sources  # noqa: E402
 from posert.postprocess.kernels.registry import KERNELS  # noqa: E402
@@ -93,10 +80,6 @@ def this_platform() -> str:
     return f"{machine}-{system}"
 
 
-_Job = tuple[list[Path], Path | None, build.Target | None]
-"""Kernels that are compiled together, the object that comes of it, and what for; no object: only to LLVM's language."""
-
-
 def compiled(targets: Iterable[build.Target]) -> dict[build.Target, list[Path]]:
     """Object files for each target: one of each module, or one in all for a small target.
 
@@ -105,16 +88,14 @@ def compiled(targets: Iterable[build.Target]) -> dict[build.Target, list[Path]]:
     """
     texts = [CACHE / f"{key}.json" for key in module_keys().values()]
     wanted = {target: _objects(texts, target) for target in targets}
-    missing: list[_Job] = [(*job, target) for target, jobs in wanted.items() for job in jobs if not job[1].is_file()]
+    missing = [(*job, target) for target, jobs in wanted.items() for job in jobs if not job[1].is_file()]
     if missing:
-        own = {job[0][0]: job for job in reversed(missing) if len(job[0]) == 1}
         needed = {text for job in missing for text in job[0] if not text.is_file()}
-        first = [own.get(text, ([text], None, None)) for text in texts if text in needed]
         say(f"compiling, once: {len(needed)} modules, {len(missing)} objects")
         CACHE.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor() as pool:
-            _run(pool, first)
-            _run(pool, sorted((job for job in missing if job not in first), key=lambda job: -len(job[0])))
+            _run(pool, _lower, [(text,) for text in texts if text in needed])
+            _run(pool, _compile, sorted(missing, key=lambda job: -len(job[0])))
     return {target: [path for _, path in jobs] for target, jobs in wanted.items()}
 
 
@@ -161,9 +142,9 @@ def _objects(texts: list[Path], target: build.Target) -> list[tuple[list[Path], 
     return [(sorted(texts), CACHE / f"all-{_hash(' '.join(text.stem for text in sorted(texts)))}-{name}")]
 
 
-def _run(pool: ProcessPoolExecutor, jobs: Iterable[_Job]) -> None:
+def _run(pool: ProcessPoolExecutor, work: Callable[..., str], jobs: Iterable[tuple[Any, ...]]) -> None:
     """Every job in the pool; says what is done as it is done."""
-    waiting = [pool.submit(_make, *job) for job in jobs]
+    waiting = [pool.submit(work, *job) for job in jobs]
     for number, done in enumerate(as_completed(waiting), 1):
         say(f"[{number}/{len(waiting)}] {done.result()}")
 
@@ -173,19 +154,9 @@ def say(line: str) -> None:
     print("kernels:", line, flush=True)
 
 
-def _make(texts: list[Path], path: Path | None, target: build.Target | None) -> str:
-    """Kernels in LLVM's language, where they are not in the cache yet, and for a target as an object."""
+def _lower(text: Path) -> str:
+    """The kernels of a module in LLVM's language."""
     start = time.perf_counter()
-    irs = [json.loads(text.read_text()) if text.is_file() else _lowered(text) for text in texts]
-    if path and target:
-        merged = {name: ir for each in irs for name, ir in each.items()}
-        _write(path, build.compile_kernels(merged, target).code)
-    what = texts[0].stem.rpartition("-")[0] if len(texts) == 1 else "everything, small,"
-    whom = f"{target.triple}, {target.cpu}" if target else "any processor"
-    return f"{what} for {whom}, {time.perf_counter() - start:.1f} s"
-
-
-def _lowered(text: Path) -> dict[str, str]:
     gc.disable()  # numba makes millions of objects, which stay: looking through them again and again takes a fifth
     from numba.core.bytecode import FunctionIdentity
 
@@ -195,7 +166,16 @@ def _lowered(text: Path) -> dict[str, str]:
     FunctionIdentity._unique_ids = itertools.count(int(key, 16))
     irs = build.lower(kernel for kernel in KERNELS.values() if kernel.fn.__module__ == module)
     _write(text, json.dumps(irs).encode())
-    return irs
+    return f"{module} for any processor, {time.perf_counter() - start:.1f} s"
+
+
+def _compile(texts: list[Path], path: Path, target: build.Target) -> str:
+    """Kernels in LLVM's language as an object for a target."""
+    start = time.perf_counter()
+    irs = {name: ir for text in texts for name, ir in json.loads(text.read_text()).items()}
+    _write(path, build.compile_kernels(irs, target))
+    what = texts[0].stem.rpartition("-")[0] if len(texts) == 1 else "everything, small,"
+    return f"{what} for {target.triple}, {target.cpu}, {time.perf_counter() - start:.1f} s"
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,11 +1,19 @@
 """A model as a folder for C programs: the library's sources, the kernels as an object file, the model's tables.
 
-Owns the folder, and the names in it. Needs no C compiler; the user's own finishes the job (`make` in the folder).
+Owns the folder, the names in it, and where the object comes from: the package brings one for each target
+(`build.TARGETS`); for another processor, or where it is missing, numba compiles it. Needs no C compiler; the user's own
+finishes the job (`make` in the folder).
 """
 
+import hashlib
+import importlib
+import inspect
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,38 +21,27 @@ import numpy as np
 import posert
 from posert import open_model
 from posert.errors import PosertError
-from posert.export.embed.kernels import PREFIX, every_kernel, header, machine_code, unique
 from posert.export.embed.table import model_table
 from posert.postprocess import decoder
+from posert.postprocess.kernels import build, sources
 from posert.postprocess.kernels.build import TARGETS
+from posert.postprocess.kernels.registry import KERNELS, Axes, Kernel
 from posert.runtime.session import Model, find_model
 from posert.runtime.windows import place
 
 SOURCES = Path(__file__).with_name("c")
+PREFIX = "posert_k_"
+_C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t"}
 _NAMES = {
     "posert": r"\bposert(?=_(?!k_)|\.h\b| \*| \{| posert;|;)",  # functions and types, neither kernels nor prose
     "POSERT": r"\bPOSERT(?=_(?!ORT\b|KERNELS_H\b))",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """What was written.
-
-    Attributes:
-        folder: the bundle. files: names in it. target: as asked for. cpu: LLVM's name of the least processor.
-    """
-
-    folder: Path
-    files: tuple[str, ...]
-    target: str
-    cpu: str
-
-
 def bundle(
     path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu: str = "", prefix: str = "posert"
-) -> Bundle:
-    """The folder with everything a C program needs to run the model.
+) -> list[str]:
+    """Writes the folder with everything a C program needs to run the model; returns the names in it.
 
     Args:
         path: an .onnx file with posert metadata, or `nano`.
@@ -78,7 +75,7 @@ def bundle(
         if item.resolve() != (folder / item.name).resolve():
             shutil.copyfile(item, folder / item.name)
     (folder / "kernels.o").write_bytes(code)
-    return Bundle(folder, tuple(sorted(item.name for item in folder.iterdir())), target, about["CPU"])
+    return sorted(item.name for item in folder.iterdir())
 
 
 def _check(model: Model) -> None:
@@ -112,3 +109,73 @@ def _write(folder: Path, texts: dict[str, str], about: dict[str, str]) -> None:
             text = re.sub(_NAMES["POSERT"], prefix.upper(), re.sub(_NAMES["posert"], prefix, text, flags=re.M))
         own = {"README.in": "README", "posert.h": f"{prefix}.h", "posert.pc.in": f"{prefix}.pc.in"}
         (folder / own.get(name, name)).write_text(text, encoding="utf-8", newline="\n")
+
+
+def every_kernel() -> dict[str, Kernel]:
+    """C name -> kernel, of the whole package."""
+    for module in sources.kernel_modules():
+        importlib.import_module(module)
+    return KERNELS
+
+
+def machine_code(names: Iterable[str], target: str, cpu: str = "") -> bytes:
+    """An object file with these kernels at least; cpu "" is the target's usual one.
+
+    Raises:
+        PosertError: the package has no object for this, and numba is not there to compile it.
+    """
+    usual = TARGETS[target]
+    wanted = replace(usual, cpu=cpu or usual.cpu)
+    made = packaged(target)
+    if wanted == usual and made is not None:
+        return made.read_bytes()
+    if find_spec("numba") is None:
+        raise PosertError(
+            f"posert has no compiled kernels for {target} ({wanted.cpu}) here",
+            "pip install 'posert[jit]' compiles them",
+        )
+    return _compiled(tuple(sorted(names)), wanted)
+
+
+def packaged(target: str) -> Path | None:
+    """The package's object of all kernels; None if it has none, or, in a checkout, one older than the kernels."""
+    path = sources.object_of(target)
+    return path if path.is_file() and not sources.outdated() else None
+
+
+@lru_cache(maxsize=8)
+def _compiled(names: tuple[str, ...], target: build.Target) -> bytes:
+    """Several bundles of one process share it."""
+    kernels = every_kernel()
+    try:
+        return build.compile_kernels(build.lower(kernels[name] for name in names), target)
+    except RuntimeError as error:
+        raise PosertError(str(error).split("\n")[0], "leave `cpu` away, or give a name that LLVM knows") from error
+
+
+def unique(code: bytes) -> tuple[bytes, str]:
+    """The object with names that no other object has, and their prefix: different kernels may meet in one program.
+
+    The new prefix is as long as `posert_k_`, so that nothing else in the object moves.
+    """
+    prefix = f"k{hashlib.sha256(code).hexdigest()[: len(PREFIX) - 2]}_"
+    return code.replace(PREFIX.encode(), prefix.encode()), prefix
+
+
+def header(kernels: Iterable[Kernel], prefix: str = PREFIX) -> str:
+    """C declarations: an array argument is a pointer and its dimensions, C-contiguous. `prefix`: see `unique`."""
+    lines = ["/* Generated by posert. Arrays are C-contiguous: a pointer, then its dimensions. */"]
+    lines += ["#ifndef POSERT_KERNELS_H", "#define POSERT_KERNELS_H", "#include <stdint.h>"]
+    lines += ["#ifdef __cplusplus", 'extern "C" {', "#endif"]
+    for kernel in kernels:
+        declared = ", ".join(_declared(name, kind) for name, kind in kernel.arguments.items())
+        lines += ["", f"/* {(inspect.getdoc(kernel.fn) or '').splitlines()[0]} */"]
+        if prefix != PREFIX:
+            lines.append(f"#define {kernel.name} {prefix}{kernel.name.removeprefix(PREFIX)}")
+        lines.append(f"int64_t {kernel.name}({declared});")
+    return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", "#endif", ""])
+
+
+def _declared(name: str, kind: Axes) -> str:
+    dimensions = [f"int64_t {name}_{axis}" for axis in range(kind.axes)]
+    return ", ".join([_C_TYPES[kind.dtype] + (" *" if kind.axes else " ") + name, *dimensions])

@@ -5,15 +5,14 @@ Owns the ctypes view of `posert.h`. Knows nothing of how the library works.
 
 import ctypes
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert import estimate, frames, open_model
+from posert import estimate, open_model
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, no_poses
 from posert.runtime.devices import import_onnxruntime
@@ -55,16 +54,6 @@ class People(ctypes.Structure):
         return Poses(*(np.ctypeslib.as_array(pointer, shape).copy() for pointer, shape in shapes))
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """How far C and Python are apart: the largest difference of a coordinate (px) or a score; infinite if the people
-    are not the same number."""
-
-    frames: int
-    people: int
-    largest_px: float
-
-
 def onnxruntime_library() -> Path:
     """The shared library inside the installed ONNX Runtime package.
 
@@ -72,15 +61,15 @@ def onnxruntime_library() -> Path:
         PosertError: the package has none of its own (older wheels).
     """
     folder = Path(str(import_onnxruntime().__file__)).parent / "capi"
-    for pattern in ("libonnxruntime.so.*", "libonnxruntime.*.dylib", "onnxruntime.dll"):
-        for file in sorted(folder.glob(pattern)):
-            return file
+    patterns = ("libonnxruntime.so.*", "libonnxruntime.*.dylib", "onnxruntime.dll")
+    if found := [file for pattern in patterns for file in sorted(folder.glob(pattern))]:
+        return found[0]
     raise PosertError(
         f"{folder} holds no shared library of ONNX Runtime", "install a newer onnxruntime (1.20 or later)"
     )
 
 
-class NativeModel:
+class NativeModel(AbstractContextManager["NativeModel"]):
     """An open C library; one handle. Close it, or use it in a `with`."""
 
     def __init__(
@@ -132,47 +121,38 @@ class NativeModel:
         self._function("close")(self._handle)
         self._handle = ctypes.c_void_p()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def compare(folder: Path, source: str, limit: int = 300) -> Compared:
-    """C and Python on the first `limit` frames of a source, one thread each.
+def compare(folder: Path, pictures: Iterable[Frame]) -> tuple[int, int, float]:
+    """C and Python on the same frames: how many frames and people, and the largest difference of a coordinate (px) or a
+    score, infinite if the people are not the same number.
+
+    One thread each; where another source begins, both forget the last people.
 
     Raises:
         PosertError: the library does not open, or the source cannot be read.
     """
-    return compare_frames(folder, islice(frames(source), limit))
-
-
-def compare_frames(folder: Path, pictures: Iterable[Frame]) -> Compared:
-    """As `compare`, of given frames; where another source begins, neither looks for the last one's people."""
-    model = folder / main_file(folder)
-    count = people = 0
-    largest, source = 0.0, ""
-    kept = list(pictures)
+    model, kept = folder / main_file(folder), list(pictures)
+    people, largest, source = 0, 0.0, ""
     with NativeModel(folder) as native, open_model(model, device="cpu", threads=1) as python:
         for frame, result in zip(kept, estimate(python, kept), strict=True):
             if frame.source != source:
                 native.reset()
             source = frame.source
             own, theirs = result.poses, native.estimate(np.ascontiguousarray(frame.bgr))
-            count, people = count + 1, people + len(own)
-            largest = max(largest, _difference(own, theirs))
-    return Compared(count, people, largest)
+            people += len(own)
+            if len(own) != len(theirs):
+                largest = float("inf")
+                continue
+            for name in ("keypoints", "scores", "boxes_xyxy"):
+                apart = np.abs(getattr(own, name) - getattr(theirs, name))
+                largest = max(largest, float(apart.max(initial=0)))
+    return len(kept), people, largest
 
 
 def main_file(folder: Path) -> str:
     """The model's own file: the network of its last stage, as the generated table has it."""
     text = (folder / "model.c").read_text(encoding="utf-8")
     return text.rsplit('.file = "', 1)[1].split('"', 1)[0]
-
-
-def _difference(a: Poses, b: Poses) -> float:
-    if len(a) != len(b):
-        return float("inf")
-    pairs = ((a.keypoints, b.keypoints), (a.scores, b.scores), (a.boxes_xyxy, b.boxes_xyxy))
-    return max((float(np.abs(x - y).max()) for x, y in pairs if x.size), default=0.0)

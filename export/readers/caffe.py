@@ -5,7 +5,6 @@ of what a network is for.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from posert.errors import PosertError
-from posert.export.systems.openpose.layers import INPUT, Layer
+from posert.export import onnx_file
 
 Blobs = dict[str, list[NDArray[np.float32]]]
+Layer = Any  # LayerParameter
+_Operator = tuple[str, list[list[int]], dict[str, Any]]
+"""An ONNX operator: its name, the shapes of its trained inputs (-1 = as many as there are), its attributes."""
 OPSET = 17
 
 # Message -> field -> (number, kind, default); the numbers are Caffe's file format. `*` = repeated, `+` = packed too.
@@ -52,41 +54,38 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, str]]] = {
     "V1LayerParameter": {"name": (4, "string", ""), "blobs": (6, "BlobProto*", "")},
     "NetParameter": {
         "name": (1, "string", ""), "layers": (2, "V1LayerParameter*", ""), "input": (3, "string*", ""),
-        "input_dim": (4, "int32*", ""), "input_shape": (8, "BlobShape*", ""), "layer": (100, "LayerParameter*", ""),
+        "layer": (100, "LayerParameter*", ""),
     },
 }  # fmt: skip
 _POOLS = ("MAX", "AVE", "STOCHASTIC")
 
 
-@cache
-def message(name: str) -> Any:
-    """The protobuf class of one of the messages above."""
-    file = descriptor_pb2.FileDescriptorProto(name="posert_caffe.proto", package="posert_caffe", syntax="proto2")
+def _classes() -> Any:
+    """Name -> protobuf class of the messages above."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="posert_caffe.proto", syntax="proto2")
     methods = file.enum_type.add(name="PoolMethod")
     for number, method in enumerate(_POOLS):
         methods.value.add(name=method, number=number)
     for own, fields in _MESSAGES.items():
         made = file.message_type.add(name=own)
-        for field, (number, kind, default) in fields.items():
-            _add_field(made, field, number, kind, default)
+        for name, (number, kind, default) in fields.items():
+            plain = kind.rstrip("*+")
+            label = kinds.LABEL_REPEATED if plain != kind else kinds.LABEL_OPTIONAL
+            field = made.field.add(name=name, number=number, label=label, default_value=default or None)
+            if plain in _MESSAGES or plain == "PoolMethod":
+                field.type_name = plain
+            else:
+                field.type = getattr(kinds, f"TYPE_{plain.upper()}")
+            if kind.endswith("+"):
+                field.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"posert_caffe.{name}"))
+    return message_factory.GetMessageClassesForFiles([file.name], pool)
 
 
-def _add_field(made: Any, name: str, number: int, kind: str, default: str) -> None:
-    kinds = descriptor_pb2.FieldDescriptorProto
-    plain = kind.rstrip("*+")
-    field = made.field.add(name=name, number=number, label=kinds.LABEL_REPEATED if plain != kind else 1)
-    if plain in _MESSAGES or plain == "PoolMethod":
-        field.type = kinds.TYPE_MESSAGE if plain in _MESSAGES else kinds.TYPE_ENUM
-        field.type_name = f".posert_caffe.{plain}"
-    else:
-        field.type = getattr(kinds, f"TYPE_{plain.upper()}")
-    if default:
-        field.default_value = default
-    if kind.endswith("+"):
-        field.options.packed = True
+_CLASSES = _classes()
+NetParameter, LayerParameter = _CLASSES["NetParameter"], _CLASSES["LayerParameter"]
 
 
 def read_blobs(path: Path) -> Blobs:
@@ -95,15 +94,15 @@ def read_blobs(path: Path) -> Blobs:
     Raises:
         PosertError: the file is cut short, or no caffemodel.
     """
-    net = message("NetParameter")()
+    net = NetParameter()
     try:
         net.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise PosertError(
             f"{path} is not a whole .caffemodel: {error}", "fetch it again; compare its size with the address's"
         ) from None
-    blobs = {layer.name: [_array(blob, path) for blob in layer.blobs] for layer in (*net.layers, *net.layer)}
-    blobs = {name: arrays for name, arrays in blobs.items() if arrays}
+    layers = [layer for layer in (*net.layers, *net.layer) if layer.blobs]
+    blobs = {layer.name: [_array(blob, path) for blob in layer.blobs] for layer in layers}
     if not blobs:
         raise PosertError(f"{path} has no trained layers: it is not a .caffemodel", "give the file of the weights")
     return blobs
@@ -120,26 +119,26 @@ def _array(blob: Any, path: Path) -> NDArray[np.float32]:
 def read_prototxt(path: Path) -> Any:
     """The network (NetParameter) in a .prototxt; fields that a forward pass does not need are ignored.
 
+    Layers of the type Input become the network's `input`, as in older files.
+
     Raises:
         PosertError: it is no prototxt.
     """
-    net = message("NetParameter")()
+    net = NetParameter()
     try:
         text_format.Parse(path.read_text(encoding="utf-8"), net, allow_unknown_field=True)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise PosertError(f"{path} is not a .prototxt: {error}", "give the network's deploy file") from None
+    for layer in [layer for layer in net.layer if layer.type == "Input"]:
+        net.input.extend(layer.top)
+        net.layer.remove(layer)
     return net
 
 
-def network(layers: Iterable[Layer]) -> Any:
-    """The NetParameter of our own list of layers."""
-    net = message("NetParameter")(input=[INPUT])
-    for layer in layers:
-        made = net.layer.add(name=layer.name, type=layer.type, bottom=layer.bottoms, top=[layer.top])
-        if layer.settings:
-            settings = getattr(made, f"{layer.type.lower()}_param")
-            text_format.Parse("\n".join(f"{key}: {value}" for key, value in layer.settings.items()), settings)
-    return net
+def layer(name: str, kind: str, bottoms: Iterable[str], top: str, **settings: Any) -> Layer:
+    """A layer of our own making; its settings are fields of `<kind>_param`."""
+    own = {f"{kind.lower()}_param": settings} if settings else {}
+    return LayerParameter(name=name, type=kind, bottom=bottoms, top=[top], **own)
 
 
 def to_onnx(net: Any, blobs: Blobs, outputs: Mapping[str, tuple[int, int]]) -> Any:
@@ -153,73 +152,53 @@ def to_onnx(net: Any, blobs: Blobs, outputs: Mapping[str, tuple[int, int]]) -> A
     Raises:
         PosertError: layers of other kinds, or weights that are missing or do not fit; all of them are named.
     """
-    graph = _Graph(blobs)
-    inputs = list(net.input) or [top for layer in net.layer if layer.type == "Input" for top in layer.top]
+    nodes, constants, problems = [], [], []
+    current: dict[str, str] = {}  # Caffe's layers may write over their input: the tensor that a name now means
     for layer in net.layer:
-        if layer.type != "Input":
-            graph.add(layer)
-    if graph.problems:
+        try:
+            if layer.type not in _LAYERS:
+                raise ValueError(f"layer {layer.name} of type {layer.type}")
+            kind, shapes, attributes = _LAYERS[layer.type](layer)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        inputs = [current.get(name, name) for name in layer.bottom]
+        inputs += [f"{layer.name}:{index}" for index in range(len(shapes))]
+        constants += _trained(layer.name, shapes, blobs.get(layer.name, []), problems)
+        current[layer.top[0]] = f"{layer.name}:out"
+        nodes.append(helper.make_node(kind, inputs, [current[layer.top[0]]], name=layer.name, **attributes))
+    if problems:
         raise PosertError(
-            "the network cannot be converted: " + "; ".join(graph.problems[:8]),
+            "the network cannot be converted: " + "; ".join(problems[:8]),
             "check that the .prototxt and the .caffemodel belong together",
         )
     read = {bottom for layer in net.layer for bottom in layer.bottom if bottom not in layer.top}
     results = list(dict.fromkeys(top for layer in net.layer for top in layer.top if top not in read))
-    if len(inputs) != 1 or len(results) != 1:
-        raise PosertError(f"the network has the inputs {inputs} and the results {results}, expected one of each")
-    image = helper.make_tensor_value_info(inputs[0], TensorProto.FLOAT, ["batch", 3, "height", "width"])
-    values = [_slice(graph, graph.current[results[0]], name, *span) for name, span in outputs.items()]
-    made = helper.make_graph(graph.nodes, "network", [image], values, graph.constants)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    if len(net.input) != 1 or len(results) != 1:
+        raise PosertError(
+            f"the network has the inputs {list(net.input)} and the results {results}, expected one of each"
+        )
+    image = helper.make_tensor_value_info(net.input[0], TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    graph = helper.make_graph(nodes, "network", [image], [], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    onnx_file.split_channels(model, current[results[0]], outputs)
+    return model
 
 
-def _slice(graph: "_Graph", tensor: str, name: str, first: int, end: int) -> Any:
-    """Adds the output `name`, some channels of `tensor`; returns its description."""
-    limits = [f"{name}:{label}" for label in ("first", "end", "axis")]
-    for label, value in zip(limits, (first, end, 1), strict=True):
-        graph.constants.append(helper.make_tensor(label, TensorProto.INT64, [1], [value]))
-    graph.nodes.append(helper.make_node("Slice", [tensor, *limits], [name], name=name))
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", end - first, "rows", "columns"])
-
-
-class _Graph:
-    """Nodes so far. Caffe's layers may write over their input; ONNX's tensors are written once."""
-
-    def __init__(self, blobs: Blobs) -> None:
-        self.blobs = blobs
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self.problems: list[str] = []
-        self.current: dict[str, str] = {}  # Caffe's name -> the tensor it now means
-
-    def add(self, layer: Any) -> None:
-        if layer.type not in _LAYERS:
-            self.problems.append(f"layer {layer.name} of type {layer.type}")
-            return
-        bottoms = [self.current.get(name, name) for name in layer.bottom]
-        _LAYERS[layer.type](self, layer, bottoms)
-        self.current[layer.top[0]] = self.tensor(layer)
-
-    @staticmethod
-    def tensor(layer: Any) -> str:
-        return f"{layer.name}:out"
-
-    def node(self, kind: str, layer: Any, inputs: Iterable[str], **attributes: Any) -> None:
-        self.nodes.append(helper.make_node(kind, list(inputs), [self.tensor(layer)], name=layer.name, **attributes))
-
-    def constant(self, layer: Any, index: int, shape: Sequence[int]) -> str:
-        """The name of a trained array as `shape`; -1 keeps its size. A misfit is noted, not raised."""
-        name, arrays = f"{layer.name}:{index}", self.blobs.get(layer.name, [])
+def _trained(name: str, shapes: list[list[int]], arrays: list[NDArray[np.float32]], problems: list[str]) -> list[Any]:
+    """The trained arrays of a layer as constants of these shapes; -1 keeps its size. A misfit is noted, not raised."""
+    made = []
+    for index, shape in enumerate(shapes):
         if index >= len(arrays):
-            self.problems.append(f"no weights for {layer.name}")
+            problems.append(f"no weights for {name}")
+            continue
+        array, known = arrays[index], int(np.prod([n for n in shape if n >= 0]))
+        wanted = [n if n >= 0 else array.size // known for n in shape]
+        if array.size != int(np.prod(wanted)):
+            problems.append(f"{name} has weights of shape {list(array.shape)}, expected {wanted}")
         else:
-            array, known = arrays[index], int(np.prod([n for n in shape if n >= 0]))
-            wanted = [n if n >= 0 else array.size // known for n in shape]
-            if array.size != int(np.prod(wanted)):
-                self.problems.append(f"{layer.name} has weights of shape {list(array.shape)}, expected {wanted}")
-            else:
-                self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array.reshape(wanted)), name))
-        return name
+            made.append(numpy_helper.from_array(np.ascontiguousarray(array.reshape(wanted)), f"{name}:{index}"))
+    return made
 
 
 def _pair(values: Sequence[int], high: int, wide: int, default: int) -> list[int]:
@@ -229,52 +208,40 @@ def _pair(values: Sequence[int], high: int, wide: int, default: int) -> list[int
     return [*values, *values][:2] if values else [default, default]
 
 
-def _convolution(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+def _convolution(layer: Layer) -> _Operator:
     p = layer.convolution_param
     kernel = _pair(p.kernel_size, p.kernel_h, p.kernel_w, 1)
-    pads = _pair(p.pad, p.pad_h, p.pad_w, 0)
-    inputs = [*bottoms, graph.constant(layer, 0, [p.num_output, -1, *kernel])]
-    if p.bias_term:
-        inputs.append(graph.constant(layer, 1, [p.num_output]))
-    graph.node(
-        "Conv", layer, inputs, kernel_shape=kernel, pads=pads + pads, group=p.group,
-        strides=_pair(p.stride, p.stride_h, p.stride_w, 1), dilations=_pair(p.dilation, 0, 0, 1),
-    )  # fmt: skip
+    return "Conv", [[p.num_output, -1, *kernel], [p.num_output]][: 1 + p.bias_term], {
+        "kernel_shape": kernel, "pads": _pair(p.pad, p.pad_h, p.pad_w, 0) * 2, "group": p.group,
+        "strides": _pair(p.stride, p.stride_h, p.stride_w, 1), "dilations": _pair(p.dilation, 0, 0, 1),
+    }  # fmt: skip
 
 
-def _pooling(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+def _pooling(layer: Layer) -> _Operator:
     p = layer.pooling_param
     kind = {0: "MaxPool", 1: "AveragePool"}.get(p.pool)
     if kind is None or (kind == "AveragePool" and p.pad):
-        graph.problems.append(f"pooling {_POOLS[p.pool]} of {layer.name}")
-        return
+        raise ValueError(f"pooling {_POOLS[p.pool]} of {layer.name}")
     # Caffe rounds the size up.
     sides = {"kernel_shape": [p.kernel_size] * 2, "strides": [p.stride] * 2, "pads": [p.pad] * 4, "ceil_mode": 1}
-    graph.node(kind, layer, bottoms, **sides)
+    return kind, [], sides
 
 
-def _relu(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
-    if slope := layer.relu_param.negative_slope:
-        graph.node("LeakyRelu", layer, bottoms, alpha=slope)
-    else:
-        graph.node("Relu", layer, bottoms)
+def _relu(layer: Layer) -> _Operator:
+    slope = layer.relu_param.negative_slope
+    return ("LeakyRelu", [], {"alpha": slope}) if slope else ("Relu", [], {})
 
 
-def _prelu(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
-    slope = graph.constant(layer, 0, [1 if layer.prelu_param.channel_shared else -1, 1, 1])
-    graph.node("PRelu", layer, [*bottoms, slope])
+def _prelu(layer: Layer) -> _Operator:
+    return "PRelu", [[1 if layer.prelu_param.channel_shared else -1, 1, 1]], {}
 
 
-def _concat(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
+def _concat(layer: Layer) -> _Operator:
     p = layer.concat_param
-    graph.node("Concat", layer, bottoms, axis=p.axis if p.HasField("axis") else p.concat_dim)
+    return "Concat", [], {"axis": p.axis if p.HasField("axis") else p.concat_dim}
 
 
-def _nothing(graph: _Graph, layer: Any, bottoms: list[str]) -> None:
-    graph.node("Identity", layer, bottoms)
-
-
-_LAYERS: dict[str, Callable[[_Graph, Any, list[str]], None]] = {
+_LAYERS: dict[str, Callable[[Layer], _Operator]] = {
     "Convolution": _convolution, "Pooling": _pooling, "ReLU": _relu, "PReLU": _prelu, "Concat": _concat,
-    "Dropout": _nothing,
+    "Dropout": lambda layer: ("Identity", [], {}),
 }  # fmt: skip

@@ -26,17 +26,15 @@ def forward(net: Any, blobs: Blobs, picture: Array) -> Array:
     Raises:
         PosertError: a layer of a kind that is not known here.
     """
-    inputs = list(net.input) or [top for layer in net.layer if layer.type == "Input" for top in layer.top]
-    layers = [layer for layer in net.layer if layer.type != "Input"]
-    last_reader = {bottom: number for number, layer in enumerate(layers) for bottom in layer.bottom}
-    values: dict[str, Array] = {inputs[0]: picture}
-    for number, layer in enumerate(layers):
+    last_reader = {bottom: number for number, layer in enumerate(net.layer) for bottom in layer.bottom}
+    values: dict[str, Array] = {net.input[0]: picture}
+    for number, layer in enumerate(net.layer):
         if layer.type not in _LAYERS:
             raise PosertError(f"layer {layer.name} of type {layer.type} cannot be computed without Caffe")
         made = _LAYERS[layer.type](layer, [values[name] for name in layer.bottom], blobs.get(layer.name, []))
         values = {name: value for name, value in values.items() if last_reader.get(name, -1) > number}
         values[layer.top[0]] = made
-    return values[layers[-1].top[0]]
+    return values[net.layer[-1].top[0]]
 
 
 def _convolution(layer: Any, bottoms: list[Array], blobs: list[Array]) -> Array:
@@ -78,11 +76,8 @@ def _pooling(layer: Any, bottoms: list[Array], blobs: list[Array]) -> Array:
 
 
 def _relu(layer: Any, bottoms: list[Array], blobs: list[Array]) -> Array:
-    return np.where(bottoms[0] > 0, bottoms[0], np.float32(layer.relu_param.negative_slope) * bottoms[0])
-
-
-def _prelu(layer: Any, bottoms: list[Array], blobs: list[Array]) -> Array:
-    return np.where(bottoms[0] > 0, bottoms[0], blobs[0].reshape(-1, 1, 1) * bottoms[0])
+    slope = blobs[0].reshape(-1, 1, 1) if layer.type == "PReLU" else np.float32(layer.relu_param.negative_slope)
+    return np.where(bottoms[0] > 0, bottoms[0], slope * bottoms[0])
 
 
 def _concat(layer: Any, bottoms: list[Array], blobs: list[Array]) -> Array:
@@ -90,11 +85,7 @@ def _concat(layer: Any, bottoms: list[Array], blobs: list[Array]) -> Array:
     return np.concatenate(bottoms, axis=p.axis if p.HasField("axis") else p.concat_dim)
 
 
-def _nothing(layer: Any, bottoms: list[Array], blobs: list[Array]) -> Array:
-    return bottoms[0]
-
-
 _LAYERS: dict[str, Callable[[Any, list[Array], list[Array]], Array]] = {
-    "Convolution": _convolution, "Pooling": _pooling, "ReLU": _relu, "PReLU": _prelu, "Concat": _concat,
-    "Dropout": _nothing,
+    "Convolution": _convolution, "Pooling": _pooling, "ReLU": _relu, "PReLU": _relu, "Concat": _concat,
+    "Dropout": lambda layer, bottoms, blobs: bottoms[0],
 }  # fmt: skip

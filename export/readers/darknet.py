@@ -64,11 +64,7 @@ class _Pool(nn.Module):  # type: ignore[misc]
 
 
 class Darknet(nn.Module):  # type: ignore[misc]
-    """The network; its outputs are the inputs of the [yolo] layers, in file order.
-
-    Args:
-        channels: of the input.
-        layers: from `read_cfg`.
+    """The network of the layers of a .cfg; its outputs are the inputs of the [yolo] layers, in file order.
 
     Raises:
         PosertError: layers that YOLOv3 does not have, all of them listed.
@@ -107,21 +103,14 @@ class Darknet(nn.Module):  # type: ignore[misc]
 
 
 def _sources(kind: str, options: dict[str, str], index: int) -> list[int]:
-    """The layers whose outputs layer `index` takes; -1 = the picture."""
-    before = index - 1
-    if kind == "shortcut":
-        return [before, _absolute(int(options["from"]), index)]
-    if kind == "route":
-        return [_absolute(int(value), index) for value in options["layers"].split(",")]
-    return [before]
-
-
-def _absolute(layer: int, index: int) -> int:
-    """Darknet counts back from the layer itself with negative numbers."""
-    found = index + layer if layer < 0 else layer
-    if not 0 <= found < index:
-        raise PosertError(f"layer {index} of the .cfg takes layer {layer}, which does not come before it")
-    return found
+    """The layers whose outputs layer `index` takes; -1 = the picture. Darknet counts back with negative numbers."""
+    sources = [] if kind == "route" else [index - 1]
+    named = {"shortcut": "from", "route": "layers"}.get(kind)
+    for layer in map(int, options[named].split(",")) if named else ():
+        sources.append(index + layer if layer < 0 else layer)
+        if not 0 <= sources[-1] < index:
+            raise PosertError(f"layer {index} of the .cfg takes layer {layer}, which does not come before it")
+    return sources
 
 
 def _convolution(inputs: list[int], options: dict[str, str]) -> tuple[nn.Module, int]:
@@ -139,17 +128,13 @@ def _convolution(inputs: list[int], options: dict[str, str]) -> tuple[nn.Module,
     return nn.Sequential(*parts), width
 
 
-def _unchanged(inputs: list[int], _: dict[str, str]) -> tuple[nn.Module, int]:
-    return nn.Identity(), inputs[0]
-
-
 _BUILDERS: dict[str, Any] = {
     "convolutional": _convolution,
-    "shortcut": _unchanged,
+    "shortcut": lambda inputs, _: (nn.Identity(), inputs[0]),
     "route": lambda inputs, _: (nn.Identity(), sum(inputs)),
     "upsample": lambda inputs, options: (nn.Upsample(scale_factor=int(options["stride"]), mode="nearest"), inputs[0]),
     "maxpool": lambda inputs, options: (_Pool(int(options["size"]), int(options["stride"])), inputs[0]),
-    "yolo": _unchanged,
+    "yolo": lambda inputs, _: (nn.Identity(), inputs[0]),
 }
 
 
@@ -162,22 +147,17 @@ def read_weights(net: Darknet, file: Path) -> None:
         PosertError: the file has too few or too many numbers for this .cfg.
     """
     data = file.read_bytes()
-    numbers = np.frombuffer(
-        data, "<f4", offset=min(_HEADER_BYTES, len(data)), count=max(0, len(data) - _HEADER_BYTES) // 4
-    )
     wanted = [tensor for part in net.parts for tensor in _in_file_order(part)]
-    count = sum(tensor.numel() for tensor in wanted)
-    if len(numbers) != count or len(data) != _HEADER_BYTES + 4 * count:
+    sizes = [tensor.numel() for tensor in wanted]
+    if len(data) != _HEADER_BYTES + 4 * sum(sizes):
         raise PosertError(
-            f"{file} has {len(data)} bytes; the .cfg describes {_HEADER_BYTES + 4 * count}",
+            f"{file} has {len(data)} bytes; the .cfg describes {_HEADER_BYTES + 4 * sum(sizes)}",
             "the .cfg and the .weights are not of one model, or a download broke off",
         )
-    at = 0
+    numbers = torch.from_numpy(np.frombuffer(data, "<f4", offset=_HEADER_BYTES).copy())
     with torch.no_grad():
-        for tensor in wanted:
-            values = numbers[at : at + tensor.numel()].reshape(tuple(tensor.shape))
-            tensor.copy_(torch.from_numpy(values.copy()))
-            at += tensor.numel()
+        for tensor, values in zip(wanted, numbers.split(sizes), strict=True):
+            tensor.copy_(values.view_as(tensor))
 
 
 def _in_file_order(part: nn.Module) -> list[Tensor]:

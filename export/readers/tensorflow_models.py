@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
+from posert.errors import PosertError, optional
 from posert.export import onnx_file
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "0"}
@@ -33,8 +33,7 @@ def convert(arguments: Sequence[str]) -> Any:
         command = [sys.executable, "-m", "tf2onnx.convert", *arguments, "--output", str(target), "--opset", str(_OPSET)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **_QUIET}, check=False)
         if done.returncode != 0 or not target.is_file():
-            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-            last = lines[-1] if lines else "no message"
+            last = ["no message", *done.stderr.strip().splitlines()][-1]
             if "No module named" in last:
                 raise PosertError(f"this conversion needs more packages: {last}", "pip install 'posert[export-tf]'")
             raise PosertError(
@@ -46,11 +45,7 @@ def convert(arguments: Sequence[str]) -> Any:
 def import_tensorflow() -> Any:
     """The tensorflow module, quiet and on the CPU; PosertError if it is not installed."""
     os.environ.update(_QUIET)
-    try:
-        import tensorflow
-    except ImportError:
-        raise PosertError("this needs TensorFlow", "pip install 'posert[export-tf]'") from None
-    return tensorflow
+    return optional("tensorflow", "this needs TensorFlow", "export-tf")
 
 
 def run_frozen_graph(path: Path, feed: str, fetch: str, tensor: NDArray[Any]) -> NDArray[Any]:
@@ -65,21 +60,15 @@ def run_frozen_graph(path: Path, feed: str, fetch: str, tensor: NDArray[Any]) ->
 
 
 def run_tflite(path: Path, tensor: NDArray[Any], *, reference_kernels: bool = False) -> NDArray[Any]:
-    """The only output of a TFLite file for its only input."""
-    interpreter = tflite_interpreter(path, reference_kernels=reference_kernels)
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
-    interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-
-
-def tflite_interpreter(path: Path, *, threads: int = 1, reference_kernels: bool = False) -> Any:
-    """A TFLite interpreter, tensors allocated: XNNPACK, as people run it, or TFLite's own reference kernels."""
+    """The only output of a TFLite file for its only input, by XNNPACK, as people run it, or TFLite's own kernels."""
     tf = import_tensorflow()
     kinds = tf.lite.experimental.OpResolverType
     kind = kinds.BUILTIN_REF if reference_kernels else kinds.AUTO
-    interpreter = tf.lite.Interpreter(str(path), num_threads=threads, experimental_op_resolver_type=kind)
+    interpreter = tf.lite.Interpreter(str(path), num_threads=1, experimental_op_resolver_type=kind)
     interpreter.allocate_tensors()
-    return interpreter
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
+    interpreter.invoke()
+    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
 
 
 def run_saved_model(folder: Path, tensor: NDArray[Any]) -> NDArray[Any]:

@@ -1,16 +1,15 @@
 """torch modules and weight files: read without running code, checked key by key, exported to ONNX. Knows no systems."""
 
-import io
 import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 
 from posert.errors import PosertError
+from posert.export.onnx_file import Reference
 
 _OPSET = 18
 _SHOWN = 40
@@ -61,22 +60,30 @@ def fill(net: Any, state: dict[str, Any], what: str) -> None:
     net.load_state_dict(state, strict=False)
 
 
+def reference(net: Any, roles: Sequence[str]) -> Reference:
+    """The torch module `net`, whose outputs have these roles, as a function of our input tensor."""
+
+    def run(tensor: Any) -> dict[str, Any]:
+        with torch.no_grad():
+            found = net(torch.from_numpy(tensor))
+        outputs = [found] if isinstance(found, torch.Tensor) else found
+        return {role: output.numpy() for role, output in zip(roles, outputs, strict=True)}
+
+    return run
+
+
 def to_onnx(net: Any, shape: tuple[int, ...], name: str, outputs: Sequence[str], *, free_sides: bool = False) -> Any:
     """`net` as onnx.ModelProto: input `name` f32 of `shape` with a free first axis, outputs named `outputs`.
 
     Args:
         free_sides: axes 2 and 3 are free too; `shape` is then only an example.
     """
-    buffer = io.BytesIO()
-    free: dict[int, Any] = {0: torch.export.Dim("batch")}
-    if free_sides:
-        free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC) if free_sides else {0: torch.export.Dim("batch")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's remarks on itself
-        torch.onnx.export(
-            net.eval(), (torch.zeros(2, *shape[1:]),), buffer, input_names=[name], output_names=list(outputs),
-            opset_version=_OPSET, dynamo=True, external_data=False, verbose=False,
-            dynamic_shapes=(free,),
+        program = torch.onnx.export(
+            net.eval(), (torch.zeros(2, *shape[1:]),), input_names=[name], output_names=list(outputs),
+            opset_version=_OPSET, dynamo=True, verbose=False, dynamic_shapes=(free,),
         )  # fmt: skip
-    return onnx.load_from_string(buffer.getvalue())
+    return program.model_proto

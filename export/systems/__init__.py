@@ -5,13 +5,13 @@ Names of systems stay in this folder. `System` is what each of them has.
 
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol, cast
 
 from posert.errors import PosertError
 
 if TYPE_CHECKING:
-    from posert.export.check import Reference
-    from posert.export.onnx_file import Exported
+    from posert.export.onnx_file import Exported, Reference
     from posert.export.weights import Entry
 
 
@@ -33,8 +33,8 @@ class System(Protocol):
             PosertError: the file cannot be converted, or is not what the entry says.
         """
 
-    def reference(self, entry: "Entry", path: Path) -> "Reference | None":
-        """The original network as a function of our input tensor; None for a ready-made ONNX, its own original."""
+    def reference(self, entry: "Entry", path: Path) -> "Reference":
+        """The original network; not asked for where the route is `onnx`: such a file is its own original."""
 
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ if TYPE_CHECKING:
 
 def system_names() -> list[str]:
     """The systems, sorted."""
-    found = [
-        path for path in Path(__file__).parent.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
-    ]
-    return sorted(path.stem for path in found if path.stem[0] != "_")
+    return sorted(module.name for module in iter_modules(__path__))
 
 
 def find_system(name: str) -> System:

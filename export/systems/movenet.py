@@ -6,12 +6,10 @@ from typing import Any
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
+from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import tensorflow_models
-from posert.export.spec import model_spec
 from posert.export.weights import Entry
-from posert.runtime.spec import InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import COCO_17_MOVENET
 
 OPTIONS = frozenset({"dequantize"})
@@ -21,15 +19,9 @@ _MULTI_SIDE = 256  # the model card's recommendation for the longer side
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of a MoveNet and its metadata.
+    """A MoveNet: its route is `tflite`, or `saved_model` (.tar.gz or a folder).
 
-    Args:
-        entry: its route is `tflite` or `saved_model`.
-        path: the official file (.tflite, .tar.gz), or a SavedModel folder.
-        options: `dequantize` = the float32 network of an int8 TFLite file: more accurate, half as fast.
-
-    Raises:
-        PosertError: the file cannot be converted, or is no MoveNet.
+    The option `dequantize` gives the float32 network of an int8 TFLite file: more accurate, half as fast.
     """
     if entry.route == "tflite":
         graph = tensorflow_models.convert(
@@ -44,11 +36,6 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     onnx_file.rename_tensor(graph, graph.graph.output[0].name, role)
     if role == "people":
         onnx_file.input_shape(graph, [1, "height", "width", 3])
-    model = entry.name + ("-float32" if "dequantize" in options else "")
-    return Exported(graph, _spec(entry, model, graph, role))
-
-
-def _spec(entry: Entry, model: str, graph: Any, role: str) -> ModelSpec:
     several = role == "people"
     side = _MULTI_SIDE if several else _shape(graph.graph.input[0])[1]
     kind = _ONNX_TYPES.get(graph.graph.input[0].type.tensor_type.elem_type)
@@ -56,13 +43,12 @@ def _spec(entry: Entry, model: str, graph: Any, role: str) -> ModelSpec:
         raise PosertError(f"the file is no MoveNet: {_shape(graph.graph.input[0])} -> {_shape(graph.graph.output[0])}")
     image = InputSpec(
         name="image", layout="NHWC", dtype=kind, color="rgb", size_wh=(side, side),  # type: ignore[arg-type]
-        fit="corner" if several else "square",
-        multiple_of=32 if several else 0,
-        align="half_pixel" if several else "corners",
-        rounding="truncate",
+        fit="corner" if several else "square", multiple_of=32 if several else 0,
+        align="half_pixel" if several else "corners", rounding="truncate",
     )  # fmt: skip
     stage = Stage("pose", "frame" if several else "follow", image, {role: role}, "direct")
-    return model_spec(entry, COCO_17_MOVENET, stage, model)
+    model = entry.name + ("-float32" if "dequantize" in options else "")
+    return onnx_file.exported(graph, entry, COCO_17_MOVENET, stage, model)
 
 
 def _shape(value: Any) -> list[int | str]:
@@ -70,7 +56,7 @@ def _shape(value: Any) -> list[int | str]:
 
 
 def reference(entry: Entry, path: Path) -> Reference:
-    """The original network as a function of our input tensor."""
+    """TensorFlow's network."""
     if entry.route == "tflite":
         return lambda tensor: {"keypoints": tensorflow_models.run_tflite(path, tensor)}
 

@@ -6,8 +6,11 @@ Needs the package `openpifpaf`, of which only `network` and `headmeta` are impor
 import importlib
 import importlib.util
 import logging
+import pickle
+import re
 import sys
 import types
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +19,17 @@ import torch
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
+from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import torch_models
-from posert.export.spec import model_spec
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
+from posert.skeletons import mirrored
 
 _LOG = logging.getLogger("posert")
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+_HEADS = "openpifpaf.headmeta"
 _SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1
 _LEAST_EPSILON = 1e-3  # OpenPifPaf raises every BatchNorm's epsilon to this after loading
 _IMAGE = InputSpec(
@@ -37,12 +40,10 @@ _IMAGE = InputSpec(
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of an OpenPifPaf network, free in batch, height and width, and its metadata.
+    """A network of the route `checkpoint`, free in batch, height and width.
 
-    Args:
-        entry: its route is `checkpoint`.
-        path: the checkpoint, a pickle: it runs code when it is loaded, so its hash has been checked before.
-        options: none.
+    The checkpoint is a pickle. Where it holds more than a network it runs code when it is loaded, which is said before;
+    so it has been checked against a whole hash, or somebody has taken it unpinned.
 
     Raises:
         PosertError: openpifpaf is not installed, or the file is no checkpoint with CIF and CAF heads.
@@ -53,31 +54,19 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     image = replace(_IMAGE, multiple_of=max(_IMAGE.multiple_of, int(cif.base_stride)))
     stage = Stage("pose", "frame", image, {"cif": "cif", "caf": "caf"}, "cifcaf")
     onnx_file.input_shape(graph, ["batch", 3, "height", "width"])
-    return Exported(graph, model_spec(entry, skeleton(cif, caf), stage))
+    return onnx_file.exported(graph, entry, skeleton(cif, caf), stage)
 
 
-def reference(entry: Entry, path: Path) -> Reference | None:
-    """The original network as a function of our input tensor."""
-    net, _, _ = load(path)
-
-    def run(tensor: Any) -> dict[str, Any]:
-        with torch.no_grad():
-            cif, caf = net(torch.from_numpy(tensor))
-        return {"cif": cif.numpy(), "caf": caf.numpy()}
-
-    return run
+def reference(entry: Entry, path: Path) -> Reference:
+    """The torch network."""
+    return torch_models.reference(load(path)[0], ["cif", "caf"])
 
 
 def skeleton(cif: Any, caf: Any) -> Skeleton:
-    """Ours from the metadata of the two heads; theirs counts keypoints from 1.
-
-    Keypoints whose names differ in `left` and `right` alone are each other's mirror image.
-    """
+    """Ours from the metadata of the two heads; theirs counts keypoints from 1."""
     names = tuple(str(name) for name in cif.keypoints)
-    mirror = [name.replace("left", "\0").replace("right", "left").replace("\0", "right") for name in names]
-    flip = tuple(names.index(name) if name in names else k for k, name in enumerate(mirror))
     edges = tuple((int(a) - 1, int(b) - 1) for a, b in caf.skeleton)
-    return Skeleton(names, edges, tuple(float(sigma) for sigma in cif.sigmas), flip)
+    return Skeleton(names, edges, tuple(float(sigma) for sigma in cif.sigmas), mirrored(names))
 
 
 class _Fields(torch.nn.Module):  # type: ignore[misc]
@@ -93,14 +82,10 @@ class _Fields(torch.nn.Module):  # type: ignore[misc]
 
 
 def load(path: Path) -> tuple[Any, Any, Any]:
-    """The network (torch module: image -> cif, caf) of a checkpoint, and the metadata of its CIF and its CAF head.
-
-    Raises:
-        PosertError: see `build`.
-    """
+    """The network of a checkpoint (torch module: image -> cif, caf) and its heads' metadata; raises as `build`."""
     network = import_network()
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=False)
+        saved = _unpickled(path)
     except Exception as error:  # pickle's, zipfile's and torch's own kinds, and whatever the pickled code raises
         raise PosertError(
             f"{path} is no checkpoint that this openpifpaf can load: {str(error).splitlines()[0][:200]}",
@@ -135,6 +120,31 @@ def load(path: Path) -> tuple[Any, Any, Any]:
     return _Fields(net.eval(), *at).eval(), heads[at[0]].meta, heads[at[1]].meta
 
 
+def _unpickled(path: Path) -> Any:
+    """What a file of torch.save holds, by classes of networks alone; one that asks for more runs code of its own."""
+    try:
+        with torch.serialization.safe_globals(_network_classes()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked is None:
+            raise
+    _LOG.warning("%s is more than a network: it runs code as it is loaded, %a", path, asked[1])
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def _network_classes() -> list[tuple[type, str]]:
+    """The layers of torch, torchvision and openpifpaf, and the metadata of heads, under every name they have there."""
+    homes = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "openpifpaf.network.", _HEADS)
+    return [
+        (kind, f"{home}.{name}")
+        for home, module in list(sys.modules.items())
+        if home.startswith(homes)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and (issubclass(kind, torch.nn.Module) or kind.__module__ == _HEADS)
+    ]
+
+
 def import_network() -> Any:
     """The module `openpifpaf.network`, without running the package's own `__init__` (which loads its C++ extension).
 
@@ -151,22 +161,14 @@ def import_network() -> Any:
         bare = types.ModuleType("openpifpaf")
         bare.__path__ = list(found.submodule_search_locations)
         sys.modules["openpifpaf"] = bare
-    _declare_missing_operators()
+    if "torchvision" not in sys.modules and not torch.cuda.is_available():
+        # torchvision built for CUDA does not import beside a CPU torch unless these two are known; nobody calls them
+        arguments = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        for name in ("nms", "qnms"):
+            with suppress(RuntimeError):  # this torchvision has them itself
+                torch.library.define(f"torchvision::{name}", arguments)
     try:
-        importlib.import_module("openpifpaf.headmeta")
+        importlib.import_module(_HEADS)
         return importlib.import_module("openpifpaf.network")
     except ImportError as error:
         raise PosertError(f"openpifpaf cannot be imported: {error}", "pip install torchvision pillow") from None
-
-
-def _declare_missing_operators() -> None:
-    """torchvision built for CUDA does not import beside a CPU torch unless these two are known; nobody calls them."""
-    if "torchvision" in sys.modules or torch.cuda.is_available():
-        return
-    for name in ("nms", "qnms"):
-        try:
-            torch.library.define(
-                f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )  # fmt: skip
-        except RuntimeError as error:  # this torchvision has them itself
-            _LOG.debug("torchvision::%s: %s", name, error)

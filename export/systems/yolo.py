@@ -5,10 +5,8 @@ from typing import Any
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
-from posert.export.spec import model_spec
-from posert.export.weights import Entry
+from posert.export.onnx_file import Exported, Reference
+from posert.export.weights import Entry, beside
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
 
@@ -19,16 +17,7 @@ _HEADS = ("head32", "head16", "head8")  # in file order
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of a detector and its metadata; it has no keypoints.
-
-    Args:
-        entry: its route is `onnx` (YOLOX) or `darknet` (YOLOv3: `path` is the .weights, the .cfg lies beside it).
-        path: the official file.
-        options: none.
-
-    Raises:
-        PosertError: the file cannot be converted, or has other tensors than its name says.
-    """
+    """A detector of the route `onnx` (YOLOX), or `darknet` (YOLOv3: the .weights `path`, and the .cfg of that name)."""
     return _yolox(entry, path) if entry.route == "onnx" else _yolov3(entry, path)
 
 
@@ -47,15 +36,14 @@ def _yolox(entry: Entry, path: Path) -> Exported:
         name=names[0], layout="NCHW", dtype="float32", color="bgr", size_wh=(side, side), fit="corner",
         rounding="round", pad_value=(114.0, 114.0, 114.0),
     )  # fmt: skip
-    return Exported(
-        graph, model_spec(entry, _NOBODY, Stage("detector", "frame", image, {"grid_rows": names[1]}, "detect"))
-    )
+    stage = Stage("detector", "frame", image, {"grid_rows": names[1]}, "detect")
+    return onnx_file.exported(graph, entry, _NOBODY, stage)
 
 
 def _yolov3(entry: Entry, path: Path) -> Exported:
     from posert.export.readers import torch_models
 
-    net, size_wh = _darknet(path)
+    net, size_wh = _darknet(entry, path)
     graph = torch_models.to_onnx(net, (1, 3, size_wh[1], size_wh[0]), "image", _HEADS)
     # docs/parity.md 1.2.2: cubic on whole grey levels, centred on grey 128, RGB 0..1
     image = InputSpec(
@@ -63,16 +51,16 @@ def _yolov3(entry: Entry, path: Path) -> Exported:
         interpolation="cubic", rounding="round", pad_value=(128.0, 128.0, 128.0), std=(255.0, 255.0, 255.0),
     )  # fmt: skip
     stage = Stage("detector", "frame", image, {head: head for head in _HEADS}, "detect")
-    return Exported(graph, model_spec(entry, _NOBODY, stage))
+    return onnx_file.exported(graph, entry, _NOBODY, stage)
 
 
-def _darknet(path: Path) -> tuple[Any, tuple[int, int]]:
-    """The network of a .weights file and the .cfg beside it, and the width and height of its input, px."""
+def _darknet(entry: Entry, path: Path) -> tuple[Any, tuple[int, int]]:
+    """The network of a .weights file and its .cfg, and the width and height of its input, px."""
     from posert.export.readers import darknet
 
-    cfg = path.with_suffix(".cfg")
+    cfg = beside(entry, path, ".cfg")
     if not cfg.is_file():
-        raise PosertError(f"{path.name} needs its .cfg", f"put Darknet's {cfg.name} into {cfg.parent}")
+        raise PosertError(f"{path.name} needs its .cfg", f"put Darknet's {path.stem}.cfg into {path.parent}")
     options, layers = darknet.read_cfg(cfg.read_text(encoding="utf-8"))
     heads = [layer for kind, layer in layers if kind == "yolo"]
     if len(heads) != len(_HEADS):
@@ -82,16 +70,8 @@ def _darknet(path: Path) -> tuple[Any, tuple[int, int]]:
     return net.eval(), (int(options["width"]), int(options["height"]))
 
 
-def reference(entry: Entry, path: Path) -> Reference | None:
-    """The torch network as a function of our input tensor; None for ready-made ONNX, which is its own original."""
-    if entry.route == "onnx":
-        return None
-    import torch
+def reference(entry: Entry, path: Path) -> Reference:
+    """The torch network."""
+    from posert.export.readers import torch_models
 
-    net, _ = _darknet(path)
-
-    def run(tensor: Any) -> dict[str, Any]:
-        with torch.no_grad():
-            return dict(zip(_HEADS, (head.numpy() for head in net(torch.from_numpy(tensor))), strict=True))
-
-    return run
+    return torch_models.reference(_darknet(entry, path)[0], _HEADS)

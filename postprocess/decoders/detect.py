@@ -2,23 +2,20 @@
 
 Roles: `grid_rows` f32 [R,P,5+C] (YOLOX: x, y, log width, log height in cells of the strides 8, 16, 32 one after the
 other, then objectness and C class scores, 0..1); or `head8`, `head16`, `head32` f32 [R,3*(5+C),H,W] (YOLOv3: the raw
-heads, three anchors each).
+heads, three anchors each). The boxes of a row come best first, with the objectness, 0..1, as their scores.
 """
 
 import math
-from collections.abc import Mapping
+from collections import namedtuple
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from posert.poses import Poses, Skeleton
-from posert.postprocess.box_nms import box_nms
-from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels
+from posert.postprocess.geometry import box_nms
 from posert.postprocess.kernels.records import reader
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import shaped, take_f32, take_i64, take_u8
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.workspace import of_axis, shaped, take
 
 _PROBLEMS = (
     "it needs grid_rows, or head8, head16 and head32",
@@ -31,7 +28,6 @@ _PROBLEMS = (
 # Darknet's anchors, width and height px, smallest first (docs/parity.md 1.2.3); three for each stride: 8, 16, 32.
 _ANCHORS = np.array([10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326], np.float32)
 _MAX_SIDE, _MAX_BYTES = 1 << 16, 1 << 31  # of the input, px; of a workspace
-_NO_KEYPOINTS = Skeleton((), ())
 merge = None
 
 
@@ -60,42 +56,18 @@ class Params:
             raise ValueError(f"person {self.person} is not within 0..{self.classes - 1}")
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """The boxes of each row of the batch, best first, in pixels of the network input; keypoints f32 [N,0,3].
-
-    Args:
-        outputs: `grid_rows`, or the three heads, as above.
-        skeleton: not used; people have no keypoints yet.
-        params: see `Params`.
-        input_wh: width and height of the network input, px.
-
-    Scores are the objectness, 0..1.
-
-    Raises:
-        PosertError: roles are missing, or the network has other classes or another input size.
-    """
-    return decode_rows(KERNELS, outputs, _NO_KEYPOINTS, params, input_wh)
-
-
 _params = reader(Params)
 
-
-class _Found(NamedTuple):
-    """What may be people: boxes f32 [P,6]: left, top, right, bottom px, the score to sort by, the person's score; alive
-    u8 [P] and picks i64 [P], see `box_nms`."""
-
-    boxes: Any
-    alive: Any
-    picks: Any
+_Found = namedtuple("_Found", "boxes alive picks")
+"""What may be people: boxes f32 [P,6]: left, top, right, bottom px, the score to sort by, the person's score; alive u8
+[P] and picks i64 [P], see `box_nms`."""
 
 
 @jit
 def _take_found(workspace, count):
-    boxes, at = take_f32(workspace, 0, (count, 6))
-    alive, at = take_u8(workspace, at, (count,))
-    picks, at = take_i64(workspace, at, (count,))
+    boxes, at = take(workspace, 0, (count, 6), np.float32)
+    alive, at = take(workspace, at, (count,), np.uint8)
+    picks, at = take(workspace, at, (count,), np.int64)
     return _Found(boxes, alive, picks), at
 
 
@@ -123,8 +95,7 @@ def _rows_or_heads(shapes, channels, size):
     return 3 * cells
 
 
-@kernel
-def detect_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+def detect_workspace(shapes, size, numbers, table, needs):
     """0, or a problem. See `DecoderKernels`."""
     params = _params(numbers)
     if not 0 <= params.person < params.classes:
@@ -210,19 +181,13 @@ def yolov3_boxes(head, scale, min_score, person, found, count):
 
 
 @jit
-def _head(flat, shapes, scale, row):
-    """One row of a head, f32 [3*(5+C),H,W]."""
-    channels, height, width = shapes[1 + scale, 1], shapes[1 + scale, 2], shapes[1 + scale, 3]
-    return shaped(flat, row * channels * height * width, (channels, height, width))
-
-
-@jit
 def _from_heads(heads, shapes, row, params, found):
     """The number of people in one row of the three heads, flat f32; the coarse grid comes first."""
-    least, person, boxes = params.min_score, params.person, found.boxes
-    count = yolov3_boxes(_head(heads[2], shapes, 2, row), 2, least, person, boxes, 0)
-    count = yolov3_boxes(_head(heads[1], shapes, 1, row), 1, least, person, boxes, count)
-    count = yolov3_boxes(_head(heads[0], shapes, 0, row), 0, least, person, boxes, count)
+    boxes, count = found.boxes, 0
+    for scale in range(2, -1, -1):
+        channels, height, width = shapes[1 + scale, 1], shapes[1 + scale, 2], shapes[1 + scale, 3]
+        head = shaped(of_axis(heads, scale), row * channels * height * width, (channels, height, width))
+        count = yolov3_boxes(head, scale, params.min_score, params.person, boxes, count)
     kept = box_nms(boxes, count, params.max_iou, 1.0, 1, found.alive, found.picks)
     if kept > params.crowd:
         kept = box_nms(boxes, count, params.crowd_max_iou, 1.0, 1, found.alive, found.picks)
@@ -238,22 +203,9 @@ def _from_rows(grid_rows, shapes, row, size, params, found):
     return box_nms(found.boxes, count, params.max_iou, 0.0, 0, found.alive, found.picks)
 
 
-@kernel
 def detect_people(
-    grid_rows: F32x1,
-    head8: F32x1,
-    head16: F32x1,
-    head32: F32x1,
-    shapes: I64x2,
-    size: I64x1,
-    numbers: F64x1,
-    table: I64x1,
-    workspace: U8x1,
-    counts: I64x1,
-    keypoints: F32x3,
-    scores: F32x1,
-    boxes: F32x2,
-) -> int:
+    grid_rows, head8, head16, head32, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
+):
     """The boxes of all rows; keypoints are left as they are. See `DecoderKernels`."""
     params, total = _params(numbers), 0
     found, _ = _take_found(workspace, _rows_or_heads(shapes, 5 + params.classes, size))
@@ -270,4 +222,7 @@ def detect_people(
     return total
 
 
-KERNELS = DecoderKernels(("grid_rows", "head8", "head16", "head32"), _PROBLEMS, detect_workspace, detect_people)
+KERNELS = DecoderKernels.of(
+    ("grid_rows", "head8", "head16", "head32"), _PROBLEMS, detect_workspace, detect_people, boxes_only=True
+)
+decode = KERNELS.decode

@@ -1,22 +1,19 @@
 """Decoder `direct`: the network itself gives rows of (y, x, score). There is nothing to search.
 
 Roles: `keypoints` f32 [R,1,K,3] (one person), or `people` f32 [R,P,K*3+5] (y, x, score per keypoint, then ymin, xmin,
-ymax, xmax, score of the person), all normalised to the network input.
+ymax, xmax, score of the person), all normalised to the network input. Keypoints that are not finite are not found.
+Person score 0..1.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from posert.poses import Poses, Skeleton
-from posert.postprocess.decoding import HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.decoding import HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+from posert.postprocess.kernels.registry import jit
 
 _PROBLEMS = (
     "it needs keypoints or people",
@@ -43,29 +40,10 @@ class Params:
             raise ValueError(f"min_score {self.min_score} is not within 0..1")
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """One `Poses` per row of the batch, in pixels of the network input.
-
-    Args:
-        outputs: `keypoints` or `people`, as above.
-        skeleton: K keypoints.
-        input_wh: width and height of the network input, px.
-
-    Keypoints that are not finite are not found. Person score 0..1.
-
-    Raises:
-        PosertError: neither role is there, or its shape does not fit the skeleton.
-    """
-    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
-
-
 _params = reader(Params)
 
 
-@kernel
-def direct_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+def direct_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: no workspace, and the rows of `keypoints` or `people`. See `DecoderKernels`."""
     parts, single = size[KEYPOINTS], shapes[0, 0] > 0
     if not single and shapes[1, 0] == 0:
@@ -105,22 +83,9 @@ def _mean_score(yxs, parts):
     return total / np.float32(parts)
 
 
-@kernel
 def direct_people(
-    single: F32x1,
-    several: F32x1,
-    unused: F32x1,
-    unused_too: F32x1,
-    shapes: I64x2,
-    size: I64x1,
-    numbers: F64x1,
-    table: I64x1,
-    workspace: U8x1,
-    counts: I64x1,
-    keypoints: F32x3,
-    scores: F32x1,
-    boxes: F32x2,
-) -> int:
+    single, several, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
+):
     """The people of all rows of `keypoints` (single) or `people` (several). See `DecoderKernels`."""
     parts, least, found = size[KEYPOINTS], np.float32(_params(numbers).min_score), 0
     width, height = np.float32(size[WIDTH]), np.float32(size[HEIGHT])
@@ -147,4 +112,5 @@ def direct_people(
     return found
 
 
-KERNELS = DecoderKernels(("keypoints", "people"), _PROBLEMS, direct_workspace, direct_people)
+KERNELS = DecoderKernels.of(("keypoints", "people"), _PROBLEMS, direct_workspace, direct_people)
+decode = KERNELS.decode

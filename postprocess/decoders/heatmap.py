@@ -1,22 +1,21 @@
 """Decoder `heatmap`: one map per keypoint of one person, by its highest cell or by its centre of mass.
 
-Roles: `maps` f32 [R,K,H,W], one row per person; optionally `mirrored_maps`, of the mirrored input, averaged in.
+Roles: `maps` f32 [R,K,H,W], one row per person; optionally `mirrored_maps`, of the mirrored input, averaged in (they
+need the skeleton's `flip`). One person per row: keypoint scores are the map's maximum as it is (it may be negative or
+above 1), after the sigmoid for `integral`; a map without a finite value is not found. Person score: the mean of the
+keypoint scores.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from posert.poses import Poses, Skeleton
-from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
+from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import listed, take_f32
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.workspace import listed, outside, take
 
 _PROBLEMS = (
     "it needs maps",
@@ -26,7 +25,6 @@ _PROBLEMS = (
     "maps have more than 2^28 cells",
 )
 _MOST_CELLS = 1 << 28
-_NOTHING = np.zeros(0, np.uint8)
 _HALF, _ZERO = np.float32(0.5), np.float32(0.0)
 merge = None
 
@@ -47,31 +45,10 @@ class Params:
             raise ValueError(f"integral {self.integral} is less than -1")
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """One person per row of the batch, in pixels of the network input.
-
-    Args:
-        outputs: `maps` and perhaps `mirrored_maps`, as above.
-        skeleton: K keypoints; its `flip` is needed for mirrored maps.
-        params: see `Params`.
-        input_wh: width and height of the network input, px.
-
-    Keypoint scores are the map's maximum as it is (it may be negative or above 1), after the sigmoid for `integral`;
-    a map without a finite value is not found. Person score: the mean of the keypoint scores.
-
-    Raises:
-        PosertError: the role is missing, its shape does not fit the skeleton, or mirrored maps need `skeleton.flip`.
-    """
-    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
-
-
 _params = reader(Params)
 
 
-@kernel
-def heatmap_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+def heatmap_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: one map if there are mirrored ones, and one person of each row. See `DecoderKernels`."""
     maps, mirrored, parts = shapes[0], shapes[1], size[KEYPOINTS]
     if maps[0] == 0:
@@ -87,46 +64,23 @@ def heatmap_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, 
         if mirrored[axis] != maps[axis]:
             return -3
     flip = listed(table, FLIP)
-    if len(flip) != parts:
+    if len(flip) != parts or outside(flip, parts):
         return -4
-    for k in flip:
-        if not 0 <= k < parts:
-            return -4
-    needs[0] = _work(_NOTHING, maps[2] * maps[3]).end
+    _, _, needs[0] = _take_map(needs[:0], maps[2] * maps[3])
     return 0
 
 
-class _Work(NamedTuple):
-    """For mirrored maps: one map f32 [H*W] as it would be of the input itself, and its point f32 [3]."""
-
-    cells: Any
-    point: Any
-    end: int
-
-
 @jit
-def _work(workspace, size):
-    cells, at = take_f32(workspace, 0, (size,))
-    point, at = take_f32(workspace, at, (3,))
-    return _Work(cells, point, at)
+def _take_map(workspace, size):
+    """For mirrored maps: a map f32 [size] as if of the input itself, its point f32 [3], and the bytes taken."""
+    cells, at = take(workspace, 0, (size,), np.float32)
+    point, at = take(workspace, at, (3,), np.float32)
+    return cells, point, at
 
 
-@kernel
 def heatmap_people(
-    maps: F32x1,
-    mirrored_maps: F32x1,
-    unused: F32x1,
-    unused_too: F32x1,
-    shapes: I64x2,
-    size: I64x1,
-    numbers: F64x1,
-    table: I64x1,
-    workspace: U8x1,
-    counts: I64x1,
-    keypoints: F32x3,
-    scores: F32x1,
-    boxes: F32x2,
-) -> int:
+    maps, mirrored_maps, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
+):
     """One person of each row of `maps`. See `DecoderKernels`."""
     parts, height, width = size[KEYPOINTS], shapes[0, 2], shapes[0, 3]
     flip, integral, cells = listed(table, FLIP), _params(numbers).integral, height * width
@@ -154,17 +108,17 @@ def heatmap_people(
 @jit
 def _averaged_point(cells, mirrored, width, peak, workspace, point):
     """point: the peak of the average of both maps, or the average of their centres of mass."""
-    work = _work(workspace, len(cells))
-    unmirror(mirrored, width, work.cells)
+    own, own_point, _ = _take_map(workspace, len(cells))
+    unmirror(mirrored, width, own)
     if peak:
         for i in range(len(cells)):
-            work.cells[i] = (cells[i] + work.cells[i]) * _HALF
-        _point(work.cells, width, peak, point)
+            own[i] = (cells[i] + own[i]) * _HALF
+        _point(own, width, peak, point)
     else:
         _point(cells, width, peak, point)
-        _point(work.cells, width, peak, work.point)
+        _point(own, width, peak, own_point)
         for i in range(3):
-            point[i] = (point[i] + work.point[i]) * _HALF
+            point[i] = (point[i] + own_point[i]) * _HALF
 
 
 @jit
@@ -232,4 +186,5 @@ def _centre_of_mass(cells, width, point):
         point[0], point[1], point[2] = x / total, y / total, best
 
 
-KERNELS = DecoderKernels(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people)
+KERNELS = DecoderKernels.of(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people)
+decode = KERNELS.decode

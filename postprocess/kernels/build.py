@@ -5,7 +5,7 @@ extra `jit`, or the build environment), no C compiler. Knows nothing of what the
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from posert.postprocess.kernels import workspace
-from posert.postprocess.kernels.registry import Axes, Function, Kernel, is_helper
+from posert.postprocess.kernels.registry import Function, Kernel, is_helper
 
 # numba counts references to arrays. A kernel's arrays are all its caller's, so there is nothing to count; one that
 # allocated would still ask for NRT_Allocate, and be found out by that.
@@ -23,14 +23,6 @@ _COUNTING = re.compile(r"^(define linkonce_odr void @NRT_(?:inc|dec)ref\(.*?\)[^
 _MATHS = ["floor", "ceil", "trunc", "rint", "exp", "log", "pow", "sqrt", "hypot", "fma", "sin", "cos", "tanh", "erf"]
 LIBRARY_NAMES = frozenset(["memset", "memcpy", "memmove", *_MATHS, *(name + "f" for name in _MATHS)])
 """What machine code may call: libc and libm."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledKernels:
-    """An object file (ELF, Mach-O or COFF, position independent) and the names it expects from outside."""
-
-    code: bytes
-    undefined: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +50,8 @@ TARGETS = {
 """For C programs; a wheel holds an object for each (`sources.object_of`)."""
 
 
-def compile_kernels(lowered: dict[str, str], target: Target) -> CompiledKernels:
-    """Kernels in LLVM's language (`lower`) as one object.
+def compile_kernels(lowered: dict[str, str], target: Target) -> bytes:
+    """Kernels in LLVM's language (`lower`) as one object file (ELF, Mach-O or COFF), position independent.
 
     Raises:
         RuntimeError: LLVM does not know the target, or a kernel allocates, raises, or calls more than libc and libm.
@@ -80,7 +72,7 @@ def compile_kernels(lowered: dict[str, str], target: Target) -> CompiledKernels:
     undefined |= {call for fn in whole.functions for call in _library_calls(fn.name)}
     if foreign := sorted(undefined - LIBRARY_NAMES):
         raise RuntimeError(f"{', '.join(lowered)} would need {', '.join(foreign)}, which no C library has")
-    return CompiledKernels(machine.emit_object(whole), frozenset(undefined))
+    return bytes(machine.emit_object(whole))
 
 
 def lower(kernels: Iterable[Kernel]) -> dict[str, str]:
@@ -101,16 +93,11 @@ def compiled_here(kernel: Kernel) -> Function:
     """A kernel compiled in this process for this machine, where the package has no machine code for it."""
     from numba import types
 
-    kinds = [
-        _array_type(types, kind) if kind.axes else getattr(types, kind.dtype) for kind in kernel.arguments.values()
-    ]
+    scalars = [(getattr(types, kind.dtype), kind.axes) for kind in kernel.arguments.values()]
+    kinds = [types.Array(scalar, axes, "C") if axes else scalar for scalar, axes in scalars]
     dispatcher = _dispatcher(kernel.fn, called=True)
     dispatcher.compile(types.int64(*kinds))
     return dispatcher  # type: ignore[no-any-return]
-
-
-def _array_type(types: Any, kind: Axes) -> Any:
-    return types.Array(getattr(types, kind.dtype), kind.axes, "C")
 
 
 @contextmanager
@@ -119,21 +106,18 @@ def _neutral() -> Iterator[None]:
 
     Nor does anybody run the functions in this process: their machine code would take half of the time.
     """
+    from unittest.mock import patch
+
     from numba.core import codegen
 
-    library, engine = codegen.JITCodeLibrary, codegen.JITCPUCodegen
+    def nothing(*_: Any) -> None: ...
+
     passes = ["_optimize_functions", "_optimize_final_module", "_finalize_specific"]
-    changed: list[tuple[Any, str, Any]] = [(library, name, lambda *_: None) for name in passes]
-    changed += [(library, "get_pointer_to_function", lambda self, name: self._ensure_finalized() or 0)]
-    changed += [(engine, name, lambda *_: None) for name in ("_add_module", "set_env")]
-    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
-    try:
-        for owner, name, value in changed:
-            setattr(owner, name, value)
+    library: dict[str, Any] = dict.fromkeys(passes, nothing)
+    library["get_pointer_to_function"] = lambda self, name: self._ensure_finalized() or 0
+    engine: dict[str, Any] = {"_add_module": nothing, "set_env": nothing}
+    with patch.multiple(codegen.JITCodeLibrary, **library), patch.multiple(codegen.JITCPUCodegen, **engine):
         yield
-    finally:
-        for owner, name, value in kept:
-            setattr(owner, name, value)
 
 
 def _wrapper(kernel: Kernel, types: Any) -> tuple[Function, list[Any]]:
@@ -173,55 +157,37 @@ def _dispatcher(fn: Function, called: bool = False) -> Any:
 @cache
 def _own_implementations() -> dict[Function, Any]:
     """The helpers of `workspace` that hand out memory: in machine code they check nothing and copy nothing."""
-    takes = {"take_u8": np.uint8, "take_i32": np.int32, "take_i64": np.int64, "take_f32": np.float32}
-    takes |= {"take_f64": np.float64}
-    own = {getattr(workspace, name): _taking(dtype) for name, dtype in takes.items()}
-    return own | {workspace.shaped: _shaping()}
-
-
-def _taking(dtype: Any) -> Any:
     from numba import carray, njit
 
-    size, mask = np.dtype(dtype).itemsize, ~63
-    at_byte = _pointer(lambda array, like: like.dtype)
+    pointer = _pointer()
 
-    def take(workspace: Any, at: Any, shape: Any) -> Any:
-        count = 1
+    def take(workspace: Any, at: Any, shape: Any, dtype: Any) -> Any:
+        array, count = carray(pointer(workspace, np.int64(at), dtype), shape), 1
         for side in shape:
             count *= side
-        return carray(at_byte(workspace, np.int64(at), dtype), shape), at + ((count * size + 63) & mask)
-
-    # numba's names have no types of results: in C's one object the helpers of one name become one
-    take.__qualname__ = f"take_{np.dtype(dtype).name}"
-    return njit(error_model="numpy")(take)
-
-
-def _shaping() -> Any:
-    from numba import carray, njit
-
-    at_element = _pointer(lambda array, like: array.dtype)
+        return array, at + ((count * array.itemsize + 63) & ~63)
 
     def shaped(flat: Any, at: Any, shape: Any) -> Any:
-        return carray(at_element(flat, np.int64(at) * flat.itemsize, np.uint8), shape)
+        return carray(pointer(flat, np.int64(at) * flat.itemsize, flat.dtype), shape)
 
-    return njit(error_model="numpy")(shaped)
+    return {getattr(workspace, own.__name__): njit(error_model="numpy")(own) for own in (take, shaped)}
 
 
-def _pointer(type_of: Callable[[Any, Any], Any]) -> Any:
-    """numba's intrinsic (array, offset in bytes, a dtype) -> pointer of the type that `type_of` picks."""
+def _pointer() -> Any:
+    """numba's intrinsic (array, offset in bytes, a dtype) -> pointer to elements of that type."""
     from numba import types
     from numba.core import cgutils
     from numba.extending import intrinsic
 
-    def pointer(typing: Any, array: Any, offset: Any, like: Any) -> Any:
-        kind = type_of(array, like)
+    def pointer(typing: Any, array: Any, offset: Any, dtype: Any) -> Any:
+        kind = dtype.dtype
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             data = context.make_array(array)(context, builder, arguments[0]).data
             moved = builder.gep(builder.bitcast(data, cgutils.voidptr_t), [arguments[1]])
             return builder.bitcast(moved, context.get_value_type(kind).as_pointer())
 
-        return types.CPointer(kind)(array, types.int64, like), generate
+        return types.CPointer(kind)(array, types.int64, dtype), generate
 
     return intrinsic(pointer)
 
@@ -239,17 +205,12 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
 
     Kernels that are optimised together share their helpers; alone, each has its own copies, which LLVM fits to it.
     """
-    module = None
-    for ir in texts.values():
-        parsed = _parsed(llvm, machine, target.triple, ir)
-        for fn in parsed.functions:
-            if not fn.is_declaration and fn.name not in texts:
-                fn.linkage = "linkonce_odr"  # the same helper in two kernels becomes one
-        if module is None:
-            module = parsed
-        else:
-            module.link_in(parsed)
-    assert module is not None
+    module, *others = [_parsed(llvm, machine, target.triple, ir) for ir in texts.values()]
+    for fn in (fn for each in (module, *others) for fn in each.functions):
+        if not fn.is_declaration and fn.name not in texts:
+            fn.linkage = "linkonce_odr"  # the same helper in two kernels becomes one
+    for other in others:
+        module.link_in(other)
     for fn in module.functions:
         if not fn.is_declaration and fn.name not in texts:
             fn.linkage = "internal"
@@ -264,17 +225,11 @@ def _optimised(llvm: Any, machine: Any, target: Target, texts: dict[str, str]) -
         passes.getModulePassManager().run(module, passes)
     for name in texts if target.small else ():
         module.get_function(name).visibility = "hidden"
-    return _in_sections(llvm, module) if target.small and "linux" in target.triple else module
-
-
-def _in_sections(llvm: Any, module: Any) -> Any:
-    """Each function in a section of its own: who links it leaves out what he does not call."""
-    text = re.sub(
-        r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$',
-        r'\1 section ".text.\2"\3',
-        str(module),
-        flags=re.M,
-    )
+    if not target.small or "linux" not in target.triple:
+        return module
+    # each function in a section of its own: who links it leaves out what he does not call
+    own = r'\1 section ".text.\2"\3'
+    text = re.sub(r'^(define [^\n]*@"?([\w.$]+)"?\([^\n]*?)((?: align \d+)? \{)$', own, str(module), flags=re.M)
     return llvm.parse_assembly(text)
 
 

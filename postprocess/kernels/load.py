@@ -20,18 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.postprocess.kernels.registry import INTERPRETED, Kernel
-from posert.postprocess.kernels.sources import FOLDER as FOLDER
-from posert.postprocess.kernels.sources import library_of, outdated
+from posert.postprocess.kernels.registry import Kernel
+from posert.postprocess.kernels.sources import FOLDER, library_of, outdated
 
 _LOG = logging.getLogger("posert")
-LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
-"""Of x86-64 processors, the best first. Other architectures have one library."""
 _NEEDED = {
     "x86-64-v4": ("AVX512_SKX", "X86_V4"),
     "x86-64-v3": ("AVX2 FMA3 F16C", "X86_V3"),
     "x86-64-v2": ("", "X86_V2"),
 }
+LEVELS = tuple(_NEEDED)
+"""Of x86-64 processors, the best first. Other architectures have one library."""
 _SCALARS = {"float64": (ctypes.c_double, float), "int64": (ctypes.c_int64, int)}
 _NOTHING: tuple[Callable[[], Any], tuple[int, ...], tuple[int, ...]] = (lambda: None), (), ()
 
@@ -73,18 +72,15 @@ def calling(kernel: Kernel, entry: Any) -> Callable[..., int]:
                 fits = (value.dtype is dtype or value.dtype == dtype) and value.ndim == axes
                 address = _address(value) if fits else None
                 if address is None:
-                    raise TypeError(_misfit(kernel, value))
+                    wanted = ", ".join(f"{name} {kind.dtype}[{kind.axes}]" for name, kind in kernel.arguments.items())
+                    got = f"{value.dtype}{list(value.shape)} {value.strides}"
+                    raise TypeError(f"{kernel.name} takes {wanted}, not {got}")
                 words = (address, *value.shape)
                 last[0] = weakref.ref(value), value.shape, words
             passed += words
         return entry(*passed)  # type: ignore[no-any-return]
 
     return call
-
-
-def _misfit(kernel: Kernel, value: NDArray[Any]) -> str:
-    kinds = ", ".join(f"{name} {kind.dtype}[{kind.axes}]" for name, kind in kernel.arguments.items())
-    return f"{kernel.name} takes {kinds}, not {value.dtype}{list(value.shape)} {value.strides}"
 
 
 def _address(array: NDArray[Any]) -> int | None:
@@ -137,31 +133,16 @@ def library_path() -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def summary() -> str:
-    """Which kernels a process here calls, in a line."""
-    path = library_path()
-    if INTERPRETED:
-        return "plain Python (NUMBA_DISABLE_JIT)"
-    if path is not None:
-        return f"{path.stem.removeprefix('kernels-')}, {path}"
-    return "compiled by numba as they are needed" if find_spec("numba") else "none"
-
-
 def levels() -> list[str]:
     """What this processor can run, the best first."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return ["generic"]
-    features = _processor_features()
+    try:  # what numpy found out about the processor; nothing, if this numpy does not say
+        features = import_module("numpy._core._multiarray_umath").__cpu_features__
+    except (ImportError, AttributeError):
+        features = {}
     return [
         level
-        for level, (names, whole) in ((level, _NEEDED[level]) for level in LEVELS)
+        for level, (names, whole) in _NEEDED.items()
         if features.get(whole) or all(features.get(name) for name in names.split())
     ]
-
-
-def _processor_features() -> dict[str, bool]:
-    """What numpy found out about the processor; nothing, if this numpy does not say."""
-    try:
-        return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
-    except (ImportError, AttributeError):
-        return {}

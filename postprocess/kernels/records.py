@@ -5,7 +5,7 @@ Owns the order, which is that of the fields, for Python and C alike. Knows datac
 
 import typing
 from collections import namedtuple
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Literal
 
@@ -20,16 +20,36 @@ def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _is_text(hint: Any) -> bool:
-    return hint is str
-
-
 def _is_list(hint: Any) -> bool:
     return typing.get_origin(hint) is tuple and typing.get_args(hint)[-1] is Ellipsis
 
 
 def _scalars(kind: type) -> dict[str, Any]:
-    return {name: hint for name, hint in _hints(kind).items() if not _is_text(hint) and not _is_list(hint)}
+    return {name: hint for name, hint in _hints(kind).items() if hint is not str and not _is_list(hint)}
+
+
+def settle(values: Any, rules: Mapping[str, bool]) -> None:
+    """The end of a frozen dataclass's `__post_init__`: `rules` and words hold, fields get values of their types.
+
+    A model's metadata has lists for tuples and may have 0 for 0.0; kernels and kept workspaces want these.
+
+    Raises:
+        ValueError: names the fields whose rule does not hold, with their values.
+    """
+    hints = _hints(type(values))  # type: ignore[arg-type]
+    words = {name: typing.get_args(hint) for name, hint in hints.items() if typing.get_origin(hint) is Literal}
+    wrong = [name for name in words if getattr(values, name) not in words[name]]
+    wrong += [name for name, good in rules.items() if not good]
+    if wrong:
+        raise ValueError(", ".join(f"{name} = {getattr(values, name)!r}" for name in wrong))
+    for name, hint in hints.items():
+        value = getattr(values, name)
+        if hint is float:
+            object.__setattr__(values, name, float(value))
+        elif _is_list(hint):
+            pairs = typing.get_origin(typing.get_args(hint)[0]) is tuple
+            settled = tuple((int(x), int(y)) for x, y in value) if pairs else tuple(map(int, value))
+            object.__setattr__(values, name, settled)
 
 
 def index_of(kind: type, name: str, word: str) -> int:
@@ -82,9 +102,9 @@ def numbers_of(values: Any) -> NDArray[np.float64]:
     return np.array(numbers, np.float64)
 
 
-def lists_of(values: Any) -> list[list[int]]:
-    """The list fields of a dataclass in order; pairs one after the other."""
-    return [_flat(getattr(values, name)) for name, hint in _hints(type(values)).items() if _is_list(hint)]  # type: ignore[arg-type]
+def lists_of(values: Any) -> list[Any]:
+    """The list fields of a dataclass, in order."""
+    return [getattr(values, name) for name, hint in _hints(type(values)).items() if _is_list(hint)]  # type: ignore[arg-type]
 
 
 def table_of(lists: Iterable[Iterable[Any]]) -> NDArray[np.int64]:

@@ -27,10 +27,7 @@ class Axes:
 
 U8x1 = Annotated[Any, Axes("uint8", 1)]
 U8x2 = Annotated[Any, Axes("uint8", 2)]
-U8x3 = Annotated[Any, Axes("uint8", 3)]
 I32x1 = Annotated[Any, Axes("int32", 1)]
-I32x2 = Annotated[Any, Axes("int32", 2)]
-I32x3 = Annotated[Any, Axes("int32", 3)]
 I64x1 = Annotated[Any, Axes("int64", 1)]
 I64x2 = Annotated[Any, Axes("int64", 2)]
 F32x1 = Annotated[Any, Axes("float32", 1)]
@@ -38,11 +35,12 @@ F32x2 = Annotated[Any, Axes("float32", 2)]
 F32x3 = Annotated[Any, Axes("float32", 3)]
 F64x1 = Annotated[Any, Axes("float64", 1)]
 F64x2 = Annotated[Any, Axes("float64", 2)]
-F64x3 = Annotated[Any, Axes("float64", 3)]
 _SCALARS = {int: Axes("int64", 0), float: Axes("float64", 0)}
 
 KERNELS: dict[str, "Kernel"] = {}
 """C name -> kernel, of every module imported."""
+FINDERS: list[Callable[["Kernel"], Function]] = []
+"""What finds the machine code of a kernel of this process; the package puts `load.function` here."""
 _HELPERS: set[Function] = set()
 
 
@@ -63,11 +61,9 @@ class Kernel:
     def __call__(self, *arguments: Any) -> int:
         """The count that the kernel returns; TypeError for an array of another type, dimensions or layout."""
         if self._call is None:
-            from posert.postprocess.kernels.load import function
-
-            self._call = function(self)
-        result: int = self._call(*arguments)
-        return result
+            (find,) = FINDERS
+            self._call = find(self)
+        return self._call(*arguments)
 
 
 def _axes(hint: Any) -> Axes:

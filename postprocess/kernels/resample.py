@@ -5,31 +5,21 @@ keep the non-zero band. Weights have the bits of the originals' arithmetic, floa
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_i64
+from posert.postprocess.kernels.workspace import take
 
 OVERLAP, AREA, CUBIC, KEYS = 0, 1, 2, 3
 """Rules. AREA: a sample averages the cells under it (TensorFlow's resize_area); OVERLAP: their sum, see `overlap_gain`.
 CUBIC: Keys, a = -0.75, half-pixel centres, border repeated (OpenCV's). KEYS: a = -0.5, the fraction measured from the
 clamped cell, so that it extrapolates at the left and upper border (CMU OpenPose's on CUDA)."""
 
-
-class Taps(NamedTuple):
-    """Sample s of one axis is the sum of weight[s, t] * cell[first[s] + t] over t < width.
-
-    Attributes:
-        first: i64 [S]. weight: f32 [S,>=width].
-        found: i64 [1], where `fill_taps` leaves the width.
-    """
-
-    first: Any
-    weight: Any
-    width: int
-    found: Any
+Taps = namedtuple("Taps", "first weight width found")
+"""Sample s of one axis is the sum of weight[s, t] * cell[first[s] + t] over t < width: first i64 [S], weight f32
+[S,>=width]; found i64 [1], where `fill_taps` leaves the width."""
 
 
 @jit
@@ -41,9 +31,9 @@ def widest(length, size, smoothing):
 @jit
 def take_taps(workspace, at, length, size, smoothing):
     """Room for the taps of one axis, filled if `fill_taps` was there before; and the place after it."""
-    found, at = take_i64(workspace, at, (1,))
-    first, at = take_i64(workspace, at, (size,))
-    weight, at = take_f32(workspace, at, (size, widest(length, size, smoothing)))
+    found, at = take(workspace, at, (1,), np.int64)
+    first, at = take(workspace, at, (size,), np.int64)
+    weight, at = take(workspace, at, (size, widest(length, size, smoothing)), np.float32)
     return Taps(first, weight, found[0] if len(workspace) > 0 else 0, found), at
 
 
@@ -66,16 +56,22 @@ def _overlap(length, size, sample, cell):
 
 
 @jit
+def cubic_weight(x):
+    """Keys' weight, a = -0.75, of a cell so far from a sample, -2..2."""
+    x = abs(x)
+    if x <= 1.0:
+        return (1.25 * x - 2.25) * x * x + 1.0
+    return ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0
+
+
+@jit
 def _cubic(length, size, sample, cell):
     center, total = (sample + 0.5) * length / size - 0.5, 0.0
     for tap in range(-1, 3):
         at = math.floor(center) + tap
         if min(max(at, 0), length - 1) != cell:
             continue
-        x = abs(center - at)
-        near = (1.25 * x - 2.25) * x * x + 1
-        far = ((-0.75 * x + 3.75) * x - 6) * x + 3
-        total += near if x <= 1 else far
+        total += cubic_weight(center - at)
     return total
 
 
@@ -173,24 +169,22 @@ def _sum(values):
     whole = values.shape[0] // 8 * 8
     total = 0.0
     if whole > 0:
-        pairs = (_every_8th(values, 0, whole) + _every_8th(values, 1, whole)) + (
-            _every_8th(values, 2, whole) + _every_8th(values, 3, whole)
+        total = (_two_of_8(values, 0, whole) + _two_of_8(values, 2, whole)) + (
+            _two_of_8(values, 4, whole) + _two_of_8(values, 6, whole)
         )
-        others = (_every_8th(values, 4, whole) + _every_8th(values, 5, whole)) + (
-            _every_8th(values, 6, whole) + _every_8th(values, 7, whole)
-        )
-        total = pairs + others
     for i in range(whole, values.shape[0]):
         total += values[i]
     return total
 
 
 @jit
-def _every_8th(values, begin, end):
-    total = values[begin]
+def _two_of_8(values, begin, end):
+    """Every 8th value from `begin` on, and from the one after it: the sum of both sums."""
+    first, second = values[begin], values[begin + 1]
     for i in range(begin + 8, end, 8):
-        total += values[i]
-    return total
+        first += values[i]
+        second += values[i + 1]
+    return first + second
 
 
 @jit

@@ -14,9 +14,10 @@ FOLDER = Path(__file__).with_name("compiled")
 STAMP = FOLDER / "sources"
 SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 """Of a library of this platform."""
-_REGISTRY = b"posert.postprocess.kernels.registry"
-_RECORDS = ("runtime/spec.py",)
-_NOT_CODE = ("load.py", "sources.py")
+_MARKS = (b"posert.postprocess.kernels.registry", b"posert.postprocess.decoding")
+"""What a file with kernels or their helpers imports: the decorators."""
+_RECORDS = ROOT / "runtime" / "spec.py"
+_NOT_CODE = (FOLDER.with_name("load.py"), FOLDER.with_name("sources.py"))
 
 
 def library_of(level: str, suffix: str = SUFFIX) -> Path:
@@ -42,11 +43,10 @@ def sources_hash() -> str:
 
 @cache
 def kernel_sources() -> tuple[Path, ...]:
-    """The files that may hold kernels or their helpers (they import the registry), and records that kernels read."""
+    """The files that may hold kernels or their helpers, and records that kernels read."""
     paths = sorted([*(ROOT / "postprocess").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
-    records = [ROOT / name for name in _RECORDS]
-    others = [FOLDER.with_name(name) for name in _NOT_CODE]
-    return tuple(path for path in paths if path in records or (path not in others and _REGISTRY in path.read_bytes()))
+    texts = {path: path.read_bytes() for path in paths if path not in _NOT_CODE}
+    return tuple(path for path in texts if path == _RECORDS or any(mark in texts[path] for mark in _MARKS))
 
 
 def kernel_modules() -> dict[str, Path]:

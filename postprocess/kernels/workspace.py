@@ -14,42 +14,14 @@ from posert.postprocess.kernels.registry import jit
 _ALIGNED = 64  # bytes: a cache line, and the widest vector
 
 
-def _take(workspace: Any, at: int, shape: tuple[int, ...], dtype: type) -> tuple[Any, int]:
+@jit
+def take(workspace: Any, at: int, shape: tuple[int, ...], dtype: type) -> tuple[Any, int]:
+    """The next array, of this shape (a tuple) and numpy type, at byte `at` of the workspace; and the place after it."""
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     end = at + (size + _ALIGNED - 1) // _ALIGNED * _ALIGNED
     if len(workspace) == 0:
         return np.empty(shape, dtype), end
     return workspace[at : at + size].view(dtype).reshape(shape), end
-
-
-@jit
-def take_u8(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
-    """The next array, u8 of this shape (a tuple), at byte `at` of the workspace; and the place after it."""
-    return _take(workspace, at, shape, np.uint8)
-
-
-@jit
-def take_i32(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
-    """As `take_u8`, i32."""
-    return _take(workspace, at, shape, np.int32)
-
-
-@jit
-def take_i64(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
-    """As `take_u8`, i64."""
-    return _take(workspace, at, shape, np.int64)
-
-
-@jit
-def take_f32(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
-    """As `take_u8`, f32."""
-    return _take(workspace, at, shape, np.float32)
-
-
-@jit
-def take_f64(workspace: Any, at: int, shape: tuple[int, ...]) -> Any:
-    """As `take_u8`, f64."""
-    return _take(workspace, at, shape, np.float64)
 
 
 @jit
@@ -72,6 +44,15 @@ def listed_pairs(table: Any, index: int) -> Any:
     """As `listed`, i64 [count / 2,2]."""
     flat = listed(table, index)
     return shaped(flat, 0, (len(flat) // 2, 2))
+
+
+@jit
+def outside(numbers: Any, end: int) -> bool:
+    """Whether an integer of i64 [n] is not within 0..end - 1."""
+    for i in range(numbers.shape[0]):
+        if not 0 <= numbers[i] < end:
+            return True
+    return False
 
 
 @jit

@@ -7,7 +7,6 @@ the highest.
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from posert.poses import Poses
 from posert.postprocess.kernels.records import numbers_of, reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import take_f64, take_u8
+from posert.postprocess.kernels.workspace import take
 from posert.postprocess.suppression import RuleKernels
 
 _PROBLEMS = (
@@ -97,18 +96,12 @@ def _needs(people: int, keypoints: int, params: Params) -> tuple[NDArray[np.floa
 _params = reader(Params)
 
 
-class _States(NamedTuple):
-    """Of each pose: state u8 [N], and mean keypoint score f64 [N]."""
-
-    state: Any
-    mean: Any
-
-
 @jit
 def _take_states(workspace, people):
-    state, at = take_u8(workspace, 0, (people,))
-    mean, at = take_f64(workspace, at, (people,))
-    return _States(state, mean), at
+    """Of each pose its state u8 [N] and mean keypoint score f64 [N]; and the bytes taken."""
+    state, at = take(workspace, 0, (people,), np.uint8)
+    mean, at = take(workspace, at, (people,), np.float64)
+    return state, mean, at
 
 
 @kernel
@@ -118,7 +111,7 @@ def pose_nms_workspace(people: int, keypoints: int, numbers: F64x1) -> int:
         return -1
     if not 0 <= people <= _MOST:
         return -3
-    _, end = _take_states(numbers[:0], people)
+    _, _, end = _take_states(numbers[:0], people)
     return end
 
 
@@ -137,66 +130,65 @@ def pose_nms(
 
     Args:
         keypoints: f32 [N,K,3], x px, y px, score; a score of 0 becomes 1e-5, AlphaPose's own way around a weight of 0.
-        region_boxes, region_scores: f32 [N,4] xyxy px, f32 [N], of the detector. numbers: the `Params`.
         merged: f32 [N,K,3] out, the people kept, each its cluster's weighted mean. scores: f32 [N] out, their final
-            scores. boxes: f32 [N,4] out, those of their regions.
+            scores. boxes: f32 [N,4] out, those of their regions. The others: see `RuleKernels`.
     """
     rule, people = _params(numbers), keypoints.shape[0]
     if len(region_boxes) != people or len(region_scores) != people:
         return -2
-    poses, _ = _take_states(workspace, people)
-    _begin(keypoints, poses)
+    state, mean, _ = _take_states(workspace, people)
+    _begin(keypoints, state, mean)
     kept, left = 0, people
     while left > 0:
-        pick = _best(poses)
+        pick = _best(state, mean)
         box = region_boxes[pick]
         reach = rule.alpha * max(box[2] - box[0], box[3] - box[1])
-        left -= _gather(keypoints, pick, min(reach, _NEAR_PX), left, rule, poses)
-        if _merge(keypoints, pick, min(reach, _MERGE_PX), rule, region_scores[pick], poses, merged, scores, kept):
+        left -= _gather(keypoints, pick, min(reach, _NEAR_PX), left, rule, state)
+        if _merge(keypoints, pick, min(reach, _MERGE_PX), rule, region_scores[pick], state, merged, scores, kept):
             for side in range(4):
                 boxes[kept, side] = box[side]
             kept += 1
         for i in range(people):
-            if poses.state[i] == _CLUSTER:
-                poses.state[i] = _GONE
+            if state[i] == _CLUSTER:
+                state[i] = _GONE
     return kept
 
 
 @jit
-def _begin(keypoints, poses):
+def _begin(keypoints, state, mean):
     """Every pose is a candidate."""
     people, count, _ = keypoints.shape
     for i in range(people):
-        poses.state[i], poses.mean[i] = _CANDIDATE, 0.0
+        state[i], mean[i] = _CANDIDATE, 0.0
         for k in range(count):
             if keypoints[i, k, 2] == 0:
                 keypoints[i, k, 2] = np.float32(1e-5)
-            poses.mean[i] += keypoints[i, k, 2] / count
+            mean[i] += keypoints[i, k, 2] / count
 
 
 @jit
-def _best(poses):
+def _best(state, mean):
     """The candidate with the highest mean."""
     pick = -1
-    for i in range(len(poses.state)):
-        if poses.state[i] == _CANDIDATE and (pick < 0 or poses.mean[i] > poses.mean[pick]):
+    for i in range(len(state)):
+        if state[i] == _CANDIDATE and (pick < 0 or mean[i] > mean[pick]):
             pick = i
     return pick
 
 
 @jit
-def _gather(keypoints, pick, near, candidates, rule, poses):
+def _gather(keypoints, pick, near, candidates, rule, state):
     """The number of poses in the cluster of this pick."""
     found = 0
-    for i in range(len(poses.state)):
-        if poses.state[i] != _CANDIDATE:
+    for i in range(len(state)):
+        if state[i] != _CANDIDATE:
             continue
         if rule.whole_body:
             same = _same_whole_body(keypoints, pick, i, near, candidates, rule)
         else:
             same = _same_body(keypoints, pick, i, near, rule)
         if same or i == pick:
-            poses.state[i] = _CLUSTER
+            state[i] = _CLUSTER
             found += 1
     return found
 
@@ -255,7 +247,7 @@ def _same_whole_body(keypoints, p, i, near, candidates, rule):
 
 
 @jit
-def _merge(keypoints, pick, reach, rule, box_score, poses, merged, scores, at):
+def _merge(keypoints, pick, reach, rule, box_score, state, merged, scores, at):
     """Whether the cluster around `pick` is a person; row `at` of merged and scores gets it."""
     count = keypoints.shape[1]
     highest = -math.inf
@@ -269,7 +261,7 @@ def _merge(keypoints, pick, reach, rule, box_score, poses, merged, scores, at):
     for k in range(count):
         weight = x = y = square = 0.0
         for i in range(keypoints.shape[0]):
-            if poses.state[i] == _CLUSTER and _distance(keypoints, pick, i, k) <= reach:
+            if state[i] == _CLUSTER and _distance(keypoints, pick, i, k) <= reach:
                 own = float(keypoints[i, k, 2])
                 weight += own
                 square += own * own

@@ -4,6 +4,7 @@ Owns the tracks. The assignment itself is `lap` (Jonker-Volgenant): small wheels
 pictures, nothing of files or networks.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,12 +58,17 @@ class Tracker:
         self._limbs = np.array(skeleton.edges, np.int64).reshape(-1, 2)
         self._tracks: list[_Track] = []
         self._next = 1
+        self._now_s = -math.inf
 
     def __call__(self, poses: Poses, time_s: float, picture: NDArray[np.uint8] | None = None) -> Poses:
         """One frame's `poses` with ids i32 [N]; call it with every frame in order, frames without people too.
 
         `picture` u8 [H,W,3] is the frame itself; None tracks by pose and motion alone.
         """
+        if time_s < self._now_s:  # a camera's clock was set, a stream began anew: people go on from where they were
+            for track in self._tracks:
+                track.time_s += time_s - self._now_s
+        self._now_s = time_s
         self._tracks = [track for track in self._tracks if time_s - track.time_s <= KEEP_S + 1e-3]
         keypoints, boxes = poses.keypoints.astype(np.float64), poses.boxes_xyxy.astype(np.float64)
         colours, lengths = limb_colours(keypoints, self._limbs, picture)

@@ -16,6 +16,7 @@ from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.atomic import Write, whole_file
 from posert.runtime.media import is_image
+from posert.runtime.media.names import opencv_name
 from posert.runtime.media.read import frame_count
 
 _SUBPIXEL_BITS = 4
@@ -84,11 +85,7 @@ def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
         finally:
             if writer is not None:
                 writer.release()
-        if not written:
-            raise PosertError(
-                f"{path} was not written: no frame was selected", "check `start_s`, `stop_s` and `stride`"
-            )
-        if not picture and frame_count(str(temporary)) < written:  # OpenCV's writer does not report a full disk
+        if writer is not None and frame_count(str(temporary)) < written:  # OpenCV's writer does not report a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -101,7 +98,8 @@ def _write_image(path: Path, bgr: NDArray[np.uint8]) -> None:
 
 def _open_writer(temporary: Path, path: Path, size_wh: tuple[int, int], fps: float) -> Any:
     codec = {".avi": "MJPG", ".webm": "VP80", ".mkv": "mp4v"}.get(path.suffix.lower(), "mp4v")
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), fps, size_wh)
+    with opencv_name(temporary) as opened:
+        writer = cv2.VideoWriter(opened, cv2.VideoWriter.fourcc(*codec), fps, size_wh)
     if not writer.isOpened():
         raise PosertError(
             f"{path} cannot be written as a video of {size_wh} px", "use .mp4, .avi or .mkv; or .jpg, .png"

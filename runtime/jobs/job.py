@@ -180,6 +180,10 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
     pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live)
     with closing(pairs) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
+        if not first:
+            raise PosertError(
+                f"{job.source}: no frame was selected, or there is none", "check `start_s` and `stop_s`, or the pipe"
+            )
         writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
         if job.overlay is not None:
             rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)

@@ -53,7 +53,10 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
     gpus = 1 if recipe.options.device.startswith("cuda") else 0
     room = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1))
     count = max(1, min(workers or room, len(jobs)))
-    absolute = replace(recipe, model=recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model))
+    model = recipe.model if recipe.model == "nano" else os.path.abspath(recipe.model)
+    # an actor sees one GPU, Ray's choice, as number 0
+    device = "cuda" if gpus else recipe.options.device
+    absolute = replace(recipe, model=model, options=replace(recipe.options, device=device))
     # Sources keep their names: results carry them.
     tasks = [{"number": n, "job": pickle.dumps(job.moved(Path.absolute))} for n, job in enumerate(jobs)]
     # A second job waiting at the actor hides .17 s of the cluster's latency per job. It dies with the first, and
@@ -61,7 +64,7 @@ def _outcomes(ray: ModuleType, recipe: Recipe, jobs: Sequence[Job], workers: int
     ahead = 2 if len(jobs) >= _MANY * count else 1
     results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
         _Actor,
-        fn_constructor_args=(absolute.for_worker(0),),
+        fn_constructor_args=(absolute.for_worker(0), os.getcwd()),
         compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=ahead),
         num_cpus=0 if gpus else 1,
         num_gpus=gpus or None,
@@ -84,10 +87,13 @@ class _Actor:
     """One worker of the pool; opens the model when it starts.
 
     A model that cannot be opened is an answer to every task: an actor whose constructor fails is started for ever.
+
+    Args:
+        folder: where it runs; sources may be relative paths.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        os.chdir(os.environ.get("POSERT_FOLDER", "."))
+    def __init__(self, recipe: Recipe, folder: str) -> None:
+        os.chdir(folder)
         self.done = jobs_done_by(recipe)
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -95,9 +101,8 @@ class _Actor:
 
 
 def _join(ray: ModuleType, address: str) -> None:
-    # The actors run in this folder, since sources may be relative paths, and find what this process imports.
-    shared = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-    environment = {"env_vars": {"POSERT_FOLDER": os.getcwd(), **shared}}
+    # the actors find what this process imports
+    environment = {"env_vars": {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}}
     given = os.environ.get("RAY_ADDRESS") if address == "ray" else address
     more: dict[str, Any] = {"address": given} if given else {"include_dashboard": False}
     try:

@@ -58,7 +58,7 @@ def choose_workers(recipe: Recipe, jobs: Sequence[Job]) -> int:
 
 def _readable(job: Job) -> bool:
     try:
-        return next(iter(frames(job.source)), None) is not None
+        return not Path(job.source).is_fifo() and next(iter(frames(job.source)), None) is not None
     except Exception:
         return False
 

@@ -5,12 +5,14 @@ Knows nothing of networks and poses.
 """
 
 import glob
+import logging
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from array import array
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,24 +24,30 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.devices import cpu_cores
-from posert.runtime.media import is_image, is_medium
+from posert.runtime.media import ALBUMS, is_image, is_medium
 from posert.runtime.media.live import captures, is_live
+from posert.runtime.media.names import begun_pipe, is_utf8, name_to_read, opencv_name
+from posert.runtime.media.whole import TRIES, shortfall
 
-_BOXED = {".mp4", ".m4v", ".mov", ".3gp"}
+_LOG = logging.getLogger("posert")
+_NO_TIME_S = -1e9  # OpenCV 4's number for a frame without a time is less
 
 
 def expand(source: str | Path | int) -> list[tuple[str, str]]:
     """The media behind one source: pairs of (what to open, its name below the folder or pattern it came from).
 
-    A folder is searched recursively, a pattern by glob rules; both give images and videos, sorted. What is hidden in a
-    folder is left out: another run may be writing it. Anything else stands for itself.
+    A folder is searched recursively, a pattern by glob rules; both give images and videos, sorted, and leave out names
+    that begin with a dot. Anything else stands for itself.
 
     Raises:
         PosertError: a missing file, a folder or pattern without media.
     """
     text = str(source)
+    if "://" in text and not is_utf8(text):
+        raise PosertError(f"the address {text} is not UTF-8", "write its other characters as %E9 and the like")
     if text == "-" or text.isdigit() or "://" in text:
-        return [(text, text.replace("://", "_").replace("/", "_"))]
+        name = text.replace("://", "_").replace("/", "_")
+        return [(text, name + ".stream" if is_image(name) else name)]
     path = Path(text)
     if path.is_dir():
         found = sorted(_media_below(path))
@@ -131,9 +139,14 @@ def frame_rate(source: str) -> float:
 def _video_property(source: str, name: int) -> float:
     if not Path(source).is_file():
         return 0.0
-    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
-    value = float(capture.get(name))
+    with opencv_name(source) as opened:
+        capture = cv2.VideoCapture(opened, cv2.CAP_FFMPEG)
+    value = _positive(capture.get(name))
     capture.release()
+    return value
+
+
+def _positive(value: float) -> float:
     return value if math.isfinite(value) and value > 0 else 0.0
 
 
@@ -144,12 +157,20 @@ _Reader = Generator[tuple[int, float, Callable[[], NDArray[np.uint8]]], None, No
 def _read_image(path: str) -> NDArray[np.uint8]:
     """u8 [H,W,3] BGR of any picture: grey, alpha, 16 bits and CMYK become 8-bit BGR, EXIF orientation applied."""
     try:
-        data = np.fromfile(path, np.uint8)  # not imread: it cannot open every path on Windows
+        if Path(path).is_fifo():
+            with begun_pipe(path) as pipe, open(pipe, "rb", closefd=False) as file:
+                data = np.frombuffer(file.read(), np.uint8)
+        else:
+            data = np.fromfile(path, np.uint8)  # not imread: it cannot open every path on Windows
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except (OSError, cv2.error) as error:
         raise PosertError(f"{path} cannot be read: {error}", "check the file and its permissions") from None
     if image is None:
         raise PosertError(f"{path} is not a readable image ({data.size} bytes)", "it is empty, cut off or damaged")
+    if Path(path).suffix.lower() in ALBUMS and Path(path).is_file():
+        with opencv_name(path) as opened, suppress(cv2.error):
+            if (count := cv2.imcount(opened)) > 1:
+                _LOG.warning("%s has %d pictures, only the first is read; make it a video or GIF", path, count)
     return np.asarray(image, np.uint8)
 
 
@@ -159,14 +180,14 @@ def _reader(opened: str, stop_s: float | None, size_wh: tuple[int, int] | None, 
     return _read_live(opened, stop_s) if is_live(opened) else _read_video(opened)
 
 
-def _open_video(source: str) -> Any:
+def _open_video(source: str, name: str = "") -> Any:
     if source.isdigit():
         capture = cv2.VideoCapture(int(source))
         hint = "check that the camera is connected and not in use"
     else:
         # half of the cores: with all of them the decoder's threads keep interrupting the network's
         threads = [cv2.CAP_PROP_N_THREADS, max(1, cpu_cores() // 2)]
-        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, threads)
+        capture = cv2.VideoCapture(name or source, cv2.CAP_FFMPEG, threads)
         hint = "it has no video stream, is cut off or damaged, or its codec is unknown"
     if not capture.isOpened():
         raise PosertError(f"{source} cannot be opened as a video", hint)
@@ -174,21 +195,44 @@ def _open_video(source: str) -> Any:
 
 
 def _read_video(source: str) -> _Reader:
-    capture, pictures = _open_video(source), _Pictures()
+    with name_to_read(source) as name:
+        yield from _read_opened(source, _open_video(source, name))
+
+
+def _read_opened(source: str, capture: Any) -> _Reader:
+    stored, pictures = Path(source).is_file(), _Pictures()
+    step_s = 1 / (_positive(capture.get(cv2.CAP_PROP_FPS)) or 30.0)
+    times_ms, index, time_s = array("d"), 0, -math.inf
     try:
-        index = 0
-        while capture.grab():
-            yield index, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, lambda: pictures.fetch(capture, source)
+        while any(capture.grab() for _ in range(TRIES if stored else 1)):
+            before_s, time_ms = time_s, capture.get(cv2.CAP_PROP_POS_MSEC)
+            time_s = time_ms / 1000
+            if time_s < max(before_s, _NO_TIME_S):  # as the last of an MPEG programme stream; or two files were joined
+                time_s = max(before_s + step_s, 0.0)
+            if stored:
+                times_ms.append(time_ms)
+            yield index, time_s, lambda: pictures.fetch(capture, source)
             index += 1
+        if index == 0:
+            codec = (int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
+            raise PosertError(
+                f"{source} has no readable frame, its codec is {codec.rstrip()}",
+                "it is cut off or damaged, or OpenCV cannot decode this codec: convert the file to H.264",
+            )
     finally:
         capture.release()
-    if index == 0:
-        raise PosertError(f"{source} has no readable frame", "the file is cut off or damaged")
-    if "://" not in source and (missing := missing_bytes(source)):
-        raise PosertError(
-            f"{source} is cut off: {missing} bytes are missing; {index} frames could be read",
-            "copy or download it again",
-        )
+    if stored:
+        _check_whole(source, times_ms)
+
+
+def _check_whole(source: str, times_ms: Sequence[float]) -> None:
+    """Raises PosertError if frames are missing, or the file itself by now."""
+    try:
+        loss = shortfall(source, times_ms)
+    except OSError as error:
+        loss = f"went away while it was read ({error.strerror})"
+    if loss:
+        raise PosertError(f"{source} {loss}; {len(times_ms)} frames could be read", "copy or download it again")
 
 
 def _read_live(source: str, stop_s: float | None) -> _Reader:
@@ -228,29 +272,6 @@ class _Pictures:
         elif len(kept) < self.MOST:
             kept.append(image)
         return np.asarray(image, np.uint8)
-
-
-def missing_bytes(path: str) -> int:
-    """How many bytes a cut-off MP4 or QuickTime file lacks; 0 for whole files and for every other format.
-
-    These files are a chain of boxes that each begin with their length (ISO/IEC 14496-12, 4.2), so the loss shows
-    without decoding. The frame count cannot tell: edit lists hide frames of whole files.
-    """
-    if Path(path).suffix.lower() not in _BOXED:
-        return 0
-    end = os.path.getsize(path)
-    with open(path, "rb") as file:
-        at = 0
-        while at + 8 <= end:
-            file.seek(at)
-            header = file.read(16)
-            length = int.from_bytes(header[:4], "big")
-            if length == 1:
-                length = int.from_bytes(header[8:], "big")
-            if length < 8:  # 0: the box reaches to the end of the file
-                return 0
-            at += length
-    return max(0, at - end)
 
 
 def _read_pipe(size_wh: tuple[int, int] | None, fps: float) -> _Reader:

@@ -29,7 +29,8 @@ TFPOSE = ASSETS / "tfpose_mobilenet_v2_small_graph_opt.pb"
 
 
 def tflite() -> Callable[[], object]:
-    interpreter = tensorflow_models.tflite_interpreter(MOVENET)
+    interpreter = tensorflow_models.import_tensorflow().lite.Interpreter(str(MOVENET), num_threads=1)
+    interpreter.allocate_tensors()
     image = np.random.default_rng(0).integers(0, 255, (1, 192, 192, 3), np.uint8)
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     return interpreter.invoke

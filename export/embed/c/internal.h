@@ -110,13 +110,13 @@ struct posert {
     char error[1024];
     void *runtime; /* NULL = the program runs the network itself */
     posert__turn turn;
-    posert__bench *benches; /* of each stage */
     posert__people found[3]; /* of the stage at work and of the one before; `last` is the result. [2]: of the rule */
     posert__buffer packed, tensor, windows, sampling, ruling;
     int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
     int last;                          /* which of `found` holds the last picture's people */
     int opened, follows;               /* follows: `followed` holds where the last picture's person is */
     double followed[4];
+    posert__bench benches[]; /* of each stage */
 };
 
 /* posert.c */
@@ -137,7 +137,6 @@ posert_status posert__decode(posert *p, int stage, const posert_tensor *outputs,
 /* Drops the people found twice; `regions` are where they were looked for, in the same order. */
 posert_status posert__suppress(posert *p, const posert__rule *rule, const posert__people *regions,
                                posert__people *people);
-void posert__free_people(posert__people *people);
 
 /* ort.c; a program that is compiled with POSERT_WITHOUT_ORT goes without, and without ops.c */
 posert_status posert__load(posert *p, const posert_options *options);

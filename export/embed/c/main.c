@@ -29,22 +29,23 @@ static unsigned char *read_ppm(const char *path, int *width, int *height)
 static void print_numbers(const float *numbers, int count)
 {
     for (int i = 0; i < count; i++) {
-        if (isfinite(numbers[i])) printf("%s%.9g", i ? "," : "", (double)numbers[i]);
-        else printf("%snull", i ? "," : ""); /* JSON has no infinity */
+        if (isfinite(numbers[i])) printf("%s%.9g", i ? "," : "[", (double)numbers[i]);
+        else printf("%snull", i ? "," : "["); /* JSON has no infinity */
     }
+    printf("]");
 }
 
 static void print_people(const posert_people *people)
 {
+    const int parts = people->keypoint_count;
     printf("{\"people\":[");
     for (int n = 0; n < people->count; n++) {
-        printf("%s{\"score\":%.9g,\"box_xyxy\":[", n ? "," : "", (double)people->scores[n]);
+        printf("%s{\"score\":%.9g,\"box_xyxy\":", n ? "," : "", (double)people->scores[n]);
         print_numbers(people->boxes_xyxy + 4 * n, 4);
-        printf("],\"keypoints\":[");
-        for (int k = 0; k < people->keypoint_count; k++) {
-            printf("%s[", k ? "," : "");
-            print_numbers(people->keypoints + 3 * (n * people->keypoint_count + k), 3);
-            printf("]");
+        printf(",\"keypoints\":[");
+        for (int k = 0; k < parts; k++) {
+            if (k) printf(",");
+            print_numbers(people->keypoints + 3 * (n * parts + k), 3);
         }
         printf("]}");
     }

@@ -58,7 +58,7 @@ static void *create(const custom_op *op, ort_api api, const void *info)
 static void *create_or_fail(const custom_op *op, ort_api api, const void *info, void **own)
 {
     *own = create(op, api, info);
-    return *own ? NULL : ORT(api, void *, CreateStatus, int, const char *)(ORT_FAIL, "posert::People: no memory");
+    return *own ? NULL : ORT(api, CreateStatus)(ORT_FAIL, "posert::People: no memory");
 }
 
 static void destroy(void *own)
@@ -95,21 +95,14 @@ static size_t output_count(const custom_op *op) { return (void)op, (size_t)2; }
 static int kind(const custom_op *op, size_t index) { return (void)op, (void)index, REQUIRED; }
 
 /* Data and shape of an input; 0 if it has no axis or more than five. */
-static int read_input(ort_api api, void *context, size_t index, void **data, posert_tensor *tensor)
+static int read_input(ort_api api, void *context, size_t index, posert_tensor *tensor)
 {
     const void *value = NULL;
-    void *info = NULL;
-    size_t axes = 0;
-    memset(tensor, 0, sizeof *tensor);
-    if (ORT(api, void *, KernelContext_GetInput, void *, size_t, const void **)(context, index, &value) ||
-        ORT(api, void *, GetTensorTypeAndShape, const void *, void **)(value, &info))
-        return 0;
-    ORT(api, void *, GetDimensionsCount, const void *, size_t *)(info, &axes);
-    if (axes <= POSERT__AXES) ORT(api, void *, GetDimensions, const void *, int64_t *, size_t)(info, tensor->dims, axes);
-    ORT(api, void, ReleaseTensorTypeAndShapeInfo, void *)(info);
-    tensor->axes = (int)axes;
-    return axes >= 1 && axes <= POSERT__AXES &&
-           !ORT(api, void *, GetTensorMutableData, const void *, void **)(value, data);
+    int type = 0;
+    void *status = ORT(api, KernelContext_GetInput)(context, index, &value);
+    if (status == NULL) status = posert__read_tensor(api, value, tensor, &type);
+    if (status != NULL) ORT(api, ReleaseStatus)(status);
+    return status == NULL && tensor->axes >= 1 && tensor->axes <= POSERT__AXES;
 }
 
 static void *write_output(ort_api api, void *context, size_t index, const int64_t *shape, size_t axes, const float *from)
@@ -117,9 +110,8 @@ static void *write_output(ort_api api, void *context, size_t index, const int64_
     void *value = NULL, *to = NULL;
     size_t bytes = sizeof *from;
     for (size_t i = 0; i < axes; i++) bytes *= (size_t)shape[i];
-    void *status = ORT(api, void *, KernelContext_GetOutput, void *, size_t, const int64_t *, size_t, void **)(
-        context, index, shape, axes, &value);
-    if (status == NULL) status = ORT(api, void *, GetTensorMutableData, void *, void **)(value, &to);
+    void *status = ORT(api, KernelContext_GetOutput)(context, index, shape, axes, &value);
+    if (status == NULL) status = ORT(api, GetTensorMutableData)(value, &to);
     if (status == NULL && bytes > 0) memcpy(to, from, bytes);
     return status;
 }
@@ -129,17 +121,14 @@ static posert_status decode(ort_api api, void *context, posert *p)
 {
     const posert__stage *stage = &posert__the_model.stages[0];
     posert_tensor sides, outputs[POSERT__ROLES];
-    void *data = NULL;
     posert_status status = POSERT_OK;
     p->found[0].count = 0;
-    if (!read_input(api, context, 0, &data, &sides) || sides.axes != 1 || sides.dims[0] != 4)
+    if (!read_input(api, context, 0, &sides) || sides.axes != 1 || sides.dims[0] != 4)
         return posert__fail(p, POSERT_FAILED, "its first input is the shape of the network's, four numbers");
-    const int64_t *shape = data, input_wh[2] = {shape[stage->nhwc ? 2 : 3], shape[stage->nhwc ? 1 : 2]};
-    for (int i = 0; i < stage->output_count; i++) {
-        if (!read_input(api, context, (size_t)i + 1, &data, &outputs[i]) || outputs[i].dims[0] != outputs[0].dims[0])
+    const int64_t *shape = (const void *)sides.data, input_wh[2] = {shape[stage->nhwc ? 2 : 3], shape[stage->nhwc ? 1 : 2]};
+    for (int i = 0; i < stage->output_count; i++)
+        if (!read_input(api, context, (size_t)i + 1, &outputs[i]) || outputs[i].dims[0] != outputs[0].dims[0])
             return posert__fail(p, POSERT_FAILED, "%s has other rows, or not 1 to 5 axes", stage->outputs[i]);
-        outputs[i].data = data;
-    }
     for (int64_t row = 0; row < outputs[0].dims[0] && status == POSERT_OK; row++)
         status = posert__decode(p, 0, outputs, row, input_wh, &p->found[0]);
     return status;
@@ -151,7 +140,7 @@ static void *compute_or_fail(void *own, void *context)
     posert *p = take(own);
     void *status;
     if (p == NULL || decode(api, context, p) != POSERT_OK) {
-        status = ORT(api, void *, CreateStatus, int, const char *)(ORT_FAIL, posert_error(p));
+        status = ORT(api, CreateStatus)(ORT_FAIL, posert_error(p));
     } else {
         const int64_t shape[3] = {p->found[0].count, posert__the_model.keypoint_count, 3};
         status = write_output(api, context, 0, shape, 3, p->found[0].keypoints);
@@ -168,7 +157,7 @@ static void compute(void *own, void *context)
     const int64_t parts = posert__the_model.keypoint_count, shape[3] = {1, parts, 3};
     void *status = compute_or_fail(own, context);
     if (status == NULL) return;
-    ORT(api, void, ReleaseStatus, void *)(status);
+    ORT(api, ReleaseStatus)(status);
     float *nobody = malloc((size_t)(3 * parts + 1) * sizeof *nobody);
     for (int64_t i = 0; nobody != NULL && i <= 3 * parts; i++) nobody[i] = NAN;
     if (nobody != NULL) {
@@ -194,11 +183,9 @@ void *RegisterCustomOps(void *options, const void *api_base)
     void *domain = NULL, *status = NULL;
     if (api == NULL) return NULL; /* the session then does not know the operator, and says so */
     if (posert__the_model.stage_count != 1)
-        return ORT(api, void *, CreateStatus, int, const char *)(ORT_FAIL, "posert::People: the model has several stages");
-    status = ORT(api, void *, CreateCustomOpDomain, const char *, void **)("posert", &domain);
-    if (status == NULL)
-        status = ORT(api, void *, CustomOpDomain_Add, void *, const custom_op *)(
-            domain, is_new ? &new_people : &old_people);
-    if (status == NULL) status = ORT(api, void *, AddCustomOpDomain, void *, void *)(options, domain);
+        return ORT(api, CreateStatus)(ORT_FAIL, "posert::People: the model has several stages");
+    status = ORT(api, CreateCustomOpDomain)("posert", &domain);
+    if (status == NULL) status = ORT(api, CustomOpDomain_Add)(domain, is_new ? &new_people : &old_people);
+    if (status == NULL) status = ORT(api, AddCustomOpDomain)(options, domain);
     return status;
 }

@@ -38,11 +38,12 @@ static base_function find_base(void *library)
 #endif
 
 /* POSERT_OK if `status` is none; else its text becomes the handle's and it is freed. */
-static posert_status check(posert *p, ort_api api, void *status, posert_status kind, const char *what)
+static posert_status check(posert *p, void *status, posert_status kind, const char *what)
 {
+    const ort_api api = ((posert__runtime *)p->runtime)->api;
     if (status == NULL) return POSERT_OK;
-    posert__fail(p, kind, "%.200s: %.700s", what, ORT(api, const char *, GetErrorMessage, const void *)(status));
-    ORT(api, void, ReleaseStatus, void *)(status);
+    posert__fail(p, kind, "%.200s: %.700s", what, ORT(api, GetErrorMessage)(status));
+    ORT(api, ReleaseStatus)(status);
     return kind;
 }
 
@@ -75,15 +76,12 @@ static unsigned char *read_model(posert *p, const posert__stage *stage, const ch
 {
     char path[4096];
     const size_t bytes = (size_t)stage->file_bytes;
-    if (snprintf(path, sizeof path, "%s/%s", folder ? folder : ".", stage->file) >= (int)sizeof path) {
+    FILE *file = NULL;
+    if (snprintf(path, sizeof path, "%s/%s", folder ? folder : ".", stage->file) >= (int)sizeof path)
         posert__fail(p, POSERT_BAD_MODEL, "the folder's name is too long");
-        return NULL;
-    }
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
+    else if ((file = fopen(path, "rb")) == NULL)
         posert__fail(p, POSERT_BAD_MODEL, "the model %s cannot be read", path);
-        return NULL;
-    }
+    if (file == NULL) return NULL;
     unsigned char *data = malloc(bytes + 1); /* one more, to see whether the file goes on */
     const size_t got = data ? fread(data, 1, bytes + 1, file) : 0;
     fclose(file);
@@ -97,23 +95,12 @@ static unsigned char *read_model(posert *p, const posert__stage *stage, const ch
 static posert_status open_session(posert *p, posert__runtime *runtime, int index, void *settings, const char *folder)
 {
     const posert__stage *stage = &posert__the_model.stages[index];
-    const ort_api api = runtime->api;
     unsigned char *data = read_model(p, stage, folder);
     if (data == NULL) return POSERT_BAD_MODEL;
-    void *status = ORT(api, void *, CreateSessionFromArray, void *, const void *, size_t, void *, void **)(
-        runtime->env, data, (size_t)stage->file_bytes, settings, &runtime->sessions[index]);
+    void *status = ORT(runtime->api, CreateSessionFromArray)(runtime->env, data, (size_t)stage->file_bytes, settings,
+                                                             &runtime->sessions[index]);
     free(data);
-    return check(p, api, status, POSERT_BAD_MODEL, stage->file);
-}
-
-/* Spinning threads take the cores from whatever runs beside them. */
-static posert_status configure(posert *p, ort_api api, void *settings, int threads)
-{
-    void *status = ORT(api, void *, AddSessionConfigEntry, void *, const char *, const char *)(
-        settings, "session.intra_op.allow_spinning", "0");
-    if (status == NULL && threads > 0)
-        status = ORT(api, void *, SetIntraOpNumThreads, void *, int)(settings, threads);
-    return check(p, api, status, POSERT_NO_RUNTIME, "session options");
+    return check(p, status, POSERT_BAD_MODEL, stage->file);
 }
 
 posert_status posert__load(posert *p, const posert_options *options)
@@ -122,21 +109,21 @@ posert_status posert__load(posert *p, const posert_options *options)
     posert__runtime *runtime = calloc(1, sizeof *runtime + sizeof(void *) * (size_t)posert__the_model.stage_count);
     p->runtime = runtime;
     if (runtime == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the networks");
-    posert_status status = load_library(p, runtime, options->onnxruntime);
-    if (status != POSERT_OK) return status;
+    posert_status result = load_library(p, runtime, options->onnxruntime);
+    if (result != POSERT_OK) return result;
     const ort_api api = runtime->api;
-    status = check(p, api, ORT(api, void *, CreateEnv, int, const char *, void **)(ORT_LOG_ERROR, "posert", &runtime->env),
-                   POSERT_NO_RUNTIME, "ONNX Runtime does not start");
-    if (status == POSERT_OK)
-        status = check(p, api, ORT(api, void *, CreateCpuMemoryInfo, int, int, void **)(
-                           ORT_ARENA_ALLOCATOR, ORT_MEMORY_DEFAULT, &runtime->memory_info), POSERT_NO_RUNTIME, "memory");
-    if (status == POSERT_OK)
-        status = check(p, api, ORT(api, void *, CreateSessionOptions, void **)(&settings), POSERT_NO_RUNTIME, "options");
-    if (status == POSERT_OK) status = configure(p, api, settings, options->threads);
-    for (int i = 0; status == POSERT_OK && i < posert__the_model.stage_count; i++)
-        status = open_session(p, runtime, i, settings, options->folder);
-    if (settings != NULL) ORT(api, void, ReleaseSessionOptions, void *)(settings);
-    return status;
+    void *status = ORT(api, CreateEnv)(ORT_LOG_ERROR, "posert", &runtime->env);
+    if (status == NULL)
+        status = ORT(api, CreateCpuMemoryInfo)(ORT_ARENA_ALLOCATOR, ORT_MEMORY_DEFAULT, &runtime->memory_info);
+    if (status == NULL) status = ORT(api, CreateSessionOptions)(&settings);
+    /* Spinning threads take the cores from whatever runs beside them. */
+    if (status == NULL) status = ORT(api, AddSessionConfigEntry)(settings, "session.intra_op.allow_spinning", "0");
+    if (status == NULL && options->threads > 0) status = ORT(api, SetIntraOpNumThreads)(settings, options->threads);
+    result = check(p, status, POSERT_NO_RUNTIME, "ONNX Runtime does not start");
+    for (int i = 0; result == POSERT_OK && i < posert__the_model.stage_count; i++)
+        result = open_session(p, runtime, i, settings, options->folder);
+    if (settings != NULL) ORT(api, ReleaseSessionOptions)(settings);
+    return result;
 }
 
 /* The library itself stays loaded: its threads may still be ending. */
@@ -145,31 +132,26 @@ void posert__unload(void *given)
     posert__runtime *runtime = given;
     if (runtime == NULL) return;
     for (int i = 0; i < posert__the_model.stage_count; i++)
-        if (runtime->sessions[i] != NULL) ORT(runtime->api, void, ReleaseSession, void *)(runtime->sessions[i]);
-    if (runtime->memory_info != NULL) ORT(runtime->api, void, ReleaseMemoryInfo, void *)(runtime->memory_info);
-    if (runtime->env != NULL) ORT(runtime->api, void, ReleaseEnv, void *)(runtime->env);
+        if (runtime->sessions[i] != NULL) ORT(runtime->api, ReleaseSession)(runtime->sessions[i]);
+    if (runtime->memory_info != NULL) ORT(runtime->api, ReleaseMemoryInfo)(runtime->memory_info);
+    if (runtime->env != NULL) ORT(runtime->api, ReleaseEnv)(runtime->env);
     free(runtime);
 }
 
-/* Shape, type and data of one output. */
-static posert_status read_output(posert *p, ort_api api, void *value, const char *name, posert_tensor *tensor)
+void *posert__read_tensor(ort_api api, const void *value, posert_tensor *tensor, int *type)
 {
-    void *info = NULL, *data = NULL, *status;
+    void *info = NULL, *data = NULL;
     size_t axes = 0;
-    int type = 0;
-    status = ORT(api, void *, GetTensorTypeAndShape, const void *, void **)(value, &info);
-    if (status == NULL) status = ORT(api, void *, GetTensorElementType, const void *, int *)(info, &type);
-    if (status == NULL) status = ORT(api, void *, GetDimensionsCount, const void *, size_t *)(info, &axes);
-    if (status == NULL && axes <= POSERT__AXES)
-        status = ORT(api, void *, GetDimensions, const void *, int64_t *, size_t)(info, tensor->dims, axes);
-    if (info != NULL) ORT(api, void, ReleaseTensorTypeAndShapeInfo, void *)(info);
-    if (status == NULL) status = ORT(api, void *, GetTensorMutableData, void *, void **)(value, &data);
-    if (status != NULL) return check(p, api, status, POSERT_FAILED, name);
-    if (type != ORT_FLOAT || axes > POSERT__AXES)
-        return posert__fail(p, POSERT_FAILED, "the output %s is no float tensor of 1 to 5 axes", name);
+    memset(tensor, 0, sizeof *tensor);
+    void *status = ORT(api, GetTensorTypeAndShape)(value, &info);
+    if (status == NULL) status = ORT(api, GetTensorElementType)(info, type);
+    if (status == NULL) status = ORT(api, GetDimensionsCount)(info, &axes);
+    if (status == NULL && axes <= POSERT__AXES) status = ORT(api, GetDimensions)(info, tensor->dims, axes);
+    if (info != NULL) ORT(api, ReleaseTensorTypeAndShapeInfo)(info);
+    if (status == NULL && axes <= POSERT__AXES) status = ORT(api, GetTensorMutableData)(value, &data);
     tensor->axes = (int)axes;
     tensor->data = data;
-    return POSERT_OK;
+    return status;
 }
 
 /* Runs the network and gives its outputs to the turn. */
@@ -182,23 +164,23 @@ static posert_status run(posert *p, const posert_feed *feed)
                          (feed->type == POSERT_UINT8 ? 1 : 4);
     void *input = NULL, *values[POSERT__ROLES] = {NULL};
     posert_tensor outputs[POSERT__ROLES];
-    memset(outputs, 0, sizeof outputs);
-    posert_status status = check(
-        p, api, ORT(api, void *, CreateTensorWithDataAsOrtValue, const void *, const void *, size_t, const int64_t *,
-                    size_t, int, void **)(runtime->memory_info, feed->data, bytes, feed->dims, 4, kinds[feed->type],
-                                          &input), POSERT_FAILED, "input");
+    void *failed = ORT(api, CreateTensorWithDataAsOrtValue)(runtime->memory_info, feed->data, bytes, feed->dims, 4,
+                                                            kinds[feed->type], &input);
     const void *const inputs[1] = {input};
-    if (status == POSERT_OK)
-        status = check(p, api, ORT(api, void *, Run, void *, const void *, const char *const *, const void *const *,
-                                   size_t, const char *const *, size_t, void **)(
-                           runtime->sessions[feed->stage], NULL, &feed->input, inputs, 1, feed->outputs,
-                           (size_t)feed->output_count, values), POSERT_FAILED, "the network failed");
-    if (input != NULL) ORT(api, void, ReleaseValue, void *)(input);
-    for (int i = 0; status == POSERT_OK && i < feed->output_count; i++)
-        status = read_output(p, api, values[i], feed->outputs[i], &outputs[i]);
+    if (failed == NULL)
+        failed = ORT(api, Run)(runtime->sessions[feed->stage], NULL, &feed->input, inputs, 1, feed->outputs,
+                               (size_t)feed->output_count, values);
+    posert_status status = check(p, failed, POSERT_FAILED, "the network failed");
+    if (input != NULL) ORT(api, ReleaseValue)(input);
+    for (int i = 0; status == POSERT_OK && i < feed->output_count; i++) {
+        int type = 0;
+        status = check(p, posert__read_tensor(api, values[i], &outputs[i], &type), POSERT_FAILED, feed->outputs[i]);
+        if (status == POSERT_OK && (type != ORT_FLOAT || outputs[i].axes > POSERT__AXES))
+            status = posert__fail(p, POSERT_FAILED, "the output %s is no float tensor of 1 to 5 axes", feed->outputs[i]);
+    }
     if (status == POSERT_OK) status = posert_give(p, outputs, feed->output_count);
     for (int i = 0; i < POSERT__ROLES; i++)
-        if (values[i] != NULL) ORT(api, void, ReleaseValue, void *)(values[i]);
+        if (values[i] != NULL) ORT(api, ReleaseValue)(values[i]);
     return status;
 }
 
@@ -211,11 +193,8 @@ posert_status posert_estimate(posert *p, const posert_image *image, posert_peopl
     if (people == NULL) status = posert__fail(p, POSERT_BAD_ARGUMENT, "no place for the people");
     else if (p->runtime == NULL) status = posert__fail(p, POSERT_BAD_ARGUMENT, "opened with no_runtime: use posert_begin()");
     if (status == POSERT_OK) status = posert_begin(p, image);
-    if (status == POSERT_OK) status = posert_next(p, &feed, people);
-    while (status == POSERT_OK && feed.data != NULL) {
+    while (status == POSERT_OK && (status = posert_next(p, &feed, people)) == POSERT_OK && feed.data != NULL)
         status = run(p, &feed);
-        if (status == POSERT_OK) status = posert_next(p, &feed, people);
-    }
     if (status != POSERT_OK) posert_reset(p);
     return status;
 }

@@ -29,13 +29,6 @@ static posert_status grow(posert *p, posert__people *people, int64_t more)
     return POSERT_OK;
 }
 
-void posert__free_people(posert__people *people)
-{
-    free(people->keypoints);
-    free(people->scores);
-    free(people->boxes);
-}
-
 /* Says with which shapes the decoder has which problem, in Python's words. */
 static posert_status refuse(posert *p, const posert__decoder *decoder, int64_t (*shapes)[POSERT__AXES], int64_t problem)
 {

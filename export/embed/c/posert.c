@@ -31,17 +31,13 @@ void *posert__at_least(posert__buffer *buffer, int64_t bytes)
 
 posert_options posert_default_options(void)
 {
-    const posert_options options = {sizeof(posert_options), NULL, NULL, 0, 1, 0};
-    return options;
+    return (posert_options){sizeof(posert_options), NULL, NULL, 0, 1, 0};
 }
 
 posert *posert__new(void)
 {
-    posert *p = calloc(1, sizeof *p);
-    if (p != NULL) p->benches = calloc((size_t)posert__the_model.stage_count, sizeof *p->benches);
-    if (p == NULL || p->benches != NULL) return p;
-    free(p);
-    return NULL;
+    posert *p = calloc(1, sizeof *p + (size_t)posert__the_model.stage_count * sizeof *p->benches);
+    return p;
 }
 
 /* The caller's options, of this version or an older one. */
@@ -90,8 +86,11 @@ void posert_close(posert *p)
     posert__unload(p->runtime);
 #endif
     for (int i = 0; i < posert__the_model.stage_count; i++) free(p->benches[i].workspace.at);
-    for (int i = 0; i < 3; i++) posert__free_people(&p->found[i]);
-    free(p->benches);
+    for (int i = 0; i < 3; i++) {
+        free(p->found[i].keypoints);
+        free(p->found[i].scores);
+        free(p->found[i].boxes);
+    }
     free(p->packed.at);
     free(p->tensor.at);
     free(p->windows.at);
@@ -123,10 +122,15 @@ static posert_status pack(posert *p, const posert_image *image, posert__pixels *
     return POSERT_OK;
 }
 
-/* Where the turn's stage looks: the frame, the last picture's person, or around each of `regions`. */
-static posert_status look(posert *p, const posert__stage *stage, const posert__people *regions)
+/* The turn's stage begins, without people yet; it looks at the frame, after the last picture's person, or around each of
+ * the people of the stage before. */
+static posert_status enter(posert *p)
 {
     posert__turn *turn = &p->turn;
+    const posert__stage *stage = &posert__the_model.stages[turn->stage];
+    const posert__people *regions = &p->found[p->last];
+    p->last = !p->last;
+    p->found[p->last].count = 0;
     turn->start = 0;
     turn->count = stage->region == POSERT__BOXES ? regions->count : 1;
     int64_t found;
@@ -144,15 +148,6 @@ static posert_status look(posert *p, const posert__stage *stage, const posert__p
         turn->count = found > 0 || follows;
     }
     return found >= 0 ? POSERT_OK : posert__fail(p, POSERT_FAILED, "the picture does not fit the network's input");
-}
-
-/* The turn's stage begins, without people yet. */
-static posert_status enter(posert *p)
-{
-    const posert__people *regions = &p->found[p->last];
-    p->last = !p->last;
-    p->found[p->last].count = 0;
-    return look(p, &posert__the_model.stages[p->turn.stage], regions);
 }
 
 /* All windows of the turn's stage are done: its people are complete. */

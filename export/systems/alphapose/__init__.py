@@ -3,22 +3,21 @@
 Its names say what to build: `alphapose[-SET]-NETWORK[-LOSS]`.
 """
 
-from dataclasses import dataclass
+import re
 from pathlib import Path
 from typing import Any
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
-from posert.export.spec import model_spec
+from posert.export.onnx_file import Exported, Reference
 from posert.export.weights import Entry
 from posert.poses import Skeleton
-from posert.runtime.spec import InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+_Color = tuple[float, float, float]
 _INPUT_WH = (192, 256)
 # AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (docs/parity.md 1.4).
 _MEAN = (0.406 * 255, 0.457 * 255, 0.480 * 255)
@@ -26,52 +25,22 @@ _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 # docs/parity.md 1.9: AlphaPose's own constants for face and hands when the network was not trained on heatmaps alone
 _WHOLE_BODY = {"mu": 1.65, "delta2": 8.0, "gamma": 3.6, "min_score": 0.01, "matches": 3.0, "alpha": 0.15}
 
-
-@dataclass(frozen=True, slots=True)
-class _Network:
-    """What a name stands for: the skeleton, the function in `networks`, its options, how the maps are read.
-
-    `integral` as in the decoder `heatmap`; `loss` is AlphaPose's word for the same.
-    """
-
-    skeleton: Skeleton
-    make: str
-    options: dict[str, Any]
-    integral: int = 0
-
-
 _SETS = {"": COCO_17, "halpe26-": HALPE_26, "halpe136-": HALPE_136, "wholebody133-": COCO_WHOLE_BODY_133}
 _SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "fastpose-res50": ("fast_pose", {}),
-    "fastpose-res152": ("fast_pose", {"layers": 152}),
-    "fastpose-duc-res50": ("fast_pose_duc", {}),
-    "fastpose-duc-res152": ("fast_pose_duc", {"layers": 152, "unshuffle": False}),
-    "simplepose-res50": ("simple_pose", {}),
-    "hrnet-w32": ("high_resolution", {}),
+    "fastpose-res50": ("FastPose", {}),
+    "fastpose-res152": ("FastPose", {"layers": 152}),
+    "fastpose-duc-res50": ("FastPoseDuc", {}),
+    "fastpose-duc-res152": ("FastPoseDuc", {"layers": 152, "unshuffle": False}),
+    "simplepose-res50": ("SimplePose", {}),
+    "hrnet-w32": ("HighResolution", {}),
 }
 _LOSSES = {"": 0, "-regression": -1, "-combined": 110}
 
 
-def known_networks() -> dict[str, _Network]:
-    """Every name that can be built, without the prefix `alphapose-`."""
-    found = {}
-    for prefix, skeleton in _SETS.items():
-        for shape, (make, options) in _SHAPES.items():
-            for loss, integral in _LOSSES.items():
-                if loss == "-combined" and prefix not in ("halpe136-", "wholebody133-"):
-                    continue
-                wide = {"width": 256} if loss and make == "fast_pose" else {}  # CONV_DIM of these configurations
-                found[prefix + shape + loss] = _Network(skeleton, make, options | wide, integral)
-    return found
-
-
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of a pose network and its metadata; it looks at boxes, which a detector finds.
+    """A pose network that looks at boxes, which a detector finds.
 
-    Args:
-        entry: its route is `state_dict` (.pth), or `onnx` for a ready-made network of the same shape.
-        path: the official file.
-        options: none.
+    Its route is `state_dict` (.pth), or `onnx` for a ready-made network of the same shape.
 
     Raises:
         PosertError: the file is no state dict, its keys are not this network's, or it uses deformable convolutions.
@@ -80,26 +49,29 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
         return _ready_made(entry, path)
     from posert.export.readers import torch_models
 
-    net, network = _loaded(entry, path)
+    net, skeleton, integral = _loaded(entry, path)
     graph = torch_models.to_onnx(net, (1, 3, *_INPUT_WH[::-1]), "image", ["maps"])
-    image = _crop("image", _MEAN, (255.0, 255.0, 255.0))
-    return Exported(graph, _spec(entry, network, image, "maps"))
+    return _exported(graph, entry, skeleton, integral, _MEAN, (255.0, 255.0, 255.0))
 
 
-def _loaded(entry: Entry, path: Path) -> tuple[Any, _Network]:
+def _loaded(entry: Entry, path: Path) -> tuple[Any, Skeleton, int]:
+    """The network, its skeleton, and `integral` as in the decoder `heatmap`, after AlphaPose's word `loss`."""
     from posert.export.readers import torch_models
     from posert.export.systems.alphapose import networks
 
-    network = known_networks().get(entry.name.removeprefix("alphapose-"))
+    known = re.fullmatch(rf"alphapose-({'|'.join(_SETS)})({'|'.join(_SHAPES)})({'|'.join(_LOSSES)})", entry.name)
     state = torch_models.read_state(path)
-    if network is None or any("offset" in key for key in state):
+    if known is None or any("offset" in key for key in state):
         raise PosertError(
             f"{entry.name} uses deformable convolutions, or is not known: posert does not convert it",
             "use the network without -dcn; they differ by less than one point of AP (72.0 and 72.8)",
         )
-    net = getattr(networks, network.make)(len(network.skeleton.names), **network.options)
+    (make, options), skeleton, integral = _SHAPES[known[2]], _SETS[known[1]], _LOSSES[known[3]]
+    if integral and make == "FastPose":
+        options = {**options, "width": 256}  # CONV_DIM of these configurations
+    net = getattr(networks, make)(len(skeleton.names), **options)
     torch_models.fill(net, state, entry.name)
-    return net.eval(), network
+    return net.eval(), skeleton, integral
 
 
 def _ready_made(entry: Entry, path: Path) -> Exported:
@@ -114,39 +86,26 @@ def _ready_made(entry: Entry, path: Path) -> Exported:
         )
     for value in (graph.graph.input[0], graph.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    network = _Network(COCO_17, "", {})
-    image = _crop(graph.graph.input[0].name, *_IMAGENET)
-    return Exported(graph, _spec(entry, network, image, graph.graph.output[0].name))
+    return _exported(graph, entry, COCO_17, 0, *_IMAGENET)
 
 
-def _crop(name: str, mean: tuple[float, float, float], std: tuple[float, float, float]) -> InputSpec:
-    return InputSpec(
-        name=name, layout="NCHW", dtype="float32", color="rgb", size_wh=_INPUT_WH, fit="boxes", align="origin",
-        rounding="round", mean=mean, std=std,
+def _exported(graph: Any, entry: Entry, skeleton: Skeleton, integral: int, mean: _Color, std: _Color) -> Exported:
+    image = InputSpec(
+        name=graph.graph.input[0].name, layout="NCHW", dtype="float32", color="rgb", size_wh=_INPUT_WH, fit="boxes",
+        align="origin", rounding="round", mean=mean, std=std,
     )  # fmt: skip
-
-
-def _spec(entry: Entry, network: _Network, image: InputSpec, output: str) -> ModelSpec:
-    skeleton = network.skeleton
     whole = len(skeleton.names) in (133, 136)
     rule: dict[str, Any] = {"whole_body": True} if whole else {}
-    if whole and network.integral:
+    if whole and integral:
         rule |= _WHOLE_BODY
-    params = {"integral": network.integral} if network.integral else {}
-    stage = Stage("pose", "boxes", image, {"maps": output}, "heatmap", params, "poses", rule)
-    return model_spec(entry, skeleton, stage)
+    params = {"integral": integral} if integral else {}
+    outputs = {"maps": graph.graph.output[0].name}
+    stage = Stage("pose", "boxes", image, outputs, "heatmap", params, "poses", rule)
+    return onnx_file.exported(graph, entry, skeleton, stage)
 
 
-def reference(entry: Entry, path: Path) -> Reference | None:
-    """The torch network as a function of our input tensor; None for ready-made ONNX, which is its own original."""
-    if entry.route == "onnx":
-        return None
-    import torch
+def reference(entry: Entry, path: Path) -> Reference:
+    """The torch network."""
+    from posert.export.readers import torch_models
 
-    net, _ = _loaded(entry, path)
-
-    def run(tensor: Any) -> dict[str, Any]:
-        with torch.no_grad():
-            return {"maps": net(torch.from_numpy(tensor)).numpy()}
-
-    return run
+    return torch_models.reference(_loaded(entry, path)[0], ["maps"])

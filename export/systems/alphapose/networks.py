@@ -9,36 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_BLOCKS = {50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
 _EXPANSION = 4
 _DUC_STAGES = (4, 2, 1)  # convolutions of each stage of FastPose-DUC
 
 
-def fast_pose(keypoints: int, *, layers: int = 50, width: int = 128) -> nn.Module:
-    """FastPose: SE-ResNet, three pixel shuffles, two convolutions between them; `width` channels before the heads."""
-    return _FastPose(keypoints, layers, width)
-
-
-def fast_pose_duc(keypoints: int, *, layers: int = 50, unshuffle: bool = True) -> nn.Module:
-    """FastPose-DUC: several convolutions between the pixel shuffles.
-
-    With `unshuffle` the backbone shrinks by folding 2x2 pixels into channels instead of by striding.
-    """
-    return _FastPoseDuc(keypoints, layers, unshuffle)
-
-
-def simple_pose(keypoints: int, *, layers: int = 50) -> nn.Module:
-    """SimplePose: ResNet and three transposed convolutions."""
-    return _SimplePose(keypoints, layers)
-
-
-def high_resolution(keypoints: int, *, width: int = 32) -> nn.Module:
-    """HRNet: up to four branches of different resolution that exchange after every module."""
-    return _HighResolution(keypoints, width)
-
-
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+
+
+def _normed(inputs: int, outputs: int, size: int, stride: int = 1, *, relu: bool = False) -> list[nn.Module]:
+    parts = [_conv(inputs, outputs, size, stride), nn.BatchNorm2d(outputs)]
+    return [*parts, nn.ReLU(inplace=True)] if relu else parts
+
+
+def _down(inputs: int, outputs: int, relu: bool) -> nn.Sequential:
+    return nn.Sequential(*_normed(inputs, outputs, 3, 2, relu=relu))
 
 
 class _Squeeze(nn.Module):  # type: ignore[misc]
@@ -59,26 +45,20 @@ class _Bottleneck(nn.Module):  # type: ignore[misc]
         super().__init__()
         outputs = width * _EXPANSION
         self.conv1, self.bn1 = _conv(inputs, width, 1), nn.BatchNorm2d(width)
-        fold = unshuffle and stride > 1
-        self.conv2 = (
-            nn.Sequential(nn.PixelUnshuffle(stride), _conv(width * stride**2, width, 3))
-            if fold
-            else _conv(width, width, 3, stride)
-        )
+        self.conv2 = _conv(width, width, 3, stride)
+        if unshuffle and stride > 1:
+            self.conv2 = nn.Sequential(nn.PixelUnshuffle(stride), _conv(width * stride**2, width, 3))
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3, self.bn3 = _conv(width, outputs, 1), nn.BatchNorm2d(outputs)
-        if squeeze:
-            self.se = _Squeeze(outputs)
+        self.se = _Squeeze(outputs) if squeeze else nn.Identity()
+        self.downsample = nn.Identity()
         if stride > 1 or inputs != outputs:
-            self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(*_normed(inputs, outputs, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.bn1(self.conv1(x)))
         y = torch.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        if hasattr(self, "se"):
-            y = self.se(y)
-        return torch.relu(y + (self.downsample(x) if hasattr(self, "downsample") else x))
+        return torch.relu(self.se(self.bn3(self.conv3(y))) + self.downsample(x))
 
 
 class _ResNet(nn.Module):  # type: ignore[misc]
@@ -113,8 +93,10 @@ class _Upsample(nn.Module):  # type: ignore[misc]
         return self.shuffle(torch.relu(self.bn(self.conv(x))))
 
 
-class _FastPose(nn.Module):  # type: ignore[misc]
-    def __init__(self, keypoints: int, layers: int, width: int) -> None:
+class FastPose(nn.Module):  # type: ignore[misc]
+    """SE-ResNet, three pixel shuffles, two convolutions between them; `width` channels before the heads."""
+
+    def __init__(self, keypoints: int, *, layers: int = 50, width: int = 128) -> None:
         super().__init__()
         self.preact = _ResNet(layers, squeeze=True)
         self.suffle1 = nn.PixelShuffle(2)
@@ -125,14 +107,23 @@ class _FastPose(nn.Module):  # type: ignore[misc]
         return self.conv_out(self.duc2(self.duc1(self.suffle1(self.preact(x)))))
 
 
-class _FastPoseDuc(nn.Module):  # type: ignore[misc]
-    def __init__(self, keypoints: int, layers: int, unshuffle: bool) -> None:
+class FastPoseDuc(nn.Module):  # type: ignore[misc]
+    """FastPose with several convolutions between the pixel shuffles.
+
+    With `unshuffle` the backbone shrinks by folding 2x2 pixels into channels instead of by striding.
+    """
+
+    def __init__(self, keypoints: int, *, layers: int = 50, unshuffle: bool = True) -> None:
         super().__init__()
         self.preact = _ResNet(layers, squeeze=True, unshuffle=unshuffle)
         inputs = 2048
         for number, count in enumerate(_DUC_STAGES, 1):
             inputs //= 4
-            setattr(self, f"duc{number}", _duc_stage(inputs, count))
+            parts = [nn.PixelShuffle(2)]
+            for _ in range(count - 1):
+                parts += _normed(inputs, inputs, 3, relu=True)
+            parts += _normed(inputs, inputs * 2, 3, relu=True)
+            setattr(self, f"duc{number}", nn.Sequential(*parts))
             inputs *= 2
         self.conv_out = nn.Conv2d(inputs, keypoints, 3, 1, 1)
 
@@ -140,19 +131,12 @@ class _FastPoseDuc(nn.Module):  # type: ignore[misc]
         return self.conv_out(self.duc3(self.duc2(self.duc1(self.preact(x)))))
 
 
-def _duc_stage(inputs: int, count: int) -> nn.Sequential:
-    """A pixel shuffle and `count` convolutions, the last one with twice the channels."""
-    parts: list[Any] = [nn.PixelShuffle(2)]
-    for number in range(count):
-        outputs = inputs * 2 if number == count - 1 else inputs
-        parts += [_conv(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-    return nn.Sequential(*parts)
+class SimplePose(nn.Module):  # type: ignore[misc]
+    """ResNet and three transposed convolutions."""
 
-
-class _SimplePose(nn.Module):  # type: ignore[misc]
-    def __init__(self, keypoints: int, layers: int) -> None:
+    def __init__(self, keypoints: int) -> None:
         super().__init__()
-        self.preact = _ResNet(layers, squeeze=False)
+        self.preact = _ResNet(50, squeeze=False)
         parts: list[Any] = []
         for inputs in (2048, 256, 256):
             parts += [nn.ConvTranspose2d(inputs, 256, 4, 2, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU(inplace=True)]
@@ -174,30 +158,22 @@ class _Basic(nn.Module):  # type: ignore[misc]
         return torch.relu(x + self.bn2(self.conv2(y)))
 
 
-def _down(inputs: int, outputs: int, relu: bool) -> nn.Sequential:
-    parts: list[Any] = [_conv(inputs, outputs, 3, 2), nn.BatchNorm2d(outputs)]
-    return nn.Sequential(*parts, nn.ReLU(inplace=True)) if relu else nn.Sequential(*parts)
-
-
 class _Exchange(nn.Module):  # type: ignore[misc]
     """Four blocks on each branch, then each of the first `outputs` branches is the sum of all, at its resolution."""
 
     def __init__(self, widths: list[int], outputs: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([nn.Sequential(*(_Basic(width) for _ in range(4))) for width in widths])
+        self.branches = nn.ModuleList(nn.Sequential(*(_Basic(width) for _ in range(4))) for width in widths)
         self.fuse_layers = nn.ModuleList(
-            [nn.ModuleList([_fuse(widths, i, j) for j in range(len(widths))]) for i in range(outputs)]
+            nn.ModuleList(_fuse(widths, i, j) for j in range(len(widths))) for i in range(outputs)
         )
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
         x = [branch(own) for branch, own in zip(self.branches, x, strict=True)]
         out = []
         for i, row in enumerate(self.fuse_layers):
-            total = x[i]
-            for j, layer in enumerate(row):
-                if j != i:
-                    total = total + layer(x[j])
-            out.append(torch.relu(total))
+            others = (layer(x[j]) for j, layer in enumerate(row) if j != i)
+            out.append(torch.relu(sum(others, start=x[i])))
         return out
 
 
@@ -205,19 +181,21 @@ def _fuse(widths: list[int], to: int, source: int) -> nn.Module:
     """From the resolution of branch `source` to that of branch `to`."""
     if source > to:
         up = nn.Upsample(scale_factor=2 ** (source - to), mode="nearest")
-        return nn.Sequential(_conv(widths[source], widths[to], 1), nn.BatchNorm2d(widths[to]), up)
+        return nn.Sequential(*_normed(widths[source], widths[to], 1), up)
     steps = [_down(widths[source], widths[source], relu=True) for _ in range(to - source - 1)]
     return nn.Sequential(*steps, _down(widths[source], widths[to], relu=False)) if to > source else nn.Identity()
 
 
-class _HighResolution(nn.Module):  # type: ignore[misc]
-    def __init__(self, keypoints: int, width: int) -> None:
+class HighResolution(nn.Module):  # type: ignore[misc]
+    """HRNet-W32: up to four branches of different resolution that exchange after every module."""
+
+    def __init__(self, keypoints: int) -> None:
         super().__init__()
         self.conv1, self.bn1 = _conv(3, 64, 3, 2), nn.BatchNorm2d(64)
         self.conv2, self.bn2 = _conv(64, 64, 3, 2), nn.BatchNorm2d(64)
         self.layer1 = nn.Sequential(*(_Bottleneck(64 if i == 0 else 256, 64, 1, False, False) for i in range(4)))
-        widths = [width << branch for branch in range(4)]
-        first = nn.Sequential(_conv(256, width, 3), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        widths = [32, 64, 128, 256]
+        first = nn.Sequential(*_normed(256, widths[0], 3, relu=True))
         self.transition1 = nn.ModuleList([first, nn.Sequential(_down(256, widths[1], relu=True))])
         for stage, modules in ((2, 1), (3, 4), (4, 3)):
             exchanges = [_Exchange(widths[:stage], stage) for _ in range(modules)]
@@ -227,7 +205,7 @@ class _HighResolution(nn.Module):  # type: ignore[misc]
             if stage < 4:
                 new = nn.Sequential(_down(widths[stage - 1], widths[stage], relu=True))
                 setattr(self, f"transition{stage}", nn.ModuleList([*(nn.Identity() for _ in range(stage)), new]))
-        self.final_layer = nn.Conv2d(width, keypoints, 1)
+        self.final_layer = nn.Conv2d(widths[0], keypoints, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(x)))

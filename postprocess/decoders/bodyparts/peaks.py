@@ -1,33 +1,25 @@
-"""Maps up-sampled only where a peak can be, and their peaks by centroid. Knows maps and samples only.
+"""Maps up-sampled only where a peak can be, their peaks by centroid, and every limb that two peaks could make, scored.
 
+Knows parts and limbs by index only.
 The grid is cut into blocks of `BLOCK` x `BLOCK` samples. A block none of whose cells is far enough from zero cannot
 exceed the threshold, so it is never computed.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.resample import value_at
+from posert.postprocess.kernels.resample import upsample, value_at
 
 BLOCK = 8
 _REACH = 3  # OpenPose refines a peak within 7 x 7 samples
+_TINY, _ONE = np.float32(1e-6), np.float32(1.0)
 
-
-class Axis(NamedTuple):
-    """One axis of the grid.
-
-    Attributes:
-        taps: of its samples.
-        cells: i64 [blocks,2], the first cell that each block reads, and the one past the last.
-        blocks: i64 [length,2], the first block that reads each cell, and the one past the last.
-    """
-
-    taps: Any
-    cells: Any
-    blocks: Any
+Axis = namedtuple("Axis", "taps cells blocks")
+"""One axis of the grid: the taps of its samples; cells i64 [blocks,2], the first cell that each block reads, and the
+one past the last; blocks i64 [length,2], the first block that reads each cell, and the one past the last."""
 
 
 @jit
@@ -149,7 +141,7 @@ def _scan(field, rules, work, peaks):
 
 @jit
 def find_peaks(maps, rules, work):
-    """Peaks of the maps of all parts, by part, then y, then x; returns how many there are.
+    """Peaks of the maps of all parts, by part, then y, then x.
 
     Args:
         maps: f32 [>=K,h,w]. rules: `peak_threshold`, `ring`, `offset`, see `Rules`.
@@ -158,7 +150,7 @@ def find_peaks(maps, rules, work):
             Out: `peaks` f32 [K,P,3], x, y, score (the sample's value); the first P of a part in scan order; `counts`
             i64 [K].
     """
-    low, total, active = np.float32(work.floor[0]), 0, work.active
+    low, active = np.float32(work.floor[0]), work.active
     for part in range(work.counts.shape[0]):
         work.counts[part] = 0
         field = maps[part]
@@ -169,5 +161,75 @@ def find_peaks(maps, rules, work):
                 if active[by, bx]:
                     _fill_block(field, by, bx, work.y, work.x.taps, work.block, work.grids[0])
         work.counts[part] = _scan(field, rules, work, work.peaks[part])
-        total += work.counts[part]
-    return total
+
+
+@jit
+def _nearest(value, size):
+    return min(max(int(value + np.float32(0.5)), 0), size - 1)
+
+
+@jit
+def _score(fx, fy, dense, ax, ay, bx, by, rules, work):
+    """Mean alignment (f32) of the field with a -> b over the samples that count; 0 if the pair is refused.
+
+    It stops at the sample with which too few can count: most pairs are refused at their first.
+    """
+    taps_y, taps_x, grids = work.y.taps, work.x.taps, work.grids
+    inter, ratio = np.float32(rules.limb_threshold), np.float32(rules.limb_ratio)
+    height, width = grids.shape[1], grids.shape[2]
+    vx, vy = bx - ax, by - ay
+    length = np.float32(math.sqrt(vx * vx + vy * vy))
+    if not length > _TINY:
+        return np.float32(0.0)
+    samples = min(max(int(math.sqrt(np.float32(5.0) * max(abs(vx), abs(vy))) + np.float32(0.5)), 5), 25)
+    parts = np.float32(samples)
+    ux, uy = vx / length, vy / length
+    total, missed = np.float32(0.0), 0
+    for i in range(samples):
+        x = _nearest(ax + np.float32(i) * vx / parts, width)
+        y = _nearest(ay + np.float32(i) * vy / parts, height)
+        if dense:
+            t = ux * grids[0, y, x] + uy * grids[1, y, x]
+        else:
+            t = ux * value_at(fx, y, x, taps_y, taps_x, _ONE) + uy * value_at(fy, y, x, taps_y, taps_x, _ONE)
+        if t > inter:
+            total += t
+        else:
+            missed += 1
+            if not np.float32(samples - missed) / parts > ratio:
+                return np.float32(rules.near_value) if length < np.float32(rules.near) else np.float32(0.0)
+    value = total / np.float32(samples - missed)
+    return value if math.isfinite(value) else np.float32(0.0)
+
+
+@jit
+def score_candidates(pafs, edges, channels, rules, work):
+    """Every pair of peaks that an edge could join, edge by edge; returns how many.
+
+    Args:
+        pafs: f32 [C,h,w]. edges: i64 [L,2] part indices. channels: i64 [L,2] x and y channel of each edge.
+        rules: `limb_threshold`, `limb_ratio`, `near`, `near_value`, `key_bonus`, see `Rules`.
+        work: as `find_peaks` leaves it. `across` f32 [h,W], `grids` f32 [2,H,W] are workspace: an edge with so many
+            pairs that they would read most samples has its field up-sampled at once, to the same bits.
+            Out: `key`, `value` f32 [C]; `index` i32 [C,3], edge and the two peaks within their parts; `starts` i64
+            [L+1], the first candidate of each edge.
+    """
+    peaks, counts, grids, bonus, found = work.peaks, work.counts, work.grids, np.float32(rules.key_bonus), 0
+    for edge in range(edges.shape[0]):
+        work.starts[edge] = found
+        a, b = edges[edge, 0], edges[edge, 1]
+        fx, fy = pafs[channels[edge, 0]], pafs[channels[edge, 1]]
+        dense = counts[a] * counts[b] * 64 > grids.shape[1] * grids.shape[2]
+        if dense:
+            upsample(fx, work.y.taps, work.x.taps, work.across, grids[0])
+            upsample(fy, work.y.taps, work.x.taps, work.across, grids[1])
+        for i in range(counts[a]):
+            for j in range(counts[b]):
+                v = _score(fx, fy, dense, peaks[a, i, 0], peaks[a, i, 1], peaks[b, j, 0], peaks[b, j, 1], rules, work)
+                if v > _TINY:
+                    work.key[found] = v + bonus * peaks[a, i, 2] + bonus * peaks[b, j, 2]
+                    work.value[found] = v
+                    work.index[found, 0], work.index[found, 1], work.index[found, 2] = edge, i, j
+                    found += 1
+    work.starts[edges.shape[0]] = found
+    return found

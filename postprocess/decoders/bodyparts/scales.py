@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from posert.poses import Float32Array
 from posert.postprocess.kernels.registry import F32x3, U8x1, kernel
-from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, take_taps, upsample, widest
-from posert.postprocess.kernels.workspace import take_f32, take_f64
+from posert.postprocess.kernels.resample import CUBIC, KEYS, fill_smoothing, fill_taps, take_taps, upsample, widest
+from posert.postprocess.kernels.workspace import take
 
 
 @kernel
@@ -19,12 +19,12 @@ def add_upsampled(maps: F32x3, rule: int, workspace: U8x1, sums: F32x3) -> int:
     Returns the bytes that the workspace must have; it has none: nothing is added.
     """
     h, w, high, wide = maps.shape[1], maps.shape[2], sums.shape[1], sums.shape[2]
-    smoothing, at = take_f64(workspace, 0, (1,))
-    row, at = take_f64(workspace, at, (max(widest(h, high, 1), widest(w, wide, 1)),))
+    smoothing, at = take(workspace, 0, (1,), np.float64)
+    row, at = take(workspace, at, (max(widest(h, high, 1), widest(w, wide, 1)),), np.float64)
     taps_y, after_y = take_taps(workspace, at, h, high, 1)
     taps_x, after_x = take_taps(workspace, after_y, w, wide, 1)
-    across, end = take_f32(workspace, after_x, (h, wide))
-    grid, end = take_f32(workspace, end, (high, wide))
+    across, end = take(workspace, after_x, (h, wide), np.float32)
+    grid, end = take(workspace, end, (high, wide), np.float32)
     if len(workspace) == 0:
         return end
     fill_smoothing(smoothing)
@@ -41,14 +41,17 @@ def add_upsampled(maps: F32x3, rule: int, workspace: U8x1, sums: F32x3) -> int:
     return end
 
 
-def average(
-    several: Sequence[Mapping[str, NDArray[Any]]], rule: int, input_wh: tuple[int, int]
+def merge(
+    several: Sequence[Mapping[str, NDArray[Any]]], params: Any, input_wh: tuple[int, int]
 ) -> dict[str, Float32Array]:
-    """The mean of outputs at several scales, each up-sampled to W x H by a rule of `resample`: role -> f32 [R,C,H,W].
+    """The mean of one batch's outputs at several scales, each up-sampled to the network input: role -> f32 [R,C,H,W].
 
     Args:
         several: per scale role -> f32 [R,C,h,w], all of the whole frame.
+        params: its interpolation.
+        input_wh: W and H.
     """
+    rule = CUBIC if params.interpolation == "cubic" else KEYS
     merged, nothing = {}, np.zeros(0, np.uint8)
     for role in several[0]:
         arrays = [np.ascontiguousarray(outputs[role], np.float32) for outputs in several]

@@ -1,89 +1,62 @@
 """The workspace: every array the kernel writes to, and what is made once for a size of maps. Knows no people."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+
+import numpy as np
 
 from posert.postprocess.decoders.bodyparts.peaks import BLOCK, Axis, fill_blocks
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, magnitude, take_taps, widest
-from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_i64, take_u8
+from posert.postprocess.kernels.workspace import take
 
+Work = namedtuple(
+    "Work",
+    "ready floor redundant smoothing row y x active block across grids peaks counts key value index order "
+    "starts used owners people scores sizes end",
+)
+"""Everything the kernel writes to; see `find_peaks`, `score_candidates` and `assemble_globally`.
 
-class Work(NamedTuple):
-    """Everything the kernel writes to; see `find_peaks`, `score_candidates` and `assemble_globally`.
-
-    Attributes:
-        ready: i64 [1], 1 once there is what follows from sizes and parameters alone: axes, floor and redundant.
-        smoothing, row: f64, to make the taps.
-        end: bytes taken.
-    """
-
-    ready: Any
-    floor: Any
-    redundant: Any
-    smoothing: Any
-    row: Any
-    y: Any
-    x: Any
-    active: Any
-    block: Any
-    across: Any
-    grids: Any
-    peaks: Any
-    counts: Any
-    key: Any
-    value: Any
-    index: Any
-    order: Any
-    starts: Any
-    used: Any
-    owners: Any
-    people: Any
-    scores: Any
-    sizes: Any
-    end: int
-
-
-@jit
-def most_people(edges, max_peaks):
-    """No more people than limbs or peaks can start: each edge at most one per peak of either end."""
-    return edges * max_peaks
+ready: i64 [1], 1 once there is what follows from sizes and parameters alone: axes, floor and redundant. smoothing, row:
+f64, to make the taps. end: bytes taken.
+"""
 
 
 @jit
 def _take_axis(workspace, at, length, size):
     taps, at = take_taps(workspace, at, length, size, 1)
-    cells, at = take_i64(workspace, at, ((size + BLOCK - 1) // BLOCK, 2))
-    blocks, at = take_i64(workspace, at, (length, 2))
+    cells, at = take(workspace, at, ((size + BLOCK - 1) // BLOCK, 2), np.int64)
+    blocks, at = take(workspace, at, (length, 2), np.int64)
     return Axis(taps, cells, blocks), at
 
 
 @jit
 def layout(workspace, h, w, high, wide, parts, edges, max_peaks):
     """`Work` for maps of h x w cells on a grid of high x wide samples."""
-    pairs, most = edges * max_peaks * max_peaks, most_people(edges, max_peaks)
-    ready, at = take_i64(workspace, 0, (1,))
-    floor, at = take_f64(workspace, at, (1,))
-    redundant, at = take_u8(workspace, at, (edges,))
-    smoothing, at = take_f64(workspace, at, (1,))
-    row, at = take_f64(workspace, at, (max(widest(h, high, 1), widest(w, wide, 1)),))
+    # no more people than limbs or peaks can start: each edge at most one per peak of either end
+    pairs, most = edges * max_peaks * max_peaks, edges * max_peaks
+    ready, at = take(workspace, 0, (1,), np.int64)
+    floor, at = take(workspace, at, (1,), np.float64)
+    redundant, at = take(workspace, at, (edges,), np.uint8)
+    smoothing, at = take(workspace, at, (1,), np.float64)
+    row, at = take(workspace, at, (max(widest(h, high, 1), widest(w, wide, 1)),), np.float64)
     y, at = _take_axis(workspace, at, h, high)
     x, at = _take_axis(workspace, at, w, wide)
-    active, at = take_u8(workspace, at, (y.cells.shape[0], x.cells.shape[0]))
-    block, at = take_f32(workspace, at, (h, BLOCK))
-    across, at = take_f32(workspace, at, (h, wide))
-    grids, at = take_f32(workspace, at, (2, high, wide))
-    peaks, at = take_f32(workspace, at, (parts, max_peaks, 3))
-    counts, at = take_i64(workspace, at, (parts,))
-    key, at = take_f32(workspace, at, (pairs,))
-    value, at = take_f32(workspace, at, (pairs,))
-    index, at = take_i32(workspace, at, (pairs, 3))
-    order, at = take_i32(workspace, at, (pairs,))
-    starts, at = take_i64(workspace, at, (edges + 1,))
-    used, at = take_u8(workspace, at, (2, max_peaks))
-    owners, at = take_i32(workspace, at, (parts, max_peaks))
-    people, at = take_i32(workspace, at, (most, parts))
-    scores, at = take_f64(workspace, at, (most,))
-    sizes, at = take_i64(workspace, at, (most,))
+    active, at = take(workspace, at, (y.cells.shape[0], x.cells.shape[0]), np.uint8)
+    block, at = take(workspace, at, (h, BLOCK), np.float32)
+    across, at = take(workspace, at, (h, wide), np.float32)
+    grids, at = take(workspace, at, (2, high, wide), np.float32)
+    peaks, at = take(workspace, at, (parts, max_peaks, 3), np.float32)
+    counts, at = take(workspace, at, (parts,), np.int64)
+    key, at = take(workspace, at, (pairs,), np.float32)
+    value, at = take(workspace, at, (pairs,), np.float32)
+    index, at = take(workspace, at, (pairs, 3), np.int32)
+    order, at = take(workspace, at, (pairs,), np.int32)
+    starts, at = take(workspace, at, (edges + 1,), np.int64)
+    used, at = take(workspace, at, (2, max_peaks), np.uint8)
+    owners, at = take(workspace, at, (parts, max_peaks), np.int32)
+    people, at = take(workspace, at, (most, parts), np.int32)
+    scores, at = take(workspace, at, (most,), np.float64)
+    sizes, at = take(workspace, at, (most,), np.int64)
     return Work(
         ready, floor, redundant, smoothing, row, y, x, active, block, across, grids, peaks, counts, key, value, index,
         order, starts, used, owners, people, scores, sizes, at,

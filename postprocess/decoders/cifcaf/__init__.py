@@ -1,25 +1,30 @@
 """Decoder `cifcaf`: composite intensity and association fields -> people (the OpenPifPaf family), for any skeleton.
 
-Roles: `cif` f32 [R,K,5,h,w] and `caf` f32 [R,L,8,h,w], activated, in units of cells. Defaults are the original's.
+Roles: `cif` f32 [R,K,5,h,w] and `caf` f32 [R,L,8,h,w], activated: (unused, confidence, x, y, scale) and (unused,
+confidence, x1, y1, x2, y2, scale 1, scale 2), positions and scales in cells; a cell is (width - 1) / (w - 1) px wide.
+Defaults are the original's.
+
+The best person comes first. A keypoint's score is the original's joint score, a person's the weighted mean of them (the
+best three count three times); boxes hold the joints, each widened by its scale. Equal values are taken in field order.
+Cells with a value that is not finite are ignored; `MAX_POSES`, `cif.WORK_PER_PIXEL` and `caf.MAX_READS` bound the time.
+Rows are decoded in threads.
 """
 
 import math
-from collections.abc import Mapping
+from collections import namedtuple
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
-from posert.poses import Poses, Skeleton
-from posert.postprocess.decoders.cifcaf.caf import list_associations, score_connections
-from posert.postprocess.decoders.cifcaf.cif import accumulate, find_seeds, list_intensities
-from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses
-from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress
-from posert.postprocess.decoders.cifcaf.work import take_work
-from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels, decode_rows
-from posert.postprocess.kernels.records import reader
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import listed_pairs, shaped
+from posert.postprocess.decoders.cifcaf.caf import list_associations, score_connections, take_connections
+from posert.postprocess.decoders.cifcaf.cif import accumulate, find_seeds, list_intensities, take_maps, take_seeds
+from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses, take_graph
+from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress, take_candidates
+from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
+from posert.postprocess.kernels.records import reader, settle
+from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.workspace import listed_pairs, shaped, take
 
 _PROBLEMS = (
     "cif must be [R,K,5,h,w] with the skeleton's K keypoints",
@@ -28,11 +33,8 @@ _PROBLEMS = (
     "a cell must be 1 to 64 px wide and high, and the cells must fit the network input",
     "the fields are too large",
 )
-_MAX_SIDE, _MAX_BYTES = (
-    1 << 14,
-    1 << 33,
-)  # of the fields; of a workspace, of which few pages are ever touched. So pixels
-# of a map and connections can be counted in i32.
+# Of the fields; of a workspace, of which few pages are ever touched. So pixels of a map and connections fit in i32.
+_MAX_SIDE, _MAX_BYTES = 1 << 14, 1 << 33
 merge = None
 
 
@@ -70,45 +72,33 @@ class Params:
     reverse_match: bool = True
 
     def __post_init__(self) -> None:
-        names = [name for name in self.__slots__ if "threshold" in name]
-        wrong = [
-            f"{name} = {value!r}"
-            for name in names
-            if not ((value := getattr(self, name)) is None and name == "instance_threshold")
-            and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1)
-        ]
-        if isinstance(self.cif_neighbors, bool) or not 1 <= self.cif_neighbors <= 1000:
-            wrong.append(f"cif_neighbors = {self.cif_neighbors!r}")
-        for name in ("greedy", "force_complete_pose"):
-            if not isinstance(getattr(self, name), bool):
-                wrong.append(f"{name} = {getattr(self, name)!r}")
-        if wrong:
-            raise ValueError(", ".join(wrong))
+        rules = {name: _is_share(getattr(self, name)) for name in self.__slots__ if "threshold" in name}
+        rules["instance_threshold"] |= self.instance_threshold is None
+        rules["cif_neighbors"] = not isinstance(self.cif_neighbors, bool) and 1 <= self.cif_neighbors <= 1000
+        rules |= {name: isinstance(getattr(self, name), bool) for name in ("greedy", "force_complete_pose")}
+        settle(self, rules)
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """One `Poses` per row of the batch, in pixels of the network input, best person first.
-
-    Args:
-        outputs: `cif` f32 [R,K,5,h,w] (unused, confidence, x, y, scale) and `caf` f32 [R,L,8,h,w] (unused, confidence,
-            x1, y1, x2, y2, scale 1, scale 2); positions and scales in cells.
-        skeleton: K keypoints and L edges, in the order of the fields.
-        input_wh: width and height of the network input, px; a cell is (width - 1) / (w - 1) wide.
-
-    A keypoint's score is the original's joint score, a person's the weighted mean of them (the best three count three
-    times); boxes hold the joints, each widened by its scale. Equal values are taken in field order. Cells with a value
-    that is not finite are ignored; `MAX_POSES`, `cif.WORK_PER_PIXEL` and `caf.MAX_READS` bound the time.
-    Rows are decoded in threads.
-
-    Raises:
-        PosertError: the fields do not fit the skeleton or the input.
-    """
-    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 _params = reader(Params)
+Work = namedtuple("Work", "ready graph frontier maps cells seeds associations connections poses")
+"""Everything that decoding one row writes to, in one workspace; `ready` i64 [1]: 1 once the graph is filled."""
+
+
+@jit
+def take_work(workspace, parts, edges, h, w, stride):
+    """The `Work` in a workspace, and its bytes, for h x w cells of `stride` px and a skeleton of so many edges."""
+    high, wide = (h - 1) * stride + 1, (w - 1) * stride + 1
+    ready, at = take(workspace, 0, (1,), np.int64)
+    graph, frontier, at = take_graph(workspace, at, parts, edges)
+    maps, at = take_maps(workspace, at, parts, high, wide)
+    cells, seeds, at = take_seeds(workspace, at, parts * h * w)
+    associations, connections, at = take_connections(workspace, at, edges, h, w, stride)
+    poses, at = take_candidates(workspace, at, parts, high, wide)
+    return Work(ready, graph, frontier, maps, cells, seeds, associations, connections, poses), at
 
 
 @jit
@@ -122,8 +112,7 @@ def _pixels_per_cell(shapes, size):
     return stride if fits and stride <= 64 else 0
 
 
-@kernel
-def cifcaf_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+def cifcaf_workspace(shapes, size, numbers, table, needs):
     """0, or a problem. See `DecoderKernels`."""
     parts, edges, h, w = size[KEYPOINTS], listed_pairs(table, EDGES), shapes[0, 3], shapes[0, 4]
     if shapes[0, 1] != parts or shapes[0, 2] != 5 or h < 1 or w < 1:
@@ -183,22 +172,9 @@ def _grow(cif, caf, edges, stride, params, work):
     return suppress(poses, count, 0.0 if forced else params.nms_keypoint_threshold, least_mean)
 
 
-@kernel
 def cifcaf_people(
-    cif: F32x1,
-    caf: F32x1,
-    unused: F32x1,
-    unused_too: F32x1,
-    shapes: I64x2,
-    size: I64x1,
-    numbers: F64x1,
-    table: I64x1,
-    workspace: U8x1,
-    counts: I64x1,
-    keypoints: F32x3,
-    scores: F32x1,
-    boxes: F32x2,
-) -> int:
+    cif, caf, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
+):
     """The people of all rows of the fields. See `DecoderKernels`."""
     params, parts, edges, found = _params(numbers), size[KEYPOINTS], listed_pairs(table, EDGES), 0
     h, w, stride = shapes[0, 3], shapes[0, 4], _pixels_per_cell(shapes, size)
@@ -215,4 +191,5 @@ def cifcaf_people(
     return found
 
 
-KERNELS = DecoderKernels(("cif", "caf"), _PROBLEMS, cifcaf_workspace, cifcaf_people, row_threads=True)
+KERNELS = DecoderKernels.of(("cif", "caf"), _PROBLEMS, cifcaf_workspace, cifcaf_people, row_threads=True)
+decode = KERNELS.decode

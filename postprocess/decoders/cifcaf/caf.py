@@ -5,66 +5,48 @@ of a point and not the whole field. Directed edge 2l is edge l as the skeleton h
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.cif import BLOCK, claim, clamp, finite, quiet
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_i32, take_i64
+from posert.postprocess.kernels.workspace import take
 
 MAX_READS = 200_000_000
 """Connections read per image, at most; then poses stop growing. Bounds time on hostile fields (12 people: 24,000)."""
 
+Associations = namedtuple("Associations", "values pixels firsts")
+"""The cells that count, in edge, row, column order.
 
-class Associations(NamedTuple):
-    """The cells that count, in edge, row, column order.
+values f32 [L*h*w,7]: confidence, x1, y1, x2, y2, scale 1, scale 2, px. pixels i32 [L*h*w,2]: where the maps of both
+joints are read. firsts i64 [L+1]: each edge's first row.
+"""
 
-    values f32 [L*h*w,7]: confidence, x1, y1, x2, y2, scale 1, scale 2, px. pixels i32 [L*h*w,2]: where the maps of both
-    joints are read. firsts i64 [L+1]: each edge's first row.
-    """
+Connections = namedtuple("Connections", "per_px wide high starts places values scores buckets reads")
+"""The connections of both directions of each edge, by the bucket of their source.
 
-    values: Any
-    pixels: Any
-    firsts: Any
-
-
-class Connections(NamedTuple):
-    """The connections of both directions of each edge, by the bucket of their source.
-
-    Attributes:
-        per_px, wide, high: buckets per px, and their numbers.
-        starts: i32 [2L,wide*high+1], where each directed edge's buckets start.
-        places: i32 [2L*h*w], a connection's number in field order (within its directed edge).
-        values: f32 [2L*h*w,7]: score, source x, y, target x, y, source scale, target scale, px.
-        scores, buckets: f32 [h*w], i32 [h*w], of one edge's cells while they are sorted.
-        reads: i64 [1], connections read in this image, see MAX_READS.
-    """
-
-    per_px: float
-    wide: int
-    high: int
-    starts: Any
-    places: Any
-    values: Any
-    scores: Any
-    buckets: Any
-    reads: Any
+per_px, wide, high: buckets per px, and their numbers. reads i64 [1]: connections read in this image, see MAX_READS.
+starts i32 [2L,wide*high+1]: where each directed edge's buckets start.
+places i32 [2L*h*w]: a connection's number in field order (within its directed edge).
+values f32 [2L*h*w,7]: score, source x, y, target x, y, source scale, target scale, px.
+scores f32 [h*w], buckets i32 [h*w]: of one edge's cells while they are sorted.
+"""
 
 
 @jit
 def take_connections(workspace, at, edges, h, w, stride):
     """`Associations` and `Connections` at byte `at` of the workspace, for fields of h x w cells, and the end."""
     wide, high, cells = w // 4 + 1, h // 4 + 1, h * w
-    rows, at = take_f32(workspace, at, (edges * cells, 7))
-    pixels, at = take_i32(workspace, at, (edges * cells, 2))
-    firsts, at = take_i64(workspace, at, (edges + 1,))
-    starts, at = take_i32(workspace, at, (2 * edges, wide * high + 1))
-    places, at = take_i32(workspace, at, (2 * edges * cells,))
-    values, at = take_f32(workspace, at, (2 * edges * cells, 7))
-    scores, at = take_f32(workspace, at, (cells,))
-    buckets, at = take_i32(workspace, at, (cells,))
-    reads, at = take_i64(workspace, at, (1,))
+    rows, at = take(workspace, at, (edges * cells, 7), np.float32)
+    pixels, at = take(workspace, at, (edges * cells, 2), np.int32)
+    firsts, at = take(workspace, at, (edges + 1,), np.int64)
+    starts, at = take(workspace, at, (2 * edges, wide * high + 1), np.int32)
+    places, at = take(workspace, at, (2 * edges * cells,), np.int32)
+    values, at = take(workspace, at, (2 * edges * cells, 7), np.float32)
+    scores, at = take(workspace, at, (cells,), np.float32)
+    buckets, at = take(workspace, at, (cells,), np.int32)
+    reads, at = take(workspace, at, (1,), np.int64)
     connections = Connections(1.0 / (4.0 * stride), wide, high, starts, places, values, scores, buckets, reads)
     return Associations(rows, pixels, firsts), connections, at
 
@@ -244,9 +226,5 @@ def blend(connections, directed_edge, x, y, s, factor):
     if (xa - xb) * (xa - xb) + (ya - yb) * (ya - yb) > sa * sa / 4:
         return 0.5 * best, xa, ya, sa
     total = best + second
-    return (
-        0.5 * total,
-        (best * xa + second * xb) / total,
-        (best * ya + second * yb) / total,
-        (best * sa + second * sb) / total,
-    )
+    x, y = (best * xa + second * xb) / total, (best * ya + second * yb) / total
+    return 0.5 * total, x, y, (best * sa + second * sb) / total

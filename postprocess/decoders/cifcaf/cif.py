@@ -5,12 +5,12 @@ pixels are ever read: those that the seeds and the connections point at. They ar
 tile), and then only claimed tiles are filled.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_i32, take_i64, take_u8
+from posert.postprocess.kernels.workspace import take
 
 WORK_PER_PIXEL = 32
 """A map takes at most so many additions per pixel on average; bounds time on hostile fields (12 people: 0.1)."""
@@ -21,59 +21,42 @@ BLOCK = 32  # cells that are passed over at once if none of them is above the th
 _FAR = 1e9  # px; a Gaussian as wide as this is flat on any map
 _DIGITS, _RADIX = 3, 2048  # 11 bits each: a positive float's 31 bits, as an integer in the same order
 
+Maps = namedtuple("Maps", "high wide values claimed")
+"""The confidence maps of high x wide px: values f32 [K,tiles*TILE^2] 0..1, claimed u8 [K,tiles]: 1 = is read."""
 
-class Maps(NamedTuple):
-    """The confidence maps of high x wide px: values f32 [K,tiles*TILE^2] 0..1, claimed u8 [K,tiles]: 1 = is read."""
+Cells = namedtuple("Cells", "values pixels")
+"""The cells that count, in keypoint, row, column order.
 
-    high: int
-    wide: int
-    values: Any
-    claimed: Any
+values f32 [K*h*w,5]: confidence, keypoint, x px, y px, scale px. pixels i32 [K*h*w]: where the map is read.
+"""
 
+Seeds = namedtuple("Seeds", "values order bits other counts")
+"""Where poses may begin; order i32 [K*h*w] begins with the best, equal ones in the order of the cells.
 
-class Cells(NamedTuple):
-    """The cells that count, in keypoint, row, column order.
-
-    values f32 [K*h*w,5]: confidence, keypoint, x px, y px, scale px. pixels i32 [K*h*w]: where the map is read.
-    """
-
-    values: Any
-    pixels: Any
-
-
-class Seeds(NamedTuple):
-    """Where poses may begin; order i32 [K*h*w] begins with the best, equal ones in the order of the cells.
-
-    values f32 [K*h*w,5]: value, keypoint, x px, y px, scale px. The others sort: bits i32 [K*h*w], the value's; other
-    i32 [K*h*w], counts i64 [2048].
-    """
-
-    values: Any
-    order: Any
-    bits: Any
-    other: Any
-    counts: Any
+values f32 [K*h*w,5]: value, keypoint, x px, y px, scale px. The others sort: bits i32 [K*h*w], the value's; other
+i32 [K*h*w], counts i64 [2048].
+"""
 
 
 @jit
 def take_maps(workspace, at, parts, high, wide):
     """`Maps` at byte `at` of the workspace, and the place after them."""
     tiles = ((high + TILE - 1) // TILE) * ((wide + TILE - 1) // TILE)
-    values, at = take_f32(workspace, at, (parts, tiles * TILE * TILE))
-    claimed, at = take_u8(workspace, at, (parts, tiles))
+    values, at = take(workspace, at, (parts, tiles * TILE * TILE), np.float32)
+    claimed, at = take(workspace, at, (parts, tiles), np.uint8)
     return Maps(high, wide, values, claimed), at
 
 
 @jit
 def take_seeds(workspace, at, count):
     """`Cells` and `Seeds` for `count` cells, and the place after them."""
-    values, at = take_f32(workspace, at, (count, 5))
-    pixels, at = take_i32(workspace, at, (count,))
-    seeds, at = take_f32(workspace, at, (count, 5))
-    order, at = take_i32(workspace, at, (count,))
-    bits, at = take_i32(workspace, at, (count,))
-    other, at = take_i32(workspace, at, (count,))
-    counts, at = take_i64(workspace, at, (_RADIX,))
+    values, at = take(workspace, at, (count, 5), np.float32)
+    pixels, at = take(workspace, at, (count,), np.int32)
+    seeds, at = take(workspace, at, (count, 5), np.float32)
+    order, at = take(workspace, at, (count,), np.int32)
+    bits, at = take(workspace, at, (count,), np.int32)
+    other, at = take(workspace, at, (count,), np.int32)
+    counts, at = take(workspace, at, (_RADIX,), np.int64)
     return Cells(values, pixels), Seeds(seeds, order, bits, other, counts), at
 
 

@@ -5,67 +5,47 @@ directed edges that leave it, the most certain on top; equal priorities are take
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.caf import blend
 from posert.postprocess.decoders.cifcaf.cif import clamp
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_i64, take_u8
+from posert.postprocess.kernels.workspace import take
 
 _GUESSED = 1e-5  # score of a joint that only copies its neighbour
 _UNTRIED, _QUEUED, _COMPUTED = 0, 1, 2  # states of a directed edge
 
+Graph = namedtuple("Graph", "ends firsts leaving")
+"""The skeleton's directed edges: ends i64 [2L,2], start and end keypoint; leaving i64 [2L], those that leave keypoint k
+are leaving[firsts[k]:firsts[k + 1]], firsts i64 [K+1]."""
 
-class Graph(NamedTuple):
-    """The skeleton's directed edges: ends i64 [2L,2], start and end keypoint; leaving i64 [2L], those that leave
-    keypoint k are leaving[firsts[k]:firsts[k + 1]], firsts i64 [K+1]."""
+Frontier = namedtuple("Frontier", "heap priority entry state joint")
+"""The heap i32 [2L] of directed edges, and of each its priority f32, entry (when it was queued) i64, state u8, and
+joint f64 [2L,4] once it is computed."""
 
-    ends: Any
-    firsts: Any
-    leaving: Any
+Rules = namedtuple("Rules", "least relative reverse_match greedy window")
+"""When a connection gives a joint.
 
-
-class Frontier(NamedTuple):
-    """The heap i32 [2L] of directed edges, and of each its priority f32, entry (when it was queued) i64, state u8, and
-    joint f64 [2L,4] once it is computed."""
-
-    heap: Any
-    priority: Any
-    entry: Any
-    state: Any
-    joint: Any
-
-
-class Rules(NamedTuple):
-    """When a connection gives a joint.
-
-    Attributes:
-        least, relative: least score of a joint, and as a fraction of its neighbour's.
-        reverse_match: whether a connection must lead back to its source.
-        greedy: take the first joint that the frontier yields.
-        window: factor on the neighbourhood of a joint in which connections count.
-    """
-
-    least: float
-    relative: float
-    reverse_match: int
-    greedy: int
-    window: float
+least, relative: least score of a joint, and as a fraction of its neighbour's.
+reverse_match: whether a connection must lead back to its source.
+greedy: take the first joint that the frontier yields.
+window: factor on the neighbourhood of a joint in which connections count.
+"""
 
 
 @jit
 def take_graph(workspace, at, parts, edges):
     """`Graph` and `Frontier` at byte `at` of the workspace, and the place after them."""
-    ends, at = take_i64(workspace, at, (2 * edges, 2))
-    firsts, at = take_i64(workspace, at, (parts + 1,))
-    leaving, at = take_i64(workspace, at, (2 * edges,))
-    heap, at = take_i32(workspace, at, (2 * edges,))
-    priority, at = take_f32(workspace, at, (2 * edges,))
-    entry, at = take_i64(workspace, at, (2 * edges,))
-    state, at = take_u8(workspace, at, (2 * edges,))
-    joint, at = take_f64(workspace, at, (2 * edges, 4))
+    ends, at = take(workspace, at, (2 * edges, 2), np.int64)
+    firsts, at = take(workspace, at, (parts + 1,), np.int64)
+    leaving, at = take(workspace, at, (2 * edges,), np.int64)
+    heap, at = take(workspace, at, (2 * edges,), np.int32)
+    priority, at = take(workspace, at, (2 * edges,), np.float32)
+    entry, at = take(workspace, at, (2 * edges,), np.int64)
+    state, at = take(workspace, at, (2 * edges,), np.uint8)
+    joint, at = take(workspace, at, (2 * edges, 4), np.float64)
     return Graph(ends, firsts, leaving), Frontier(heap, priority, entry, state, joint), at
 
 

@@ -1,39 +1,32 @@
 """Overlapping poses -> the best of them, as people. Knows joints (score, x, y, scale), not how they were found."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.grow import free, is_occupied, mark
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.sort import sort_descending
-from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_u8
+from posert.postprocess.kernels.workspace import take
 
 MAX_POSES = 1024
 """At most so many poses are grown per image, before the overlapping ones fall away."""
 _SUPPRESSED = 1e-5  # factor on the score of a joint whose place is taken
 _HEADS, _HEAD_WEIGHT = 3, 3.0  # the three most certain joints count three times in a person's score
 
-
-class Candidates(NamedTuple):
-    """What grows: joints f64 [P,K,4]: score, x px, y px, scale px; order i32 [P], the best first, by mean f32 [P];
-    occupied u8 [K,H/2+1,W/2+1], all zeros between calls; ranked f64 [K], the scores of one."""
-
-    joints: Any
-    order: Any
-    mean: Any
-    occupied: Any
-    ranked: Any
+Candidates = namedtuple("Candidates", "joints order mean occupied ranked")
+"""What grows: joints f64 [P,K,4]: score, x px, y px, scale px; order i32 [P], the best first, by mean f32 [P]; occupied
+u8 [K,H/2+1,W/2+1], all zeros between calls; ranked f64 [K], the scores of one."""
 
 
 @jit
 def take_candidates(workspace, at, parts, high, wide):
     """`Candidates` for maps of high x wide px at byte `at` of the workspace, and the place after them."""
-    joints, at = take_f64(workspace, at, (MAX_POSES, parts, 4))
-    order, at = take_i32(workspace, at, (MAX_POSES,))
-    mean, at = take_f32(workspace, at, (MAX_POSES,))
-    occupied, at = take_u8(workspace, at, (parts, high // 2 + 1, wide // 2 + 1))
-    ranked, at = take_f64(workspace, at, (parts,))
+    joints, at = take(workspace, at, (MAX_POSES, parts, 4), np.float64)
+    order, at = take(workspace, at, (MAX_POSES,), np.int32)
+    mean, at = take(workspace, at, (MAX_POSES,), np.float32)
+    occupied, at = take(workspace, at, (parts, high // 2 + 1, wide // 2 + 1), np.uint8)
+    ranked, at = take(workspace, at, (parts,), np.float64)
     return Candidates(joints, order, mean, occupied, ranked), at
 
 

@@ -1,24 +1,22 @@
 """Decoder `paf`: keypoint heatmaps and part-affinity fields -> people (the OpenPose family).
 
-Roles: `heatmaps` f32 [R,>=K,h,w] (a background map may follow the K parts) and `pafs` f32 [R,2L,h,w]. The rules and the
-defaults are tf-pose-estimation's; every number of them is a parameter.
+Roles: `heatmaps` f32 [R,>=K,h,w] (a background map may follow the K parts) and `pafs` f32 [R,2L,h,w], limbs in the
+order of the skeleton's edges. The rules and the defaults are tf-pose-estimation's; every number of them is a parameter.
+
+A keypoint's score is its heatmap value. Equal limb values are taken in the order of the peaks (part, y, x). Cells that
+are not finite never become a peak.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from numpy.typing import NDArray
-
-from posert.poses import Poses, Skeleton
 from posert.postprocess.decoders.paf.limbs import assemble, collect, connect
 from posert.postprocess.decoders.paf.peaks import find_peaks
 from posert.postprocess.decoders.paf.work import MAX_PEOPLE, layout, prepared
-from posert.postprocess.decoding import EDGES, FIRST_LIST, KEYPOINTS, DecoderKernels, decode_rows
+from posert.postprocess.decoding import EDGES, FIRST_LIST, KEYPOINTS, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
-from posert.postprocess.kernels.records import index_of, reader
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, I64x2, U8x1, kernel
+from posert.postprocess.kernels.records import index_of, reader, settle
 from posert.postprocess.kernels.workspace import listed_pairs, shaped
 from posert.postprocess.part_maps import MOST_BYTES, PROBLEMS, ROLES, TOO_LARGE, part_maps_problem
 
@@ -79,9 +77,6 @@ class Params:
 
     def __post_init__(self) -> None:
         rules = {
-            "interpolation": self.interpolation in ("area", "cubic"),
-            "assembly": self.assembly in ("first_match", "complete"),
-            "person_score": self.person_score in ("mean", "sum"),
             "upsample": 1 <= self.upsample <= 16,
             "smooth_taps": 1 <= self.smooth_taps <= 99 and self.smooth_taps % 2 == 1,
             "peak_threshold": 0 <= self.peak_threshold < math.inf,
@@ -96,32 +91,7 @@ class Params:
             "offset_px": math.isfinite(self.offset_px),
             "paf_channels": all(len(pair) == 2 and min(pair) >= 0 for pair in self.paf_channels),
         }
-        wrong = [f"{name} = {getattr(self, name)!r}" for name, good in rules.items() if not good]
-        if wrong:
-            raise ValueError(", ".join(wrong))
-        # a model's metadata has lists for tuples and may have 0 for 0.0; kernels and the kept workspaces want these
-        object.__setattr__(self, "paf_channels", tuple((int(x), int(y)) for x, y in self.paf_channels))
-        for name in ("upsample", "peak_threshold", "limb_threshold", "min_score", "offset_px"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-
-
-def decode(
-    outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Params, input_wh: tuple[int, int]
-) -> list[Poses]:
-    """One `Poses` per row of the batch, in pixels of the network input.
-
-    Args:
-        outputs: `heatmaps` f32 [R,>=K,h,w] and `pafs` f32 [R,2L,h,w].
-        skeleton: K keypoints and L edges, in the order in which limbs are looked for.
-        input_wh: width and height of the network input, px.
-
-    A keypoint's score is its heatmap value. Equal limb values are taken in the order of the peaks (part, y, x). Cells
-    that are not finite never become a peak.
-
-    Raises:
-        PosertError: the maps do not fit the skeleton.
-    """
-    return decode_rows(KERNELS, outputs, skeleton, params, input_wh)
+        settle(self, rules)
 
 
 _params = reader(Params)
@@ -129,8 +99,7 @@ _CUBIC, _COMPLETE = index_of(Params, "interpolation", "cubic"), index_of(Params,
 _SUM = index_of(Params, "person_score", "sum")
 
 
-@kernel
-def paf_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, needs: I64x1) -> int:
+def paf_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: the workspace of any row, and `MAX_PEOPLE`. See `DecoderKernels`."""
     problem = part_maps_problem(shapes, size, table)
     if problem < 0:
@@ -141,22 +110,9 @@ def paf_workspace(shapes: I64x2, size: I64x1, numbers: F64x1, table: I64x1, need
     return TOO_LARGE if work.end > MOST_BYTES else 0
 
 
-@kernel
 def paf_people(
-    heatmaps: F32x1,
-    pafs: F32x1,
-    unused: F32x1,
-    unused_too: F32x1,
-    shapes: I64x2,
-    size: I64x1,
-    numbers: F64x1,
-    table: I64x1,
-    workspace: U8x1,
-    counts: I64x1,
-    keypoints: F32x3,
-    scores: F32x1,
-    boxes: F32x2,
-) -> int:
+    heatmaps, pafs, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
+):
     """The people of all rows. See `DecoderKernels`."""
     rules, edges, channels = _params(numbers), listed_pairs(table, EDGES), listed_pairs(table, FIRST_LIST)
     h, w, found = shapes[0, 2], shapes[0, 3], 0
@@ -174,4 +130,5 @@ def paf_people(
     return found
 
 
-KERNELS = DecoderKernels(ROLES, PROBLEMS, paf_workspace, paf_people)
+KERNELS = DecoderKernels.of(ROLES, PROBLEMS, paf_workspace, paf_people)
+decode = KERNELS.decode

@@ -8,8 +8,6 @@ from posert.postprocess.decoding import HEIGHT, WIDTH
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.sort import sort_descending
 
-FIRST_MATCH, COMPLETE = 0, 1
-
 
 @jit
 def _candidates(fx, fy, peaks_a, count_a, peaks_b, count_b, rules, work):
@@ -21,12 +19,8 @@ def _candidates(fx, fy, peaks_a, count_a, peaks_b, count_b, rules, work):
     taps_y, taps_wy, rows = work.plain_y.first, work.plain_y.weight, work.plain_y.width
     taps_x, taps_wx, columns = work.plain_x.first, work.plain_x.weight, work.plain_x.width
     height, width, value, pair = taps_y.shape[0], taps_x.shape[0], work.value, work.pair
-    half, zero, gain, threshold = (
-        np.float32(0.5),
-        np.float32(0.0),
-        np.float32(work.gain[0]),
-        np.float32(rules.limb_threshold),
-    )
+    half, zero = np.float32(0.5), np.float32(0.0)
+    gain, threshold = np.float32(work.gain[0]), np.float32(rules.limb_threshold)
     samples, least = rules.limb_samples, rules.limb_least
     parts = np.float32(samples - 1 if rules.limb_closed else samples)
     found, single = 0, rows == 1 and columns == 1
@@ -70,7 +64,7 @@ def _candidates(fx, fy, peaks_a, count_a, peaks_b, count_b, rules, work):
 
 @jit
 def connect(pafs, edges, channels, rules, work):
-    """The limbs of every edge, greedily, best first: each peak has at most one limb per edge; returns how many.
+    """The limbs of every edge, greedily, best first: each peak has at most one limb per edge.
 
     Args:
         pafs: f32 [C,h,w]. edges: i64 [L,2] part indices. channels: i64 [L,2] x and y channel of each edge.
@@ -79,7 +73,7 @@ def connect(pafs, edges, channels, rules, work):
             workspace. Out: `links` f32 [L,P,3], index of peak a, index of peak b (both within their part), value;
             `link_counts` i64 [L].
     """
-    peaks, counts, used, links, total = work.peaks, work.counts, work.used, work.links, 0
+    peaks, counts, used, links = work.peaks, work.counts, work.used, work.links
     for edge in range(edges.shape[0]):
         a, b = edges[edge, 0], edges[edge, 1]
         fx, fy = pafs[channels[edge, 0]], pafs[channels[edge, 1]]
@@ -97,8 +91,6 @@ def connect(pafs, edges, channels, rules, work):
             links[edge, kept, 0], links[edge, kept, 1], links[edge, kept, 2] = i, j, work.value[best]
             kept += 1
         work.link_counts[edge] = kept
-        total += kept
-    return total
 
 
 @jit

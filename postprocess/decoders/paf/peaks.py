@@ -191,7 +191,7 @@ def _refine(field, taps_y, taps_x, peak):
 
 @jit
 def find_peaks(maps, rules, work):
-    """Peaks of the maps of all parts, by part, then y, then x; returns how many there are.
+    """Peaks of the maps of all parts, by part, then y, then x.
 
     Args:
         maps: f32 [>=K,h,w]. rules: `peak_threshold`, `peak_radius`, `refine`, see `paf.Params`.
@@ -203,7 +203,6 @@ def find_peaks(maps, rules, work):
             the first; `counts` i64 [K].
     """
     limit, low, gain = np.float32(rules.peak_threshold), np.float32(work.floor[0]), np.float32(work.gain[0])
-    total = 0
     for part in range(work.counts.shape[0]):
         work.counts[part] = 0
         field, peaks = maps[part], work.peaks[part]
@@ -220,5 +219,3 @@ def find_peaks(maps, rules, work):
             if rules.refine:
                 _refine(maps[part], work.smooth_y, work.smooth_x, peaks[p])
         work.counts[part] = found
-        total += found
-    return total

@@ -1,6 +1,8 @@
 """The workspace: every array the kernel writes to, and what is made once for a size of maps. Knows no people."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+
+import numpy as np
 
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import (
@@ -14,48 +16,20 @@ from posert.postprocess.kernels.resample import (
     take_taps,
     widest,
 )
-from posert.postprocess.kernels.workspace import take_f32, take_f64, take_i32, take_i64, take_u8
+from posert.postprocess.kernels.workspace import take
 
 MAX_PEOPLE = 256
 
+Work = namedtuple(
+    "Work",
+    "ready gain floor smoothing row smooth_y smooth_x plain_y plain_x as_is hot done span across grid peaks "
+    "counts value pair order used links link_counts people scores sizes end",
+)
+"""Everything the kernel writes to; see `find_peaks`, `connect` and `assemble`.
 
-class Work(NamedTuple):
-    """Everything the kernel writes to; see `find_peaks`, `connect` and `assemble`.
-
-    Attributes:
-        ready: i64 [1], 1 once there is what follows from sizes and parameters alone: taps, gain and floor.
-        smoothing, row: f64, to make the taps.
-        as_is: whether the maps are the grid.
-        end: bytes taken.
-    """
-
-    ready: Any
-    gain: Any
-    floor: Any
-    smoothing: Any
-    row: Any
-    smooth_y: Any
-    smooth_x: Any
-    plain_y: Any
-    plain_x: Any
-    as_is: bool
-    hot: Any
-    done: Any
-    span: Any
-    across: Any
-    grid: Any
-    peaks: Any
-    counts: Any
-    value: Any
-    pair: Any
-    order: Any
-    used: Any
-    links: Any
-    link_counts: Any
-    people: Any
-    scores: Any
-    sizes: Any
-    end: int
+ready: i64 [1], 1 once there is what follows from sizes and parameters alone: taps, gain and floor. smoothing, row: f64,
+to make the taps. as_is: whether the maps are the grid. end: bytes taken.
+"""
 
 
 @jit
@@ -64,31 +38,31 @@ def layout(workspace, h, w, parts, edges, rules):
     high, wide = max(1, int(h * rules.upsample)), max(1, int(w * rules.upsample))
     taps, most = rules.smooth_taps, rules.max_peaks
     as_is = high == h and wide == w and taps == 1
-    ready, at = take_i64(workspace, 0, (1,))
-    gain, at = take_f64(workspace, at, (1,))
-    floor, at = take_f64(workspace, at, (1,))
-    smoothing, at = take_f64(workspace, at, (taps,))
-    row, at = take_f64(workspace, at, (max(widest(h, high, taps), widest(w, wide, taps)),))
+    ready, at = take(workspace, 0, (1,), np.int64)
+    gain, at = take(workspace, at, (1,), np.float64)
+    floor, at = take(workspace, at, (1,), np.float64)
+    smoothing, at = take(workspace, at, (taps,), np.float64)
+    row, at = take(workspace, at, (max(widest(h, high, taps), widest(w, wide, taps)),), np.float64)
     smooth_y, at = take_taps(workspace, at, h, high, taps)
     smooth_x, at = take_taps(workspace, at, w, wide, taps)
     plain_y, at = take_taps(workspace, at, h, high, 1)
     plain_x, at = take_taps(workspace, at, w, wide, 1)
-    hot, at = take_i64(workspace, at, (h, 2))
-    done, at = take_i64(workspace, at, (h, 2))
-    span, at = take_i64(workspace, at, (high, 2))
-    across, at = take_f32(workspace, at, (1, 1) if as_is else (h, wide))
-    grid, at = take_f32(workspace, at, (1, 1) if as_is else (high, wide))
-    peaks, at = take_f32(workspace, at, (parts, most, 4))
-    counts, at = take_i64(workspace, at, (parts,))
-    value, at = take_f32(workspace, at, (most * most,))
-    pair, at = take_i32(workspace, at, (most * most, 2))
-    order, at = take_i32(workspace, at, (most * most,))
-    used, at = take_u8(workspace, at, (2, most))
-    links, at = take_f32(workspace, at, (edges, most, 3))
-    link_counts, at = take_i64(workspace, at, (edges,))
-    people, at = take_i32(workspace, at, (MAX_PEOPLE, parts))
-    scores, at = take_f32(workspace, at, (MAX_PEOPLE,))
-    sizes, at = take_i64(workspace, at, (MAX_PEOPLE,))
+    hot, at = take(workspace, at, (h, 2), np.int64)
+    done, at = take(workspace, at, (h, 2), np.int64)
+    span, at = take(workspace, at, (high, 2), np.int64)
+    across, at = take(workspace, at, (1, 1) if as_is else (h, wide), np.float32)
+    grid, at = take(workspace, at, (1, 1) if as_is else (high, wide), np.float32)
+    peaks, at = take(workspace, at, (parts, most, 4), np.float32)
+    counts, at = take(workspace, at, (parts,), np.int64)
+    value, at = take(workspace, at, (most * most,), np.float32)
+    pair, at = take(workspace, at, (most * most, 2), np.int32)
+    order, at = take(workspace, at, (most * most,), np.int32)
+    used, at = take(workspace, at, (2, most), np.uint8)
+    links, at = take(workspace, at, (edges, most, 3), np.float32)
+    link_counts, at = take(workspace, at, (edges,), np.int64)
+    people, at = take(workspace, at, (MAX_PEOPLE, parts), np.int32)
+    scores, at = take(workspace, at, (MAX_PEOPLE,), np.float32)
+    sizes, at = take(workspace, at, (MAX_PEOPLE,), np.int64)
     return Work(
         ready, gain, floor, smoothing, row, smooth_y, smooth_x, plain_y, plain_x, as_is, hot, done, span, across, grid,
         peaks, counts, value, pair, order, used, links, link_counts, people, scores, sizes, at,
@@ -96,25 +70,19 @@ def layout(workspace, h, w, parts, edges, rules):
 
 
 @jit
-def _make_taps(work, h, w, cubic):
-    plain, smooth = (CUBIC, CUBIC) if cubic else (OVERLAP, AREA)
-    single = work.smoothing[:1]
-    fill_smoothing(single)
-    fill_taps(plain, h, single, work.row, work.plain_y)
-    fill_taps(plain, w, single, work.row, work.plain_x)
-    fill_smoothing(work.smoothing)
-    fill_taps(smooth, h, work.smoothing, work.row, work.smooth_y)
-    fill_taps(smooth, w, work.smoothing, work.row, work.smooth_x)
-    high, wide = work.plain_y.first.shape[0], work.plain_x.first.shape[0]
-    work.gain[0] = overlap_gain(plain, h, high) * overlap_gain(plain, w, wide)
-
-
-@jit
 def prepared(workspace, h, w, parts, edges, cubic, rules):
     """`Work` with everything made that follows from the sizes and the parameters."""
     work = layout(workspace, h, w, parts, edges, rules)
     if work.ready[0] == 0:
-        _make_taps(work, h, w, cubic)
+        (plain, smooth), single = (CUBIC, CUBIC) if cubic else (OVERLAP, AREA), work.smoothing[:1]
+        fill_smoothing(single)
+        fill_taps(plain, h, single, work.row, work.plain_y)
+        fill_taps(plain, w, single, work.row, work.plain_x)
+        fill_smoothing(work.smoothing)
+        fill_taps(smooth, h, work.smoothing, work.row, work.smooth_y)
+        fill_taps(smooth, w, work.smoothing, work.row, work.smooth_x)
+        high, wide = work.plain_y.first.shape[0], work.plain_x.first.shape[0]
+        work.gain[0] = overlap_gain(plain, h, high) * overlap_gain(plain, w, wide)
         work = layout(workspace, h, w, parts, edges, rules)
         gain = max(1.0, magnitude(work.smooth_y) * magnitude(work.smooth_x))
         work.floor[0] = rules.peak_threshold / gain * (1 - 1e-5)  # less the rounding of the sums
