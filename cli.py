@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,7 +96,13 @@ def infer(
     include_empty: Annotated[
         bool, typer.Option("--include-empty", help="Frames without people in the alphapose formats too.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip what the manifest says is finished.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip what is finished and unchanged.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="With --resume: compare all hashes, not sizes and times.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace files that posert did not write.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes for many sources; 0 = by measurement.")] = 0,
     shard: Annotated[str | None, typer.Option(help="I/N: only every N-th source, from the I-th.")] = None,
     on: Annotated[str | None, typer.Option(help="ray or ray://ADDRESS: run the sources on a Ray cluster.")] = None,
@@ -108,6 +115,7 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
+    from posert.runtime.jobs.guard import protect
     from posert.runtime.jobs.job import plan
     from posert.runtime.jobs.manifest import Manifest
     from posert.runtime.jobs.pool import run_anywhere
@@ -127,22 +135,23 @@ def infer(
     )  # fmt: skip
     recipe = Recipe(model, settings, options)
     jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
-    folder = output is not None and all(job.output != output for job in jobs)
-    if part is not None:
-        jobs = jobs[part[0] - 1 :: part[1]]
+    folder = any(job.listed for job in jobs)
     if not folder and (resume or on):
         raise PosertError("--resume and --on need a folder for the results", "name one with -o")
     manifest = Manifest(output, recipe, shard=part) if output is not None and folder else None
-    todo = jobs if manifest is None else manifest.begin(jobs, resume=resume)
+    protect(jobs, sources, recipe, manifest, overwrite=overwrite)
+    if part is not None:
+        jobs = jobs[part[0] - 1 :: part[1]]
+    todo = jobs if manifest is None else manifest.begin(jobs, resume=resume, verify=verify)
 
     _heed_signals()
     bar = partial(progress, quiet=quiet)
     try:
-        failed = _run_jobs(run_anywhere(recipe, todo, workers, on, bar), todo, manifest, quiet)
+        with closing(run_anywhere(recipe, todo, workers, on, bar)) as outcomes:
+            failed = _run_jobs(outcomes, todo, manifest, quiet)
     finally:
         if manifest is not None:
-            manifest.save(jobs)
-            manifest.tidy(jobs)
+            manifest.end(jobs)
     if len(todo) < len(jobs) and not quiet:
         _say(f"{len(jobs) - len(todo)} sources were finished before")
     if failed:
@@ -162,8 +171,11 @@ def _run_jobs(outcomes: "Iterator[Outcome]", jobs: "list[Job]", manifest: "Manif
                 _print_error(outcome.error)
             frames, people = frames + outcome.frames, people + outcome.people
     except KeyboardInterrupt:
-        what = f"what was finished is in {jobs[0].output}.partial" if jobs[0].output else ""
-        _say("interrupted" + ("; --resume goes on from here" if manifest else f"; {what}" if what else ""))
+        from posert.runtime.files.atomic import partial_of
+
+        kept = [str(partial) for path in jobs[0].files if (partial := partial_of(path)).exists()]
+        what = f"; what was finished is in {', '.join(kept)}" if kept else ""
+        _say("interrupted" + ("; --resume goes on from here" if manifest else what))
         raise typer.Exit(130) from None
     if not quiet and len(jobs) > failed:
         _say(_summary(jobs, failed, frames, people, time.monotonic() - began))
@@ -283,8 +295,20 @@ def _print_error(error: PosertError) -> None:
         _say(f"hint: {with_flags(error.hint)}")
 
 
+def _reopen_standard_streams() -> None:
+    """A stream that the caller closed leads nowhere; else the next file would take its number, and what is said."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def main() -> None:
     """The `posert` command."""
+    _reopen_standard_streams()
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what goes wrong is said once, by us
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:

@@ -14,8 +14,8 @@ from typing import Any
 from posert.errors import PosertError
 
 _SAME_NAME = (
-    "accept_unpinned", "cpu", "debug", "detect_every", "device", "flip", "keypoint_scale", "long_edge", "on", "resume",
-    "scale_gap", "scale_number", "stride", "track", "workers",
+    "accept_unpinned", "cpu", "debug", "detect_every", "device", "flip", "fps", "keypoint_scale", "long_edge", "on",
+    "overlay", "overwrite", "resume", "scale_gap", "scale_number", "shard", "stride", "track", "verify", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",

@@ -12,7 +12,7 @@ import typer
 from posert.errors import PosertError
 from posert.flags import progress
 
-_AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file without a known hash.")]
+_AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
@@ -49,10 +49,13 @@ def export(
 def tag(
     file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
     name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write here instead of into the file.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
     detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
 ) -> None:
-    """Give a ready-made ONNX its metadata."""
+    """Write a ready-made ONNX with its metadata as a new file, NAME.onnx; it stays as it is.
+
+    Example: posert tag human-pose-estimation-0001.onnx --as openpose-openvino-0001
+    """
     from posert.export.convert import tag as write
 
     print(write(file, name, output, detector=detector))
@@ -105,12 +108,12 @@ def verify_bundle(
 
 @models.command("list")
 def models_list() -> None:
-    """Every model: name, route, licence, what the cache holds."""
+    """Every model: name, route, licence, what the cache holds, what it is checked against."""
     from posert.export import weights
 
     for entry in weights.entries().values():
         licence = entry.licence + (" (non-commercial)" if entry.non_commercial else "")
-        print(f"{entry.name:40} {entry.route:13} {licence:28} {weights.status(entry)}")
+        print(f"{entry.name:40} {entry.route:13} {licence:28} {weights.status(entry):12} {weights.pins(entry)}")
 
 
 @models.command()
@@ -132,13 +135,13 @@ def pull(
 
 @models.command()
 def verify(names: Annotated[list[str] | None, typer.Argument(help="Names; all if none.")] = None) -> None:
-    """Check the hashes of what the cache holds."""
+    """Check what the cache holds against its pins: a sha256, git's SHA-1, an MD5 of the authors, or none."""
     from posert.export import weights
 
     damaged = []
     for entry in map(weights.find, names) if names else weights.entries().values():
         state = weights.status(entry)
-        print(f"{entry.name:40} {state}")
+        print(f"{entry.name:40} {state:12} {weights.pins(entry)}")
         if state == "damaged":
             damaged.append(entry.name)
     if damaged:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.export import weights
+from posert.export.fetch import Progress
 from posert.export.systems import find_system
-from posert.export.weights import Progress
 from posert.postprocess import decoder
+from posert.runtime.files.state import sha256_of
 from posert.runtime.media.read import frames
 from posert.runtime.prepare import prepare
-from posert.runtime.session import open_model, sha256_of
+from posert.runtime.session import open_model
 from posert.runtime.windows import place
 
 if TYPE_CHECKING:
@@ -63,12 +64,15 @@ def convert(
     from posert.export import onnx_file
     from posert.export.nano import clip
 
-    target = out if out.suffix == ".onnx" else out / f"{name}.onnx"
     picture = np.asarray(clip.render(0)[0], np.uint8) if photo is None else next(frames(photo)).bgr
+    if from_file is not None and accept_unpinned and not (entry.sha256 or entry.git_blob):
+        entry = replace(entry, md5="")  # weights of one's own training in the shape of the official ones
     source = weights.pull(
         entry, from_file=from_file, accept_unpinned=accept_unpinned or own, offline=offline, progress=progress
     )
-    report(f"{source.name}: verified" if entry.pinned else f"{source.name}: unpinned, taken as it is")
+    known = weights.pins(entry)
+    target = _target(out, name, source)
+    report(f"{source.name}: fits {known}" if entry.pinned else f"{source.name}: {known or 'no pin'}, taken as it is")
     if entry.non_commercial:
         report(f"licence: {entry.licence}; these weights may not be used commercially")
     exported, detector = system.build(entry, source, chosen), detector or entry.detector
@@ -132,14 +136,23 @@ def pair(exported: "Exported", detector: Path) -> "Exported":
     return onnx_file.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
 
 
-def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None = None) -> Path:
-    """A ready-made ONNX with the metadata of `name`, written to `out` or over `file` itself.
+def _target(out: Path, name: str, *sources: Path) -> Path:
+    """The file `out`, or `<name>.onnx` in the folder `out`; PosertError if that is one of the sources."""
+    target = out if out.suffix == ".onnx" else out / f"{name}.onnx"
+    if target.exists() and any(target.samefile(source) for source in sources):
+        raise PosertError(f"{target} is what the result is made of", "name another file or folder with `output`")
+    return target
+
+
+def tag(file: Path, name: str, out: Path = Path(), *, detector: Path | None = None) -> Path:
+    """A new file: a ready-made ONNX with the metadata of `name`.
 
     Args:
+        out: folder, or file ending in .onnx.
         detector: a tagged detector in the same folder, which finds the boxes for a model that looks at them.
 
     Raises:
-        PosertError: no such file or name, tensors that do not fit, or a detector in another folder.
+        PosertError: no such file or name, tensors that do not fit, a detector in another folder, or `out` is a source.
     """
     entry = weights.find(name)
     if entry.route != "onnx":
@@ -149,7 +162,7 @@ def tag(file: Path, name: str, out: Path | None = None, *, detector: Path | None
         raise PosertError(f"there is no file {file}", "check the path")
     from posert.export import onnx_file
 
-    target = out or file
+    target = _target(out, name, file, *([detector] if detector else []))
     exported = find_system(entry.system).build(entry, file, frozenset())
     if detector is not None:
         if detector.resolve().parent != target.resolve().parent:

@@ -1,6 +1,6 @@
-"""The list of official weights (`models.lock`), and fetching them: pinned, resumed, verified before use.
+"""The list of official weights (`models.lock`), their pins, and the cache: nothing is used that is not checked.
 
-Works without the export extras, for `posert models`. Knows addresses and hashes, not formats.
+Works without the export extras, for `posert models`. Knows hashes; `fetch.py` knows HTTP.
 """
 
 import dataclasses
@@ -10,41 +10,70 @@ import logging
 import os
 import shutil
 import tomllib
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from posert.errors import PosertError
-from posert.runtime.session import sha256_of
+from posert.export.fetch import Progress, download
+from posert.runtime.files.ours import cache_folder
+from posert.runtime.files.state import sha256_of
 
 _LOG = logging.getLogger("posert")
 _LOCK = Path(__file__).parent.parent / "models.lock"
-_CHUNK = 1 << 20
-_TRIES = 4
-_TIMEOUT_S = 30
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all or 0)."""
+_MOST_BYTES = 1 << 30  # of a file whose size is not known; the largest official one has a third of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """One official file, in a row of `models.lock`.
+
+    Attributes:
+        file: name in the cache.
+        url: its authors' address; empty if there is none to fetch from. mirrors: others, asked in turn if it fails.
+        sha256, git_blob, md5: pins, the strongest first; all that are given must fit.
+        sha256_prefix: the part of a hash that the project puts in the name. Checked, but no pin: a forger finds another
+            file with these few digits by trying.
+        bytes: size, 0 if unknown.
+    """
+
+    file: str = ""
+    url: str = ""
+    mirrors: Sequence[str] = ()
+    sha256: str = ""
+    git_blob: str = ""
+    md5: str = ""
+    sha256_prefix: str = ""
+    bytes: int = 0
+
+    @property
+    def pinned(self) -> bool:
+        return bool(self.sha256 or self.git_blob or self.md5)
+
+    @property
+    def pin(self) -> str:
+        """The strongest hash that is known of it, in words."""
+        few = f"no pin but {len(self.sha256_prefix)} digits of its sha256" if self.sha256_prefix else "no pin"
+        pins = {"sha256": self.sha256, "git's SHA-1": self.git_blob, "its authors' MD5": self.md5, few: few}
+        return next(words for words, pin in pins.items() if pin)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One row of `models.lock`.
+class Entry(File):
+    """One row of `models.lock`: a model, its first file, and what else it needs.
 
     Attributes:
         name: what `posert export` calls it.
         system: the file in `export/systems` that converts it.
         route: how; `onnx` needs only its metadata, `embedded` comes with the package.
         licence: of the weights. non_commercial: whether it forbids commercial use.
-        file: name in the cache. url: address; empty if there is none to fetch from.
-        sha256, sha256_prefix, git_blob: the pin, at most one of them; none if the project publishes no hash.
-        bytes: size, 0 if unknown.
         source: project and commit.
         detector: what finds its boxes, for a model that looks at boxes; `none` if these are not people's.
+        beside: files of the same name but for the ending, which are read with the first.
     """
 
     name: str
@@ -52,18 +81,13 @@ class Entry:
     route: str
     licence: str
     source: str = ""
-    file: str = ""
-    url: str = ""
-    sha256: str = ""
-    sha256_prefix: str = ""
-    git_blob: str = ""
-    bytes: int = 0
     non_commercial: bool = False
     detector: str = "yolox-nano"
+    beside: Sequence[File] = ()
 
     @property
-    def pinned(self) -> bool:
-        return bool(self.sha256 or self.sha256_prefix or self.git_blob)
+    def files(self) -> list[File]:
+        return [self, *self.beside]
 
 
 def entries() -> dict[str, Entry]:
@@ -73,6 +97,7 @@ def entries() -> dict[str, Entry]:
     for name, row in rows.items():
         if unknown := set(row) - known:
             raise PosertError(f"{_LOCK}: unknown fields of {name}: {', '.join(sorted(unknown))}")
+        row["beside"] = [File(**file) for file in row.get("beside", ())]
     return {name: Entry(name=name, **row) for name, row in rows.items()}
 
 
@@ -91,25 +116,21 @@ def find(name: str) -> Entry:
     )
 
 
-def cache_folder() -> Path:
-    """Where fetched weights lie: POSERT_HOME, else the user's cache folder of this system."""
-    if home := os.environ.get("POSERT_HOME"):
-        return Path(home)
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "posert"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posert"
-
-
 def status(entry: Entry) -> Literal["embedded", "cached", "damaged", "unpinned", "not fetched"]:
     """What the cache holds of an entry, its hash read anew."""
     if entry.route == "embedded":
         return "embedded"
-    path = cache_folder() / entry.file
-    if not path.is_file():
+    files = {cache_folder() / file.file: file for file in entry.files}
+    if not all(path.is_file() for path in files):
         return "not fetched"
-    if not entry.pinned:
-        return "unpinned"
-    return "damaged" if _misfits(entry, path) else "cached"
+    if any(_misfits(file, path) for path, file in files.items()):
+        return "damaged"
+    return "cached" if all(file.pinned for file in entry.files) else "unpinned"
+
+
+def pins(entry: Entry) -> str:
+    """What the files of an entry are checked against, in words."""
+    return "" if entry.route == "embedded" else ", ".join(dict.fromkeys(file.pin for file in entry.files))
 
 
 def pull(
@@ -120,11 +141,11 @@ def pull(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """The official file of an entry, verified.
+    """The first official file of an entry; it and those `beside` it are verified.
 
     Args:
-        from_file: use this file instead of fetching; verified all the same.
-        accept_unpinned: take a file whose project publishes no hash; its sha256 is logged.
+        from_file: use this file instead of fetching, and what lies beside it; verified all the same.
+        accept_unpinned: take a file whose project publishes no whole hash; its sha256 is logged.
         offline: only what the cache or POSERT_MIRROR's folder holds. POSERT_OFFLINE=1 says the same.
 
     Raises:
@@ -132,66 +153,87 @@ def pull(
     """
     if from_file is not None and not from_file.is_file():
         raise PosertError(f"there is no file {from_file}", "check the path after `from_file`")
-    path = from_file or cache_folder() / entry.file
-    if path.is_file():
-        _verify(entry, path, accept_unpinned)
-    else:
-        _fetch(entry, path, offline or os.environ.get("POSERT_OFFLINE") == "1", progress, accept_unpinned)
-    return path
+    first = from_file or cache_folder() / entry.file
+    offline = offline or os.environ.get("POSERT_OFFLINE") == "1"
+    for file in entry.files:
+        path = first if file is entry else beside(entry, first, Path(file.file).suffix)
+        if not (file.pinned or accept_unpinned):
+            raise _unchecked(file, path)
+        if path.is_file():
+            _verify(entry, file, path, str(path))
+        else:
+            _fetch(entry, file, path, offline, progress)
+    return first
 
 
-def _verify(entry: Entry, path: Path, accept_unpinned: bool) -> None:
-    if not entry.pinned:
-        digest = sha256_of(path)
-        if not accept_unpinned:
-            raise PosertError(
-                f"{entry.name} has no published hash, so {path.name} cannot be checked (sha256 {digest}); "
-                "a weight file can run code when it is loaded",
-                "if you trust where it came from, add `accept_unpinned`",
-            )
-        _LOG.warning("taking the unpinned %s, sha256 %s", path, digest)
-        return
-    if problem := _misfits(entry, path):
+def beside(entry: Entry, path: Path, suffix: str) -> Path:
+    """Where the file with this suffix lies that is read with `path`: beside it, else in the cache if the entry has one.
+
+    >>> beside(Entry("toy", "toy", "darknet", "MIT"), Path("folder/toy.weights"), ".cfg").name
+    'toy.cfg'
+    """
+    own = path.with_suffix(suffix)
+    fetched = (cache_folder() / file.file for file in entry.beside if file.file.endswith(suffix))
+    return own if own.is_file() else next(fetched, own)
+
+
+def _unchecked(file: File, path: Path) -> PosertError:
+    digits = len(file.sha256_prefix)
+    known = f"only {digits} digits of its hash are published" if digits else "it has no published hash"
+    digest = f" (sha256 {sha256_of(path)})" if path.is_file() else ""
+    return PosertError(
+        f"{path.name} cannot be checked: {known}{digest}; a weight file can run code when it is loaded",
+        "if you trust where it comes from, add `accept_unpinned`",
+    )
+
+
+def _verify(entry: Entry, file: File, path: Path, origin: str) -> None:
+    """Raises PosertError if the bytes in `path`, which came from `origin`, do not fit; warns if nobody can tell."""
+    if problem := _misfits(file, path):
         own = f"; one of your own: posert export {entry.system} `from_file`" if entry.system in entries() else ""
-        raise PosertError(f"{path} is not the official {entry.name}: {problem}", f"fetch the official file again{own}")
+        what = f"{origin} is not the official {entry.name}: {problem}"
+        raise PosertError(what, f"fetch the official file again{own}")
+    if not file.pinned:
+        _LOG.warning("taking the unpinned %s, sha256 %s", origin, sha256_of(path))
 
 
-def _misfits(entry: Entry, path: Path) -> str:
-    """What is wrong with the bytes of a pinned file; empty if nothing."""
+def _misfits(file: File, path: Path) -> str:
+    """What is wrong with the bytes of a file; empty if nothing."""
     size = path.stat().st_size
-    if entry.bytes and size != entry.bytes:
-        return f"{size} bytes, expected {entry.bytes}"
-    if entry.git_blob:
-        start = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-        with path.open("rb") as file:
-            digest, expected = hashlib.file_digest(file, lambda: start).hexdigest(), entry.git_blob
-    else:
-        digest, expected = sha256_of(path), entry.sha256 or entry.sha256_prefix
-    return "" if digest.startswith(expected) else f"its hash is {digest}, expected {expected}"
+    if file.bytes and size != file.bytes:
+        return f"{size} bytes, expected {file.bytes}"
+    starts: dict[str, Callable[[], hashlib._Hash]] = {
+        "sha256": hashlib.sha256,
+        "sha256_prefix": hashlib.sha256,
+        "md5": partial(hashlib.md5, usedforsecurity=False),
+        "git_blob": partial(hashlib.sha1, b"blob %d\0" % size, usedforsecurity=False),
+    }
+    for kind, start in starts.items():
+        if expected := getattr(file, kind):
+            with path.open("rb") as opened:
+                digest = hashlib.file_digest(opened, start).hexdigest()
+            if not digest.startswith(expected):
+                return f"its hash is {digest}, expected {expected}"
+    return ""
 
 
-def _fetch(entry: Entry, path: Path, offline: bool, progress: Progress | None, accept_unpinned: bool) -> None:
-    """Fetches to `<name>.part`, verifies, renames; a broken-off `.part` is continued the next time."""
+def _fetch(entry: Entry, file: File, path: Path, offline: bool, progress: Progress | None) -> None:
+    """Fetches to `<name>.part`, verifies, renames; a broken-off `.part` of a pinned file is continued the next time."""
     part = path.with_name(path.name + ".part")
     mirror = os.environ.get("POSERT_MIRROR", "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(part):
             if mirror and "://" not in mirror:
-                source = Path(mirror) / entry.file
+                source = Path(mirror) / file.file
                 if not source.is_file():
-                    raise PosertError(f"the mirror has no {source}", f"put {entry.file} there, or unset POSERT_MIRROR")
+                    raise PosertError(f"the mirror has no {source}", f"put {file.file} there, or unset POSERT_MIRROR")
                 shutil.copyfile(source, part)
+                _settle(entry, file, part, path, str(source))
             elif offline:
                 raise PosertError(f"{path.name} is not in the cache, and posert is offline", f"fetch it to {path}")
             else:
-                _download(_address(entry, mirror), part, progress)
-            try:
-                _verify(entry, part, accept_unpinned)
-            except PosertError:
-                part.unlink(missing_ok=True)
-                raise
-            os.replace(part, path)
+                _ask(entry, file, part, path, mirror, progress)
     except OSError as error:
         raise PosertError(
             f"{path} cannot be written: {error.strerror or error}",
@@ -216,60 +258,39 @@ def _alone(part: Path) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
-def _address(entry: Entry, mirror: str) -> str:
-    if mirror:
-        return mirror.rstrip("/") + "/" + urllib.parse.quote(entry.file)
-    if not entry.url:
-        raise PosertError(
-            f"{entry.name} has no address to fetch from ({entry.source})", "get it there and use `from_file`"
-        )
-    if entry.url.startswith("http:"):
-        _LOG.warning("%s is fetched without encryption: %s", entry.name, entry.url)
-    return entry.url
-
-
-def _download(url: str, part: Path, progress: Progress | None) -> None:
-    """Continues `part` until the server's whole length is there; a connection that breaks off is taken up again."""
-    for attempt in range(_TRIES):
-        have = part.stat().st_size if part.exists() else 0
-        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+def _ask(entry: Entry, file: File, part: Path, path: Path, mirror: str, progress: Progress | None) -> None:
+    """Asks the mirror of the environment alone, else the file's own addresses in turn; each failure is said once."""
+    urls = [mirror.rstrip("/") + "/" + urllib.parse.quote(file.file)] if mirror else [file.url, *file.mirrors]
+    if not urls[0]:
+        what = f"{entry.name} has no address to fetch {file.file} from ({entry.source})"
+        raise PosertError(what, "get it there and use `from_file`")
+    for url in urls:
+        if not mirror and url.startswith("http:"):
+            _LOG.warning("%s is fetched without encryption: %s", entry.name, url)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                if have and answer.status != 206:  # the server sends the whole file again
-                    have = 0
-                length = int(answer.headers.get("Content-Length") or 0)
-                _store(answer, part, have, have + length if length else 0, progress)
-                if not length or part.stat().st_size >= have + length:
-                    return
-            reason = f"only {part.stat().st_size} of {have + length} bytes came"
-        except urllib.error.HTTPError as error:
-            if error.code == 416:  # nothing after what we have
-                return
-            if error.code < 500:
-                raise PosertError(
-                    f"{url} answers {error.code} {error.reason}", "get the file elsewhere and use `from_file`"
-                ) from None
-            reason = f"the server answers {error.code} {error.reason}"
-        except (urllib.error.URLError, ConnectionError, TimeoutError, EOFError) as error:
-            reason = str(getattr(error, "reason", error))
-        _LOG.info("try %d of %d for %s: %s", attempt + 1, _TRIES, url, reason)
-    raise PosertError(
-        f"{url} cannot be fetched: {reason}",
-        "run the same command again to continue; or fetch it yourself and use `from_file`; or set POSERT_MIRROR",
-    )
+            _download(file, part, url, progress)
+            _settle(entry, file, part, path, url)
+            return
+        except PosertError as error:
+            if url == urls[-1]:
+                raise
+            _LOG.warning("%s; asking the next address", error.what)
 
 
-def _store(answer: IO[bytes], part: Path, have: int, whole: int, progress: Progress | None) -> None:
-    with part.open("ab" if have else "wb") as file:
-        while True:
-            try:
-                chunk = answer.read(_CHUNK)
-            except Exception as error:  # http.client.IncompleteRead carries the bytes that came
-                file.write(getattr(error, "partial", b""))
-                raise ConnectionError(str(error)) from error
-            if not chunk:
-                return
-            file.write(chunk)
-            have += len(chunk)
-            if progress is not None:
-                progress(have, whole)
+def _download(file: File, part: Path, url: str, progress: Progress | None) -> None:
+    if not file.pinned:  # nobody could tell that its halves are of two files
+        part.unlink(missing_ok=True)
+    begun, most_bytes = part.exists(), file.bytes or _MOST_BYTES
+    download(url, part, most_bytes, progress, any_end=file.pinned)
+    if begun and _misfits(file, part):  # its beginning was another server's
+        part.unlink()
+        download(url, part, most_bytes, progress, any_end=file.pinned)
+
+
+def _settle(entry: Entry, file: File, part: Path, path: Path, origin: str) -> None:
+    """Gives what fits its name, removes what does not."""
+    try:
+        _verify(entry, file, part, origin)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

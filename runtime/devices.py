@@ -90,6 +90,13 @@ def choose_providers(device: str, available: Sequence[str]) -> Providers:
     return [("CUDAExecutionProvider", options), cpu]
 
 
+def may_run_on(device: str) -> set[str]:
+    """What may come of a device wish on this machine: `cpu`, `cuda` or both."""
+    if device != "auto":
+        return {device.partition(":")[0]}
+    return {"cpu", "cuda"} if "CUDAExecutionProvider" in import_onnxruntime().get_available_providers() else {"cpu"}
+
+
 def honoured_device(session: Any, device: str, providers: Providers) -> str:
     """The device the session really runs on; raises PosertError if CUDA was asked for and did not load."""
     wanted, options = providers[0]

@@ -3,7 +3,7 @@
 Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
 """
 
-import hashlib
+import os
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.postprocess import decoder, decoder_params, suppression_params
 from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
+from posert.runtime.files.state import sha256_of
 from posert.runtime.metadata import metadata_text
 from posert.runtime.options import ModelOptions, OptionChanges, with_detector
 from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
@@ -162,13 +163,15 @@ def find_model(path: str | Path) -> Path:
     )
 
 
-def sha256_of(file: Path) -> str:
-    """The hash of a file, as hexadecimal digits; raises PosertError if it cannot be read."""
+def files_of(path: str | Path, detector: str | Path | None = None) -> list[Path]:
+    """The files that a model is opened from: its own, the companions that it names, the given detector."""
+    file = find_model(path)
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise PosertError(f"{file} cannot be read: {error}", "check the file and its permissions") from None
+        stages = from_json(metadata_text(file, METADATA_KEY) or "").stages
+    except (PosertError, OSError, ValueError):  # whoever opens it says so
+        stages = ()
+    named = [file.parent / stage.file for stage in stages if stage.file is not None]
+    return [file, *named, *([] if detector is None else [find_model(detector)])]
 
 
 def _session(ort: ModuleType, file: Path, providers: Providers, threads: int) -> Any:
@@ -210,7 +213,7 @@ def _file_of(stage: Stage, file: Path, detector: Path | None) -> Path:
     if stage.file is None:
         return file
     path = file.parent / stage.file
-    if not path.is_file():
+    if not os.path.isfile(path):  # its name may be longer than any file's
         raise PosertError(
             f"{file} needs its companion {stage.file} in the same folder",
             "copy both files together, or give another detector with `detector`",

@@ -12,6 +12,14 @@ settings.register_profile("posert", derandomize=True)  # the same examples on ev
 settings.load_profile("posert")
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What posert keeps for the user, a new folder for each test."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("POSERT_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """The folder of real weights, photos and videos; the test skips without it."""

@@ -173,14 +173,19 @@ def test_the_rarer_settings_mean_the_same_in_onnx_and_numpy(tmp_path: Path, size
 
 
 def test_an_export_says_how_far_it_is_from_the_numpy_one(topologies: dict, tmp_path: Path) -> None:
-    """As a user runs it: unpinned weights, the licence, no detector of people beside a network for hands."""
+    """As a user runs it: weights of their own, the licence, no detector of people beside a network for hands."""
     write_caffemodel(tmp_path / "hand.caffemodel", weights(topologies["hand"]))
+    with pytest.raises(
+        PosertError, match=r"is not the official openpose-hand: its hash is .*, expected a82cfc3fea7c62f1"
+    ):
+        convert("openpose-hand", tmp_path / "out", from_file=tmp_path / "hand.caffemodel")
     said: list[str] = []
     made = convert(
         "openpose-hand", tmp_path / "out", from_file=tmp_path / "hand.caffemodel", accept_unpinned=True,
         report=said.append,
     )  # fmt: skip
     assert [path.name for path in made.parent.iterdir()] == ["openpose-hand.onnx"]
+    assert said[0] == "hand.caffemodel: no pin, taken as it is"
     assert "licence: CMU OpenPose, research only; these weights may not be used commercially" in said
     assert "compared with its layers computed in numpy on a drawn picture:" in said
     difference, top = re.search(r"maps: largest difference (\S+) of (\S+)\n", "\n".join(said)).groups()

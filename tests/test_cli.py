@@ -15,7 +15,7 @@ import media
 import numpy as np
 import pytest
 import tiny
-from command import ROOT, Run
+from command import ROOT, Run, heeds_signals
 
 
 def spawn(*args: object, **options: object) -> "subprocess.Popen[bytes]":
@@ -23,13 +23,8 @@ def spawn(*args: object, **options: object) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
     command = [sys.executable, "-m", "posert.cli", *map(str, args)]
     pipe = subprocess.PIPE
-    started = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": environment, "preexec_fn": heeds_ctrl_c}
+    started = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": environment, "preexec_fn": heeds_signals}
     return subprocess.Popen(command, **(started | options))  # type: ignore
-
-
-def heeds_ctrl_c() -> None:
-    """A shell starts background jobs with SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lines(text: str) -> list[dict]:
@@ -156,7 +151,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(model: Path, tmp_path: Path
     video = media.video(tmp_path / "a.mp4", count=40)
     out = tmp_path / "out" / "a.jsonl"
     out.parent.mkdir()
-    out.write_text("earlier\n")
+    out.write_text('{"posert":1}\n')
 
     def limit() -> None:  # a file may grow to 4 kB, as if the disk were full then
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -167,7 +162,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(model: Path, tmp_path: Path
     assert process.returncode == 1
     assert b"error: " in err
     assert b"cannot be written" in err
-    assert out.read_text() == "earlier\n"
+    assert out.read_text() == '{"posert":1}\n'
     assert [path.name for path in out.parent.iterdir()] == ["a.jsonl"]
 
 
@@ -179,9 +174,8 @@ def test_an_interruption_keeps_what_was_finished(model: Path, tmp_path: Path, se
     for index in range(200):
         process.stdin.write(bytes([index]) * 32 * 32 * 3)
     process.stdin.flush()
-    waiting = tmp_path / f".a.{process.pid}.jsonl"
     for _ in range(600):  # the first frames have been read when the file appears
-        if waiting.exists():
+        if list(tmp_path.glob(f".posert-{process.pid}-*/*.jsonl")):
             break
         time.sleep(0.05)
     time.sleep(0.5)
@@ -222,7 +216,7 @@ def test_an_interruption_waits_for_no_network(model: Path, tmp_path: Path, comma
         rest = [model, "--coco", coco, "--images", tmp_path]
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, command, *map(str, rest)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")}, preexec_fn=heeds_ctrl_c,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")}, preexec_fn=heeds_signals,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None

@@ -90,7 +90,8 @@ def test_a_ready_made_onnx_gets_its_metadata(assets: Path, tmp_path: Path) -> No
     with open_model(written, device="cpu") as model:
         assert model.spec.model == "openpose-openvino-0001"
         assert model.spec.licence == "Apache-2.0"
-    again = tag(written, "openpose-openvino-0001")  # in place, and not a second entry
+    again = tag(written, "openpose-openvino-0001", tmp_path)  # and not a second entry
+    assert again == tmp_path / "openpose-openvino-0001.onnx"
     import onnx
 
     assert [entry.key for entry in onnx.load(str(again)).metadata_props] == ["posert"]

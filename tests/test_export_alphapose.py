@@ -240,16 +240,21 @@ def test_cfg_files_that_do_not_fit(cfg: str, message: str) -> None:
 
 
 @pytest.mark.export
-def test_weights_of_another_network(tmp_path: Path) -> None:
+def test_weights_of_another_network(tmp_path: Path, monkeypatch) -> None:
     from posert.export.systems.yolo import reference
 
+    monkeypatch.setenv("POSERT_HOME", str(tmp_path / "home"))
     path, entry = write_darknet(tmp_path), weights.find("yolov3-spp")
     whole = path.read_bytes()
     for data in (whole[:-4], whole + bytes(4), whole[:10], b""):
         path.write_bytes(data)
         with pytest.raises(PosertError, match=f"has {len(data)} bytes; the .cfg describes {len(whole)}"):
             reference(entry, path)
-    (tmp_path / "x.cfg").unlink()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "x.cfg").rename(tmp_path / "home" / "yolov3-spp.cfg")  # what `pull` fetches serves too
+    with pytest.raises(PosertError, match=f"has 0 bytes; the .cfg describes {len(whole)}"):
+        reference(entry, path)
+    (tmp_path / "home" / "yolov3-spp.cfg").unlink()
     with pytest.raises(PosertError, match=r"x.weights needs its .cfg"):
         reference(entry, path)
 

@@ -3,6 +3,7 @@
 The networks come from the openpifpaf package's own factory, with random weights, saved as its trainer saves them.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pifpaf_files import NAMES, checkpoint
 
 from posert.errors import PosertError
 from posert.export.weights import Entry
+from posert.runtime.files.state import sha256_of
 from posert.runtime.session import open_model
 
 pytestmark = pytest.mark.export
@@ -45,7 +47,9 @@ def exported(path: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_the_originals_fields_at_any_size(network: Any, tmp_path: Path, base: str) -> None:
+def test_the_originals_fields_at_any_size(
+    network: Any, tmp_path: Path, base: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """OpenPifPaf's own test of its exporter: relative 1e-3, absolute 1e-5 of the largest value."""
     from posert.export.systems.openpifpaf import reference
 
@@ -63,6 +67,7 @@ def test_the_originals_fields_at_any_size(network: Any, tmp_path: Path, base: st
                 assert ours[role].shape == theirs[role].shape
                 assert np.abs(ours[role] - theirs[role]).max() < 1e-4 * np.abs(theirs[role]).max()
                 assert ours[role].shape[3:] == (2 * (height - 1) // unit + 1, 2 * (width - 1) // unit + 1)
+    assert "runs code" not in caplog.text
 
 
 def test_the_whole_way_from_file_to_poses(network: Any, tmp_path: Path) -> None:
@@ -110,6 +115,35 @@ def test_files_that_are_no_such_network(network: Any, tmp_path: Path) -> None:
         load(tmp_path / "junk.pkl")
     with pytest.raises(PosertError, match="it holds a Linear"):
         load(tmp_path / "linear.pkl")
+
+
+class Evil:
+    """Says something when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("import logging; logging.getLogger('posert').warning('the code has run')",)
+
+
+def test_a_pickle_with_code_in_it(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With 8 digits of a hash it is not loaded; who takes it unpinned hears that it runs code before it does."""
+    import torch
+
+    from posert.export import convert, weights
+
+    path = tmp_path / "evil.pkl"
+    torch.save({"model": torch.nn.Linear(1, 1), "meta": Evil()}, path)
+    known = replace(weights.find("openpifpaf-resnet50"), sha256_prefix=sha256_of(path)[:8])
+    monkeypatch.setattr(weights, "find", lambda _: known)
+    with pytest.raises(PosertError, match="only 8 digits of its hash are published"):
+        convert.convert(known.name, tmp_path, from_file=path)
+    assert not caplog.records
+    with pytest.raises(PosertError, match="it holds a Linear"):
+        convert.convert(known.name, tmp_path, from_file=path, accept_unpinned=True)
+    said = [record.getMessage() for record in caplog.records]
+    assert "evil.pkl is more than a network: it runs code as it is loaded" in said[-2]
+    assert said[-1] == "the code has run"
 
 
 def test_a_tracking_network_is_refused(network: Any, tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ import cv2
 import media
 import pytest
 import tiny
-from command import ROOT, Run, rows, tree
+from command import ROOT, Run, found, heeds_signals, rows, tree
 
 from posert import PosertError, __version__
 from posert.flags import parse_params
+from posert.runtime.files.locks import take
 from posert.runtime.jobs import manifest, trial
 from posert.runtime.jobs.job import Job, Outcome, plan
 from posert.runtime.jobs.pool import in_processes
@@ -49,23 +50,24 @@ def test_the_manifest_tells_all(run: Run, model: Path, folder: Path, tmp_path: P
     code, _, err = run("infer", model, folder, "-o", out)
     assert code == 3
     assert "4 of 5 sources" in err
-    found = {row["output"]: row for row in rows(out)}
-    assert list(found) == ["b.mp4.jsonl", "c.mp4.jsonl", "d 1.png.jsonl", "deep/a.mp4.jsonl", "z.mp4.jsonl"]
-    row = found["deep/a.mp4.jsonl"]
+    written = {row["output"]: row for row in rows(out)}
+    assert list(written) == ["b.mp4.jsonl", "c.mp4.jsonl", "d 1.png.jsonl", "deep/a.mp4.jsonl", "z.mp4.jsonl"]
+    row = written["deep/a.mp4.jsonl"]
     assert (row["frames"], row["people"], row["status"], row["error"]) == (5, 5, "done", None)
     assert row["source"] == str(folder / "deep" / "a.mp4")
     assert row["bytes"] == (folder / "deep" / "a.mp4").stat().st_size
     assert len(row["model_sha256"]) == 64
     assert row["settings"]["form"] == "jsonl"
-    assert found["z.mp4.jsonl"]["status"] == "failed"
-    assert "z.mp4" in found["z.mp4.jsonl"]["error"]
+    assert written["z.mp4.jsonl"]["status"] == "failed"
+    assert "z.mp4" in written["z.mp4.jsonl"]["error"]
 
 
 @pytest.mark.parametrize(
     ("change", "again"),
     [
         ("nothing", set()),
-        ("touch", {"b.mp4.jsonl"}),
+        ("touch", set()),
+        ("source", {"b.mp4.jsonl"}),
         ("remove", {"c.mp4.jsonl"}),
         ("model", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
         ("settings", {"b.mp4.jsonl", "c.mp4.jsonl", "deep/a.mp4.jsonl"}),
@@ -88,6 +90,8 @@ def test_resume_does_what_is_not_done(
     before = times(out)
     if change == "touch":
         os.utime(folder / "b.mp4", ns=(1, 1))
+    if change == "source":
+        media.video(folder / "b.mp4", count=4, fps=5)
     if change == "remove":
         (out / "c.mp4.jsonl").unlink()
     if change == "model":
@@ -163,16 +167,18 @@ def test_ctrl_c_loses_only_what_is_in_flight(model: Path, folder: Path, tmp_path
     whole, out = tmp_path / "whole", tmp_path / "out"
     more = ["--workers", "2", "--resume"]
     assert subprocess.run([*command, str(whole), *more], env=environment, check=False).returncode == 0
-    process = subprocess.Popen([*command, str(out), *more], env=environment, start_new_session=True)
-    while not (len(list(out.rglob("*.mp4.jsonl"))) > 2 and list(out.rglob(".*.jsonl"))):
+    process = subprocess.Popen(
+        [*command, str(out), *more], env=environment, start_new_session=True, preexec_fn=heeds_signals
+    )
+    while not (len(found(out, "*.mp4.jsonl")) > 2 and found(out, ".posert-*/whole.jsonl")):
         assert process.poll() is None, "it was over before it could be interrupted"
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) == 130
-    names = {path.name for path in out.rglob("*") if path.is_file()}
+    names = {path.name for path in out.rglob("*")}
     assert not [name for name in names if name.startswith(".")]
     done = {name: data for name, data in tree(out).items() if name.endswith(".mp4.jsonl")}
-    noted = {row["output"] for row in rows(out)}
+    noted = {row["output"] for row in rows(out) if row["status"] == "done"}
     assert len(set(done) - noted) <= 2  # whole, but the worker had no time to say so
     assert done.items() <= tree(whole).items()
     assert len([name for name in names if name.endswith(".partial")]) <= 2
@@ -214,6 +220,19 @@ def test_workers_are_used_if_they_pay(
     assert trial.choose_workers(Recipe(str(model), options=ModelOptions(device="cpu", threads=2)), jobs) == chosen
 
 
+def test_whatever_is_wrong_in_the_trial_the_jobs_say_it(
+    run: Run, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An odd error in the trial ended the run with a traceback."""
+
+    def odd(*_: object, **__: object) -> None:
+        raise TypeError("odd")
+
+    monkeypatch.setattr(trial, "run_job", odd)
+    monkeypatch.setattr(trial, "frame_count", lambda _: 10**6)
+    assert run("infer", model, folder, "-o", tmp_path / "out", "--threads", 2)[0] == 0
+
+
 def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Path, tmp_path: Path) -> None:
     source = str(media.video(folder / "long.mp4", count=400))
     jobs = [Job(source, tmp_path / name / "out.jsonl", None) for name in ("0", "1")]
@@ -225,23 +244,19 @@ def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Pat
 
 @pytest.mark.parametrize("form", ["jsonl", "npz", "openpose"])
 def test_what_a_killed_run_left_is_removed(run: Run, model: Path, folder: Path, tmp_path: Path, form: str) -> None:
+    """And nothing else: files of others were taken for leftovers by their names, and those that a second run wrote."""
     out = tmp_path / "out"
     run("infer", model, folder, "-o", out, "--format", form)
     before = tree(out)
-    (out / ".b.mp4.123.jsonl").write_text("{")
-    (out / ".b.mp4.123.npz").write_text("{")
-    (out / ".b.mp4.123.npz.rows").write_text("{")
-    (out / ".b_json.123").mkdir()
-    (out / ".mine.123.txt").write_text("not posert's")
-    run("infer", model, folder, "-o", out, "--format", form)
+    for name in (".posert-123-abcdefgh", ".posert-124-unlocked", ".posert-mine"):
+        (out / name).mkdir()
+    for name in (".posert-123-abcdefgh/lock", ".posert-123-abcdefgh/whole.jsonl", ".b.mp4.123.jsonl", ".b.mp4.1.npz"):
+        (out / name).write_text("{")
+    (out / ".posert-125-in_use_1").mkdir()
+    with take(out / ".posert-125-in_use_1" / "lock"):
+        run("infer", model, folder, "-o", out, "--format", form)
     left = {path.name for path in out.iterdir() if path.name.startswith(".")}
-    ours = {
-        "jsonl": {".b.mp4.123.jsonl"},
-        "npz": {".b.mp4.123.npz", ".b.mp4.123.npz.rows"},
-        "openpose": {".b_json.123"},
-    }
-    everything = {".b.mp4.123.jsonl", ".b.mp4.123.npz", ".b.mp4.123.npz.rows", ".b_json.123", ".mine.123.txt"}
-    assert left == everything - ours[form]
+    assert left == {".posert-mine", ".posert-125-in_use_1", ".b.mp4.123.jsonl", ".b.mp4.1.npz"}
     assert before.items() <= tree(out).items()
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command import Run
 
 from posert.errors import PosertError
 from posert.export import weights
@@ -17,6 +19,7 @@ DATA = bytes(range(256)) * 2000
 ENTRY = Entry(
     "toy", "toy", "onnx", "MIT", file="toy.bin", sha256=hashlib.sha256(DATA).hexdigest(), bytes=len(DATA)
 )  # fmt: skip
+HELLO_SHA256 = hashlib.sha256(b"hello\n").hexdigest()
 Serve = Callable[[Callable[[http.server.BaseHTTPRequestHandler, int], None]], Entry]
 
 
@@ -57,8 +60,11 @@ def serve() -> Iterator[Serve]:
 def send(
     handler: http.server.BaseHTTPRequestHandler, data: bytes, status: int = 200, length: int | None = None
 ) -> None:
+    length = len(data) if length is None else length
     handler.send_response(status)
-    handler.send_header("Content-Length", str(len(data) if length is None else length))
+    handler.send_header("Content-Length", str(length))
+    if status == 206:  # the rest of the file
+        handler.send_header("Content-Range", f"bytes {len(DATA) - length}-{len(DATA) - 1}/{len(DATA)}")
     handler.end_headers()
     handler.wfile.write(data)
 
@@ -122,8 +128,8 @@ def test_a_server_that_ignores_ranges(serve: Serve, cache: Path) -> None:
     [
         (lambda handler, _: send(handler, b"x" * len(DATA)), "its hash is"),
         (lambda handler, _: send(handler, DATA[:-1]), f"{len(DATA) - 1} bytes, expected {len(DATA)}"),
-        (lambda handler, _: send(handler, DATA + b"!"), f"{len(DATA) + 1} bytes, expected {len(DATA)}"),
-        (lambda handler, _: send(handler, DATA, length=10**9), "cannot be fetched"),
+        (lambda handler, _: send(handler, DATA + b"!"), f"{len(DATA) + 1} bytes or more, expected at most {len(DATA)}"),
+        (lambda handler, _: send(handler, DATA, length=10**9), "sends 1000000000 bytes or more"),
         (lambda handler, _: handler.send_error(404), "answers 404"),
         (lambda handler, _: handler.send_error(500), "answers 500"),
     ],
@@ -174,24 +180,103 @@ def test_a_file_at_hand_is_verified_too(tmp_path: Path, data: bytes, message: st
     assert (tmp_path / "own.bin").read_bytes() == data
 
 
-def test_pins_by_git_blob_and_by_prefix(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pin", "words"),
+    [
+        ({"git_blob": "ce013625030ba8dba906f756967f9e9ca394464a"}, "git's SHA-1"),  # git hash-object
+        ({"md5": "b1946ac92492d2347c6235b4d2611184"}, "its authors' MD5"),
+        ({"md5": "b1946ac92492d2347c6235b4d2611184", "sha256": HELLO_SHA256}, "sha256"),
+    ],
+    ids=["git", "md5", "md5 and sha256"],
+)
+def test_every_pin_is_checked_and_named(tmp_path: Path, pin: dict[str, str], words: str) -> None:
     (tmp_path / "a").write_bytes(b"hello\n")
-    blob = replace(ENTRY, sha256="", bytes=0, git_blob="ce013625030ba8dba906f756967f9e9ca394464a")  # git hash-object
-    assert weights.pull(blob, from_file=tmp_path / "a")
-    prefix = replace(ENTRY, sha256="", bytes=0, sha256_prefix="5891b5b5")
-    assert weights.pull(prefix, from_file=tmp_path / "a")
-    with pytest.raises(PosertError, match="expected 5891b5b6"):
-        weights.pull(replace(prefix, sha256_prefix="5891b5b6"), from_file=tmp_path / "a")
+    entry = replace(ENTRY, **{"sha256": "", "bytes": 0, **pin})
+    assert weights.pull(entry, from_file=tmp_path / "a")
+    assert entry.pin == words
+    for kind, digest in pin.items():
+        wrong = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+        with pytest.raises(PosertError, match=f"expected {wrong}"):
+            weights.pull(replace(entry, **{kind: wrong}), from_file=tmp_path / "a")
 
 
-def test_unpinned_files_need_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_eight_digits_are_no_pin(serve: Serve, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file with a given 32 bits of SHA-256 is found by minutes of trying, and these files are pickles."""
     (tmp_path / "a").write_bytes(b"hello\n")
-    unpinned = replace(ENTRY, sha256="", bytes=0)
-    with pytest.raises(PosertError, match="sha256 5891b5b5") as caught:
-        weights.pull(unpinned, from_file=tmp_path / "a")
+    few = replace(ENTRY, sha256="", bytes=0, sha256_prefix="5891b5b5")
+    with pytest.raises(PosertError, match=f"only 8 digits of its hash are published .sha256 {HELLO_SHA256}") as caught:
+        weights.pull(few, from_file=tmp_path / "a")
     assert "`accept_unpinned`" in caught.value.hint
-    assert weights.pull(unpinned, from_file=tmp_path / "a", accept_unpinned=True)
-    assert "5891b5b5" in caplog.text
+    assert weights.pull(few, from_file=tmp_path / "a", accept_unpinned=True)
+    assert HELLO_SHA256 in caplog.text
+    with pytest.raises(PosertError, match="expected 5891b5b6"):
+        weights.pull(replace(few, sha256_prefix="5891b5b6"), from_file=tmp_path / "a", accept_unpinned=True)
+    entry = replace(few, url=serve(lambda handler, _: send(handler, b"hello\n")).url)
+    with pytest.raises(PosertError, match="only 8 digits"):  # before anything is fetched
+        weights.pull(entry)
+    assert not cache.exists()
+    weights.pull(entry, accept_unpinned=True)
+    assert weights.status(entry) == "unpinned"
+    assert weights.pins(entry) == "no pin but 8 digits of its sha256"
+
+
+def test_the_next_address_is_asked(serve: Serve, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each failure is said once; what a lying server sent does not hinder the next."""
+    gone = serve(lambda handler, _: handler.send_error(404)).url
+    lying = serve(lambda handler, _: send(handler, b"x" * len(DATA))).url
+
+    def half_a_lie(handler: http.server.BaseHTTPRequestHandler, _: int) -> None:
+        send(handler, b"x" * 1000, length=len(DATA))
+        handler.close_connection = True
+
+    cut = serve(half_a_lie).url
+    good = serve(lambda handler, _: send(handler, ranged(handler), 206 if handler.headers["Range"] else 200)).url
+    entry = replace(ENTRY, url=gone, mirrors=(lying, cut, good))
+    assert weights.pull(entry).read_bytes() == DATA
+    said = [record.getMessage() for record in caplog.records if "asking the next" in record.getMessage()]
+    assert [next(url for url in (gone, lying, cut, good) if url in text) for text in said] == [gone, lying, cut]
+    assert [item.name for item in cache.iterdir()] == ["toy.bin"]
+    (cache / "toy.bin").unlink()
+    with pytest.raises(PosertError, match=f"{lying} is not the official toy"):
+        weights.pull(replace(entry, mirrors=(lying,)))
+
+
+def test_halves_of_two_unpinned_files_never_meet(serve: Serve, cache: Path) -> None:
+    cache.mkdir()
+    (cache / "toy.bin.part").write_bytes(b"from before")
+    entry = serve(lambda handler, _: send(handler, ranged(handler), 206 if handler.headers["Range"] else 200))
+    path = weights.pull(replace(entry, sha256="", bytes=0), accept_unpinned=True)
+    assert path.read_bytes() == DATA
+
+
+BESIDE = weights.File(file="toy.cfg", sha256=HELLO_SHA256, bytes=6)
+
+
+def test_what_lies_beside_is_fetched_and_pinned(serve: Serve, cache: Path, tmp_path: Path) -> None:
+    """Rows of several files: Darknet's .cfg, Caffe's .prototxt, ncnn's .param, OpenVINO's .xml."""
+    good = serve(lambda handler, _: send(handler, b"hello\n")).url
+    evil = serve(lambda handler, _: send(handler, b"howdy\n")).url
+    entry = serve(lambda handler, _: send(handler, DATA))
+    with pytest.raises(PosertError, match="its hash is"):
+        weights.pull(replace(entry, beside=[replace(BESIDE, url=evil)]))
+    entry = replace(entry, beside=[replace(BESIDE, url=good)])
+    assert weights.status(entry) == "not fetched"
+    path = weights.pull(entry)
+    assert weights.beside(entry, path, ".cfg") == cache / "toy.cfg"
+    assert (cache / "toy.cfg").read_bytes() == b"hello\n"
+    assert weights.status(entry) == "cached"
+    (cache / "toy.cfg").write_bytes(b"howdy\n")
+    assert weights.status(entry) == "damaged"
+    (cache / "toy.cfg").unlink()
+
+    own = tmp_path / "own.bin"
+    own.write_bytes(DATA)
+    assert weights.pull(entry, from_file=own) == own
+    assert weights.beside(entry, own, ".cfg") == cache / "toy.cfg"
+    own.with_suffix(".cfg").write_bytes(b"howdy\n")
+    assert weights.beside(entry, own, ".cfg") == own.with_suffix(".cfg")
+    with pytest.raises(PosertError, match=r"own\.cfg is not the official toy"):
+        weights.pull(entry, from_file=own)
 
 
 def test_two_at_once(cache: Path) -> None:
@@ -214,14 +299,31 @@ def test_the_list_itself() -> None:
     for entry in known.values():
         assert entry.licence
         assert entry.source
-        assert sum(map(bool, (entry.sha256, entry.sha256_prefix, entry.git_blob))) <= 1
-        assert not entry.sha256 or len(entry.sha256) == 64
-        assert not entry.git_blob or len(entry.git_blob) == 40
-        assert entry.route == "embedded" or entry.file
-        assert "/" not in entry.file
+        for file in entry.files:
+            for pin, digits in ((file.sha256, 64), (file.git_blob, 40), (file.md5, 32), (file.sha256_prefix, 8)):
+                assert re.fullmatch(f"([0-9a-f]{{{digits}}})?", pin)
+            assert entry.route == "embedded" or file.file
+            assert "/" not in file.file
+            assert not file.mirrors or file.url
+            assert all(address.startswith("https:") for address in file.mirrors)
+        assert all(Path(entry.file).stem == Path(file.file).stem for file in entry.beside)
     addresses = {entry.file: entry.url for entry in known.values()}  # two models may share their weights
     assert all(addresses[entry.file] == entry.url for entry in known.values())
     assert len(addresses) >= len(known) - 1
+
+
+def test_list_and_verify_say_what_a_pin_is_worth(run: Run, cache: Path) -> None:
+    listed = {line.split()[0]: line for line in run("models", "list")[1].splitlines()}
+    assert listed["yolox-nano"].endswith("not fetched  sha256")
+    assert listed["openpifpaf-resnet50"].endswith("not fetched  no pin but 8 digits of its sha256")
+    assert listed["movenet-thunder"].endswith("not fetched  no pin")
+    assert listed["nano"].rstrip().endswith("embedded")
+    cache.mkdir()
+    (cache / weights.find("movenet-thunder").file).write_bytes(b"anything")
+    code, out, _ = run("models", "verify", "movenet-thunder", "yolox-nano")
+    assert (code, [line.split(maxsplit=1)[1] for line in out.splitlines()]) == (
+        0, ["unpinned     no pin", "not fetched  sha256"],
+    )  # fmt: skip
 
 
 def test_unknown_names_get_the_nearest() -> None:

@@ -4,12 +4,13 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import media
 import pytest
-from command import ROOT, Run, rows, tree
+from command import ROOT, Run, found, rows, tree
 
 from posert.runtime.jobs.job import Job
 from posert.runtime.jobs.on_ray import on_ray
@@ -51,8 +52,8 @@ def folder(tmp_path: Path) -> Path:
 def kill_an_actor_at_work(out: Path) -> None:
     """Kills the first process that has begun to write, as the kernel would when memory runs out."""
     while True:
-        for path in out.rglob(".*.jsonl"):
-            os.kill(int(path.name.split(".")[-2]), 9)
+        for path in found(out, ".posert-*/whole.jsonl"):
+            os.kill(int(path.parent.name.split("-")[1]), 9)
             return
         time.sleep(0.005)
 
@@ -75,11 +76,12 @@ def test_the_cluster_writes_what_this_machine_writes(
 def kill_whoever_reads(name: str, out: Path, stop: threading.Event, killed: list[int]) -> None:
     """Kills every process that begins to write the results of this video."""
     while not stop.is_set():
-        for path in out.rglob(f".{name}.*.jsonl"):
-            process = int(path.name.split(".")[-2])
-            if process not in killed:
-                killed.append(process)
-                os.kill(process, 9)
+        for path in found(out, ".posert-*/whole.jsonl"):
+            process = int(path.parent.name.split("-")[1])
+            with suppress(OSError):  # it is whole meanwhile
+                if name in path.read_text() and process not in killed:
+                    killed.append(process)
+                    os.kill(process, 9)
         time.sleep(0.002)
 
 
@@ -98,9 +100,9 @@ def test_a_video_whose_actor_always_dies_fails_alone(
     assert code == 3
     assert len(killed) == 3, err
     assert "deadly.mp4: its worker on the cluster died, 3 times" in err
-    found = {row["output"]: row["status"] for row in rows(tmp_path / "out")}
-    assert found.pop("deadly.mp4.jsonl") == found.pop("broken.mp4.jsonl") == "failed"
-    assert list(found.values()) == ["done"] * 5
+    status = {row["output"]: row["status"] for row in rows(tmp_path / "out")}
+    assert status.pop("deadly.mp4.jsonl") == status.pop("broken.mp4.jsonl") == "failed"
+    assert list(status.values()) == ["done"] * 5
 
 
 def test_relative_sources_inside_a_ray_program(

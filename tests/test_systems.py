@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 import tiny_topdown
+from command import Run
 
 from posert.errors import PosertError
 from posert.export import onnx_file, systems
@@ -55,3 +56,37 @@ def test_a_good_export_is_written(tmp_path: Path) -> None:
     spec = ModelSpec(1, "toy", "toy", tiny_topdown.SKELETON, (tiny_topdown.POSE,))
     onnx_file.save(onnx_file.Exported(graph, spec), tmp_path / "m.onnx")
     assert onnx_file.read_metadata(tmp_path / "m.onnx") == spec
+
+
+@pytest.mark.parametrize("link", ["", "symlink", "hardlink"])
+@pytest.mark.parametrize("command", ["tag", "export"])
+def test_a_source_is_never_written_over(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run, command: str, link: str
+) -> None:
+    """`posert tag` once wrote into the file itself: a downloaded, checked file got another hash."""
+    name, source = "yolox-nano", tmp_path / "yolox-nano.onnx"
+    official = (assets / "models" / "yolox_nano.onnx").read_bytes()
+    source.write_bytes(official)
+    monkeypatch.chdir(tmp_path)
+    words = ["tag", source, "--as", name] if command == "tag" else ["export", name, "--from", source]
+    out = tmp_path if not link else tmp_path / "other.onnx"
+    if link:
+        getattr(out, f"{link}_to")(source)
+    for more in [[], ["-o", out]] if not link else [["-o", out]]:
+        code, _, err = run(*words, *more)
+        assert code == 1
+        assert "is what the result is made of" in err
+        assert "hint: name another file or folder with -o" in err
+    assert run(*words, "-o", tmp_path / "made")[0] == 0
+    assert source.read_bytes() == official
+    assert onnx_file.read_metadata(tmp_path / "made" / "yolox-nano.onnx").model == name
+
+
+def test_a_tag_is_a_new_file(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    source = tmp_path / "yolox_nano.onnx"
+    official = (assets / "models" / "yolox_nano.onnx").read_bytes()
+    source.write_bytes(official)
+    monkeypatch.chdir(tmp_path)
+    assert run("tag", source, "--as", "yolox-nano")[:2] == (0, "yolox-nano.onnx\n")
+    assert source.read_bytes() == official
+    assert onnx_file.read_metadata(Path("yolox-nano.onnx")).model == "yolox-nano"

@@ -5,6 +5,9 @@ Needs the package `openpifpaf`, of which only `network` and `headmeta` are impor
 
 import importlib
 import importlib.util
+import logging
+import pickle
+import re
 import sys
 import types
 from contextlib import suppress
@@ -23,8 +26,10 @@ from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import mirrored
 
+_LOG = logging.getLogger("posert")
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+_HEADS = "openpifpaf.headmeta"
 _SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1
 _LEAST_EPSILON = 1e-3  # OpenPifPaf raises every BatchNorm's epsilon to this after loading
 _IMAGE = InputSpec(
@@ -37,7 +42,8 @@ _IMAGE = InputSpec(
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     """A network of the route `checkpoint`, free in batch, height and width.
 
-    The checkpoint is a pickle: it runs code when it is loaded, so its hash has been checked before.
+    The checkpoint is a pickle. Where it holds more than a network it runs code when it is loaded, which is said before;
+    so it has been checked against a whole hash, or somebody has taken it unpinned.
 
     Raises:
         PosertError: openpifpaf is not installed, or the file is no checkpoint with CIF and CAF heads.
@@ -79,7 +85,7 @@ def load(path: Path) -> tuple[Any, Any, Any]:
     """The network of a checkpoint (torch module: image -> cif, caf) and its heads' metadata; raises as `build`."""
     network = import_network()
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=False)
+        saved = _unpickled(path)
     except Exception as error:  # pickle's, zipfile's and torch's own kinds, and whatever the pickled code raises
         raise PosertError(
             f"{path} is no checkpoint that this openpifpaf can load: {str(error).splitlines()[0][:200]}",
@@ -114,6 +120,31 @@ def load(path: Path) -> tuple[Any, Any, Any]:
     return _Fields(net.eval(), *at).eval(), heads[at[0]].meta, heads[at[1]].meta
 
 
+def _unpickled(path: Path) -> Any:
+    """What a file of torch.save holds, by classes of networks alone; one that asks for more runs code of its own."""
+    try:
+        with torch.serialization.safe_globals(_network_classes()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked is None:
+            raise
+    _LOG.warning("%s is more than a network: it runs code as it is loaded, %a", path, asked[1])
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def _network_classes() -> list[tuple[type, str]]:
+    """The layers of torch, torchvision and openpifpaf, and the metadata of heads, under every name they have there."""
+    homes = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "openpifpaf.network.", _HEADS)
+    return [
+        (kind, f"{home}.{name}")
+        for home, module in list(sys.modules.items())
+        if home.startswith(homes)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and (issubclass(kind, torch.nn.Module) or kind.__module__ == _HEADS)
+    ]
+
+
 def import_network() -> Any:
     """The module `openpifpaf.network`, without running the package's own `__init__` (which loads its C++ extension).
 
@@ -137,7 +168,7 @@ def import_network() -> Any:
             with suppress(RuntimeError):  # this torchvision has them itself
                 torch.library.define(f"torchvision::{name}", arguments)
     try:
-        importlib.import_module("openpifpaf.headmeta")
+        importlib.import_module(_HEADS)
         return importlib.import_module("openpifpaf.network")
     except ImportError as error:
         raise PosertError(f"openpifpaf cannot be imported: {error}", "pip install torchvision pillow") from None

@@ -6,7 +6,7 @@ from typing import Any
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.onnx_file import Exported, Reference
-from posert.export.weights import Entry
+from posert.export.weights import Entry, beside
 from posert.poses import Skeleton
 from posert.runtime.spec import InputSpec, Stage
 
@@ -17,7 +17,7 @@ _HEADS = ("head32", "head16", "head8")  # in file order
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """A detector of the route `onnx` (YOLOX), or `darknet` (YOLOv3: the .cfg lies beside the .weights `path`)."""
+    """A detector of the route `onnx` (YOLOX), or `darknet` (YOLOv3: the .weights `path`, and the .cfg of that name)."""
     return _yolox(entry, path) if entry.route == "onnx" else _yolov3(entry, path)
 
 
@@ -43,7 +43,7 @@ def _yolox(entry: Entry, path: Path) -> Exported:
 def _yolov3(entry: Entry, path: Path) -> Exported:
     from posert.export.readers import torch_models
 
-    net, size_wh = _darknet(path)
+    net, size_wh = _darknet(entry, path)
     graph = torch_models.to_onnx(net, (1, 3, size_wh[1], size_wh[0]), "image", _HEADS)
     # docs/parity.md 1.2.2: cubic on whole grey levels, centred on grey 128, RGB 0..1
     image = InputSpec(
@@ -54,13 +54,13 @@ def _yolov3(entry: Entry, path: Path) -> Exported:
     return onnx_file.exported(graph, entry, _NOBODY, stage)
 
 
-def _darknet(path: Path) -> tuple[Any, tuple[int, int]]:
-    """The network of a .weights file and the .cfg beside it, and the width and height of its input, px."""
+def _darknet(entry: Entry, path: Path) -> tuple[Any, tuple[int, int]]:
+    """The network of a .weights file and its .cfg, and the width and height of its input, px."""
     from posert.export.readers import darknet
 
-    cfg = path.with_suffix(".cfg")
+    cfg = beside(entry, path, ".cfg")
     if not cfg.is_file():
-        raise PosertError(f"{path.name} needs its .cfg", f"put Darknet's {cfg.name} into {cfg.parent}")
+        raise PosertError(f"{path.name} needs its .cfg", f"put Darknet's {path.stem}.cfg into {path.parent}")
     options, layers = darknet.read_cfg(cfg.read_text(encoding="utf-8"))
     heads = [layer for kind, layer in layers if kind == "yolo"]
     if len(heads) != len(_HEADS):
@@ -74,4 +74,4 @@ def reference(entry: Entry, path: Path) -> Reference:
     """The torch network."""
     from posert.export.readers import torch_models
 
-    return torch_models.reference(_darknet(path)[0], _HEADS)
+    return torch_models.reference(_darknet(entry, path)[0], _HEADS)

@@ -36,15 +36,10 @@ def npz(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     `normalised` f32 [T,P,K,2], `velocities` f32 [T,P,K,2], `angles` f32 [T,P,A], `visible` f32 [T,P,K] (0, 1, NaN) and
     `joints` [A]. Loads with `allow_pickle=False`.
     """
-    with whole_file(needed(path, "npz")) as temporary:
-        spool = temporary.with_name(temporary.name + ".rows")
-        try:
-            with spool.open("w+b") as rows:
-                table = _Spool(rows)
-                yield table.add
-                table.save(temporary, spec, source)
-        finally:
-            spool.unlink(missing_ok=True)
+    with whole_file(needed(path, "npz")) as temporary, temporary.with_name("rows").open("w+b") as rows:
+        table = _Spool(rows)
+        yield table.add
+        table.save(temporary, spec, source)
 
 
 class _Spool:

@@ -3,11 +3,12 @@
 Owns output files. Knows results and skeletons, nothing of models or video reading.
 """
 
+import itertools
 import json
 import os
-import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result
+from posert.runtime.files.locks import take
+from posert.runtime.files.ours import note, replaceable, says_so
+from posert.runtime.files.state import state
 from posert.runtime.spec import ModelSpec
 
 Write = Callable[[Frame, Result], None]
@@ -25,46 +29,135 @@ Sink = AbstractContextManager[Write]
 DECIMALS_PX = 2
 DECIMALS_SCORE = 4
 DECIMALS_FEATURES = 5
+_TEMPORARY = ".posert-"
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, for a file or a folder, renamed to it when the block ends well.
+    """A temporary name for a file or a folder, which gets its place when the block ends well.
 
     An interruption (Ctrl-C) or an input that breaks off keeps what was written so far as `<name>.partial`; a failure to
     write removes it. What was there before stays untouched in both cases; a success removes an earlier `.partial`.
+    Only what was there when the block began is replaced, or what posert wrote since. A link stays a link, and what is
+    no file (`written_through`) is written into at the end.
 
     Raises:
-        PosertError: the folder cannot be made or written, or the disk is full.
+        PosertError: the folder cannot be made or written, the disk is full, or somebody else wrote there meanwhile.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _replace(temporary, path)
-        _remove(path.with_name(path.name + ".partial"))
-    except (PosertError, KeyboardInterrupt, GeneratorExit):
-        if temporary.exists():
-            _replace(temporary, path.with_name(path.name + ".partial"))
-        raise
-    except OSError as error:
-        _remove(temporary)
-        raise PosertError(
-            f"{path} cannot be written: {error.strerror or error}",
-            "free some space, or choose another place with `output`",
-        ) from error
-    except BaseException:
-        _remove(temporary)
-        raise
+    through, path = written_through(path), Path(os.path.realpath(path) if path.is_symlink() else path)
+    before = state(path)
+    with _said(path), _workshop(None if through else path.parent) as folder:
+        temporary = folder / f"whole{path.suffix}"
+        try:
+            yield temporary
+            if through:
+                with temporary.open("rb") as made, path.open("wb") as target:
+                    shutil.copyfileobj(made, target)
+                return
+            if state(path) != before and not replaceable(path):
+                raise PosertError(
+                    f"{path} was written by somebody else meanwhile", "choose another place with `output`"
+                )
+            _put(temporary, path)
+            if replaceable(partial_of(path)):
+                _remove(partial_of(path))
+        except (PosertError, KeyboardInterrupt, GeneratorExit, BrokenPipeError):
+            if temporary.exists() and not through:
+                _put(temporary, _free(partial_of(path)))
+            raise
 
 
 @contextmanager
 def whole_text(path: Path) -> Iterator[TextIO]:
-    """The file behind `whole_file`, open for text, and on the disk before it gets its name."""
+    """The file behind `whole_file` (or the device or pipe), open for text, and on the disk before it gets its name."""
+    if written_through(path):
+        with _said(path), path.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        return
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def written_through(path: Path) -> bool:
+    """Whether a path is a device, a pipe or an open file of this process (`/dev/stdout`): never a file's new name."""
+    place = os.path.join(os.path.realpath(path.parent), path.name)
+    target = os.readlink(place) if os.path.islink(place) else place
+    opened = any(name.startswith("/proc/") for name in (place, target))
+    return os.path.exists(path) and (opened or not (path.is_file() or path.is_dir()))
+
+
+def partial_of(path: Path) -> Path:
+    """Where the part is kept that was written before an interruption."""
+    return path.with_name(os.fsdecode(os.fsencode(path.name)[:247]) + ".partial")  # of 255 bytes at most
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Removes from these folders what killed processes left; what somebody is writing stays."""
+    for folder in set(folders):
+        for item in folder.glob(_TEMPORARY + "[0-9]*-????????"):
+            with suppress(OSError):  # it is locked, or on a file system without locks
+                with take(item / "lock"):
+                    _remove(item)
+                _remove(item)  # Windows keeps open files
+
+
+@contextmanager
+def _workshop(place: Path | None) -> Iterator[Path]:
+    """A new folder in `place` (the system's own for None), locked while it is used."""
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    lock: AbstractContextManager[Any] | None = None
+    while lock is None:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=place))
+        try:
+            lock = take(folder / "lock")
+        except (BlockingIOError, FileNotFoundError):  # taken for a leftover before it was locked
+            continue
+        except OSError:
+            lock = nullcontext()
+    try:
+        with lock:
+            yield folder
+    finally:
+        _remove(folder)
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and not written_through(path):
+            raise  # of standard output
+        raise PosertError(
+            f"{path} cannot be written: {error.strerror or error}",
+            "free some space, or choose another place with `output`",
+        ) from error
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Gives what was made its place; a folder cannot be renamed onto a full one, which goes with the workshop."""
+    if not says_so(temporary):
+        note(path, state(temporary))
+    if temporary.is_dir() and path.exists():
+        os.replace(path, temporary.with_name("before"))
+    os.replace(temporary, path)
+
+
+def _free(path: Path) -> Path:
+    """The path, with a number if something of somebody else's is there."""
+    names = (path.with_name(f"{path.name}{number or ''}") for number in itertools.count())
+    return next(name for name in names if replaceable(name))
+
+
+def _remove(path: Path) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):  # its folder may not exist either
+        path.unlink()
 
 
 def needed(path: Path | None, form: str) -> Path:
@@ -85,36 +178,11 @@ def write_line(file: TextIO, value: Any) -> None:
     file.flush()
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    if temporary.is_dir():  # a folder cannot be renamed onto a full one
-        shutil.rmtree(path, ignore_errors=True)
-    os.replace(temporary, path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    with suppress(OSError):  # its folder may not exist either
-        path.unlink()
-
-
-def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Removes the temporary names that killed processes left beside these paths; nobody may be writing them."""
-    wanted: dict[Path, set[tuple[str, str]]] = {}
-    for path in paths:
-        wanted.setdefault(path.parent, set()).add((path.stem, path.suffix))
-    for folder, ours in wanted.items():  # each folder is listed once, it may hold many thousands
-        with suppress(OSError):  # no folder, no leftovers
-            for item in list(folder.iterdir()):
-                found = re.fullmatch(r"\.(.*?)\.\d+((?:\.[^.]*)?)(\.rows)?", item.name)
-                if found and (found.group(1), found.group(2)) in ours:
-                    _remove(item)
-
-
 @contextmanager
 def json_lines(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     """Writes JSON lines, to standard output without a path: `file_header`, then `frame_record` of every frame."""
+    if path is None and sys.stdout is None:
+        raise PosertError("standard output is closed", "name a file with `output`")
     with nullcontext(sys.stdout) if path is None else whole_text(path) as file:
         write_line(file, file_header(spec, source))
         yield lambda _, result: write_line(file, frame_record(result))

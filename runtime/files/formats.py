@@ -3,6 +3,8 @@
 Owns what each layout looks like. Keypoints find their place by name, never by their count.
 """
 
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ from posert.runtime.files.atomic import (
     whole_text,
     write_line,
 )  # fmt: skip
+from posert.runtime.files.state import names_below
 from posert.runtime.files.units import in_units
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec
@@ -48,12 +51,20 @@ class Format:
         picture: the same for a picture; empty = `suffix`.
         options: what else `sink` takes: `empty`, frames without people included (elsewhere they always are, or have no
             place); `unit`, of `in_units`.
+        inside: patterns for the names of the files in a folder that it writes, `{stem}` being the source's.
     """
 
     sink: Callable[..., Sink]
     suffix: str
     picture: str = ""
     options: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+
+    def named_by(self, folder: Path, source: str) -> list[bool]:
+        """Of every file in a folder whether it has a name that this format gives to the source's."""
+        patterns = "|".join(self.inside).replace("{stem}", re.escape(Path(source).stem))
+        names = names_below(folder) if patterns else ()
+        return [re.fullmatch(patterns, name.replace(os.sep, "/")) is not None for name in names]
 
     def name(self, medium: str) -> str:
         """The name of a medium's output, `walk/a.mp4` -> `walk/a.mp4.jsonl`."""
@@ -299,15 +310,16 @@ def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
         yield write
 
 
+_DICTS = ("alphapose-results.json", r"sep-json/(\d+|{stem})\.json")
 _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")
 _OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_keypoints_2d")
 FORMATS: dict[str, Format] = {
     "jsonl": Format(json_lines, ".jsonl"),
     "json": Format(one_json, ".json"),
-    "openpose": Format(frame_files, "_json", "_keypoints.json", ("unit",)),
+    "openpose": Format(frame_files, "_json", "_keypoints.json", ("unit",), (r"{stem}_\d{12}_keypoints\.json",)),
     "alphapose": Format(result_list, ".alphapose-results.json", options=("empty",)),
-    "alphapose-cmu": Format(_CMU, ".alphapose-cmu", options=("empty",)),
-    "alphapose-open": Format(_OPEN, ".alphapose-open", options=("empty",)),
+    "alphapose-cmu": Format(_CMU, ".alphapose-cmu", options=("empty",), inside=_DICTS),
+    "alphapose-open": Format(_OPEN, ".alphapose-open", options=("empty",), inside=_DICTS),
     "openpifpaf": Format(predictions, ".openpifpaf.json", ".predictions.json"),
     "coco": Format(coco, ".coco.json"),
     "npz": Format(npz, ".npz"),

@@ -6,17 +6,20 @@ Owns output names and what became of a job. Knows sinks and the loop, nothing of
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
+
 from posert.errors import PosertError
+from posert.poses import Poses, Result
 from posert.runtime.after import post_chain
 from posert.runtime.files.formats import FORMATS, sink_of
 from posert.runtime.files.overlay import overlay
+from posert.runtime.files.state import State, hashed, state
 from posert.runtime.jobs.recipe import Recipe, Settings
 from posert.runtime.look import read_boxes
 from posert.runtime.loop import estimate_frames
@@ -31,11 +34,17 @@ OnFrame = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One medium and where its results go; `output` None = standard output, `overlay` None = no drawing."""
+    """One medium and where its results go.
+
+    Attributes:
+        output, overlay: files or folders; None = standard output, no drawing.
+        listed: a manifest keeps what becomes of it, so that its outcome says what was read and written.
+    """
 
     source: str
     output: Path | None
     overlay: Path | None
+    listed: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -54,6 +63,8 @@ class Outcome:
     Attributes:
         frames, people, seconds: frames written, people in all of them together, and how long it took; 0 if it failed.
         error: why it failed; None if it did not.
+        device: that ran the network.
+        states: of the source and of each of the job's files, with their hashes, if the job is listed.
         unusable: the model cannot be opened there, so that no job can be done.
     """
 
@@ -63,17 +74,20 @@ class Outcome:
     seconds: float = 0.0
     error: PosertError | None = None
     unusable: bool = False
+    device: str = ""
+    states: tuple[State | None, ...] = ()
 
 
 def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form: str) -> list[Job]:
     """One job per medium.
 
-    With a single medium, `output` and `overlay` are files, unless they are folders that exist; with more, or if a
-    source is a folder or a list, they are folders that mirror the sources' own tree, `walk/a.mp4` becoming
-    `walk/a.mp4.jsonl`. A source `@list.txt` stands for the sources in that file, one a line.
+    With a single medium, `output` and `overlay` are files, unless they are folders that exist and hold something else
+    than this source's results; with more, or if a source is a folder or a list, they are folders that mirror the
+    sources' own tree, `walk/a.mp4` becoming `walk/a.mp4.jsonl`. A source `@list.txt` stands for the sources in that
+    file, one a line.
 
     Raises:
-        PosertError: an unknown format, missing sources, two media with one output file.
+        PosertError: an unknown format, missing sources.
     """
     sink_of(form)
     media = [found for source in sources for found in _media(source)]
@@ -82,16 +96,17 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
     def placed(given: Path | None, name: str) -> Path | None:
         return given if given is None or (single and not given.is_dir()) else given / name
 
-    names = [(source, FORMATS[form].name(name), name if is_image(name) else name + ".mp4") for source, name in media]
-    jobs = [Job(source, placed(output, name), placed(overlay, drawing)) for source, name, drawing in names]
-    for paths in ([job.output for job in jobs], [job.overlay for job in jobs]):
-        twice = sorted(str(path) for path, count in Counter(paths).items() if path is not None and count > 1)
-        if twice:
-            raise PosertError(
-                f"several sources would write {', '.join(twice)}",
-                "give their common folder as the source, or give them names of their own",
-            )
-    return jobs
+    chosen = FORMATS[form]
+    direct = output is not None and single and (not output.is_dir() or any(chosen.named_by(output, media[0][0])))
+    return [
+        Job(
+            source,
+            output if direct else placed(output, chosen.name(name)),
+            placed(overlay, name if is_image(name) else name + ".mp4"),
+            listed=output is not None and not direct,
+        )
+        for source, name in media
+    ]
 
 
 def _media(source: str) -> list[tuple[str, str]]:
@@ -128,11 +143,24 @@ def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None
     """What became of one job; a failure is a value, so that the next job can follow."""
     try:
         return run_job(model, job, settings, on_frame=on_frame)
+    except BrokenPipeError:  # nobody reads our standard output any more
+        raise
     except PosertError as error:
         return Outcome(job, error=error)
     except Exception as error:  # one odd file must not end a night's work
         _LOG.debug("unexpected failure in %s", job.source, exc_info=True)
         return Outcome(job, error=PosertError(f"{job.source}: {type(error).__name__}: {error}", "see `debug`"))
+
+
+def _finite(result: Result) -> Result:
+    """Without people of whom a number is not finite: no format has a place for it, and NaN stands for nobody."""
+    poses = result.poses
+    good = np.isfinite(poses.scores) & np.isfinite(poses.keypoints).all((1, 2)) & np.isfinite(poses.boxes_xyxy).all(1)
+    if good.all():
+        return result
+    _LOG.warning("%s, frame %d: the network gave numbers that are not finite; %d people are left out",
+                 result.source, result.frame_index, np.count_nonzero(~good))  # fmt: skip
+    return replace(result, poses=Poses(poses.keypoints[good], poses.scores[good], poses.boxes_xyxy[good]))
 
 
 def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Outcome:
@@ -144,6 +172,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
     """
     began, done, people = time.monotonic(), 0, 0
     refine = post_chain(model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features)
+    before = state(job.source) if job.listed else None
     sink = sink_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     source = frames(job.source, **asdict(settings.selection))
@@ -161,11 +190,13 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride)
             writers.append(stack.enter_context(drawing))
         for frame, found in chain(first, results):
-            result = refine(found, frame.bgr)
+            result = refine(_finite(found), frame.bgr)
             for write in writers:
                 write(frame, result)
             done += 1
             people += len(result.poses)
             if on_frame is not None:
                 on_frame(done)
-    return Outcome(job, done, people, time.monotonic() - began)
+        states = [hashed(job.source, before)] if job.listed else []
+    states += [hashed(path, state(path)) for path in job.files if job.listed]
+    return Outcome(job, done, people, time.monotonic() - began, device=model.device, states=tuple(states))

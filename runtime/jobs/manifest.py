@@ -4,94 +4,181 @@ Owns `manifest.jsonl`. Knows jobs and their reports, nothing of models' insides 
 """
 
 import json
+import logging
+import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from posert import __version__
+from posert.errors import PosertError
+from posert.runtime.devices import may_run_on
 from posert.runtime.files.atomic import compact, remove_leftovers, whole_file, write_line
+from posert.runtime.files.locks import take
+from posert.runtime.files.state import sha256_of, state, unchanged
 from posert.runtime.jobs.job import Job, Outcome
 from posert.runtime.jobs.recipe import Recipe
-from posert.runtime.session import find_model, sha256_of
+from posert.runtime.session import find_model
+
+_LOG = logging.getLogger("posert")
+Row = dict[str, Any]
+_Key = tuple[str, str]
+"""Source and output."""
 
 
 class Manifest:
     """The rows of a folder of results. A row is written as soon as its source is done; it counts as finished only if
-    the output is there and the source, the model and the settings are the same, and posert's version but for its last
-    number: a folder never mixes the results of two versions that may differ.
+    the source and the outputs are what they were then (`unchanged`), the model, its detector, the boxes and the
+    settings are the same, the device of the same kind, and posert's version the same but for its last number: a folder
+    never mixes results that may differ.
 
     Attributes:
         path: `manifest.jsonl`, or `manifest-I-of-N.jsonl` of a shard, so that no two shards write one file.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, *, shard: tuple[int, int] | None = None) -> None:
+        """Raises PosertError if the model or the boxes cannot be read, or the file is another program's."""
         name = "manifest.jsonl" if shard is None else f"manifest-{shard[0]}-of-{shard[1]}.jsonl"
         self.folder, self.path = folder, folder / name
-        digest = sha256_of(find_model(recipe.model))  # the file names the hashes of its companions itself
-        self._model = {"model": recipe.model, "model_sha256": digest, "settings": recipe.record()}
-        self._rows = {_key(row): row for row in _read(self.path)}
-        self._known = dict(self._rows)  # what other shards and earlier whole runs have done counts too
-        for other in sorted(folder.glob("manifest*.jsonl")):
-            self._known = {_key(row): row for row in _read(other)} | self._known
+        detector, boxes = recipe.options.detector, recipe.settings.boxes
+        files = {  # few, so always compared by hash; the model's names the hashes of its companions itself
+            "model_sha256": find_model(recipe.model),
+            "detector_sha256": None if detector is None else find_model(detector),
+            "boxes_sha256": boxes,
+        }
+        hashes = {name: sha256_of(file) for name, file in files.items() if file is not None}
+        self._model = {"model": recipe.model, **hashes, "settings": recipe.record()}
+        self._devices = set().union(*map(may_run_on, recipe.options.device.split(",")))
+        self._lock: TextIO | None = None
+        self._rows: dict[_Key, Row] = {}
+        self._known: dict[_Key, Row] = {}
+        self._load()
 
-    def finished(self, job: Job) -> bool:
-        """Whether this job needs not be done again."""
-        row = self._known.get(self._place(job))
-        if row is None or row.get("status") != "done" or not all(path.exists() for path in job.files):
+    def named(self) -> set[Path]:
+        """Where a manifest of this folder says that posert writes."""
+        names = {file["path"] for row in self._known.values() for file in row.get("files", [{"path": row["output"]}])}
+        return {Path(os.path.abspath(self.folder / name)) for name in names}
+
+    def finished(self, job: Job, *, verify: bool = False) -> bool:
+        """Whether this job needs not be done again; `verify` reads every file instead of asking for its time."""
+        row = self._known.get(self._key(job), {})
+        if row.get("status") != "done" or any(row.get(name) != value for name, value in self._model.items()):
             return False
-        expected = {**self._model, **_state(job.source)}
-        same = all(row.get(name) == value for name, value in expected.items())
-        return same and _results_of(row.get("posert")) == _results_of(__version__)
+        if _results_of(row.get("posert")) != _results_of(__version__):
+            return False
+        if str(row.get("device")).partition(":")[0] not in self._devices:
+            return False
+        paths, files = [Path(job.source), *job.files], [_source_of(row), *row.get("files", [])]
+        return len(paths) == len(files) and all(
+            unchanged(path, known, verify=verify) for path, known in zip(paths, files, strict=True)
+        )
 
-    def begin(self, jobs: Sequence[Job], *, resume: bool) -> list[Job]:
-        """The jobs to do; removes what killed processes left of them, keeps the rows of the others.
+    def begin(self, jobs: Sequence[Job], *, resume: bool, verify: bool = False) -> list[Job]:
+        """The jobs to do; from now on no other run has this manifest, until `end`. Keeps the rows of the other jobs.
 
-        Raises PosertError if the folder cannot be written.
+        Raises PosertError if the folder cannot be written, or another run has the manifest.
         """
-        todo = [job for job in jobs if not (resume and self.finished(job))]
-        waiting = {self._place(job) for job in todo}
-        self._rows = {key: row for key, row in self._rows.items() if key not in waiting}
-        self._rows |= {key: self._known[key] for job in jobs if (key := self._place(job)) not in waiting}
-        self.save(jobs)
-        self.tidy(todo)
+        self._take()
+        try:
+            if damaged := self._load():  # again: another run may have ended meanwhile
+                _LOG.warning("%d damaged rows of the manifests in %s are left out", damaged, self.folder)
+            todo = [job for job in jobs if not (resume and self.finished(job, verify=verify))]
+            begun = {self._key(job): self._begun(job) for job in todo}
+            outputs = {output for _, output in begun}
+            others = [key for key in self._rows if key[1] in outputs and key not in begun]
+            if others:
+                _LOG.warning("results of %d other sources are replaced, for example of %s", len(others), others[0][0])
+            self._rows = {key: row for key, row in self._rows.items() if key not in others} | begun
+            self._rows |= {key: self._known[key] for job in jobs if (key := self._key(job)) not in begun}
+            self._save(jobs)
+            self._tidy(jobs)
+        except BaseException:
+            self._release()
+            raise
         return todo
-
-    def tidy(self, jobs: Iterable[Job]) -> None:
-        """Removes what killed processes left of these jobs; none of them may be running."""
-        remove_leftovers([self.path, *(path for job in jobs for path in job.files)])
 
     def add(self, outcome: Outcome) -> None:
         """One more row, on the disk before this returns."""
-        job = outcome.job
-        row = {
-            "source": job.source,
-            "output": self._place(job)[1],
-            **_state(job.source),
-            **self._model,
-            "posert": __version__,
-            "status": "done" if outcome.error is None else "failed",
-            "frames": outcome.frames,
-            "people": outcome.people,
-            "seconds": round(outcome.seconds, 3),
-            "error": None if outcome.error is None else outcome.error.what,
-        }
-        self._rows[_key(row)] = row
+        row = self._begun(outcome.job) | {"status": "done" if outcome.error is None else "failed"}
+        source, *files = outcome.states or [state(outcome.job.source)]
+        row["files"] = [file | (known or {}) for file, known in zip_longest(row["files"], files)]
+        row |= (
+            (source or {})
+            | self._model
+            | {
+                "posert": __version__,
+                "device": outcome.device,
+                "frames": outcome.frames,
+                "people": outcome.people,
+                "seconds": round(outcome.seconds, 3),
+                "error": None if outcome.error is None else outcome.error.what,
+            }
+        )
+        self._rows[self._key(outcome.job)] = row
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
             write_line(file, row)
-            file.flush()
             os.fsync(file.fileno())
 
-    def save(self, jobs: Iterable[Job]) -> None:
+    def end(self, jobs: Sequence[Job]) -> None:
+        """Brings the rows in order, and gives the manifest free."""
+        try:
+            self._save(jobs)
+            self._tidy(jobs)
+        finally:
+            self._release()
+
+    def _load(self) -> int:
+        """Reads the manifest, and those of other shards and earlier whole runs, which count too; the damaged rows."""
+        self._rows, damaged = _read(self.path)
+        self._known = dict(self._rows)
+        for other in sorted(set(self.folder.glob("manifest*.jsonl")) - {self.path}):
+            rows, more = _read(other)
+            self._known, damaged = rows | self._known, damaged + more
+        return damaged
+
+    def _save(self, jobs: Iterable[Job]) -> None:
         """Rewrites the file at once: one row per source, in the order of the jobs, then those of other runs."""
-        first = {self._place(job): number for number, job in enumerate(jobs)}
+        first = {self._key(job): number for number, job in enumerate(jobs)}
         rows = sorted(self._rows.items(), key=lambda item: (first.get(item[0], len(first)), item[0]))
         with whole_file(self.path) as temporary:
             temporary.write_text("".join(compact(row) + "\n" for _, row in rows), encoding="utf-8")
 
-    def _place(self, job: Job) -> tuple[str, str]:
-        return job.source, Path(os.path.relpath(job.output or job.source, self.folder)).as_posix()
+    def _tidy(self, jobs: Iterable[Job]) -> None:
+        remove_leftovers([self.folder, *(path.parent for job in jobs for path in job.files)])
+
+    def _take(self) -> None:
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        with suppress(NotADirectoryError, FileExistsError):  # whoever writes there says so
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = take(lock)
+        except BlockingIOError:
+            raise PosertError(
+                f"another run is writing {self.path}",
+                "wait for its end, give each run a folder of its own, or share the sources out with `shard`",
+            ) from None
+        except OSError:  # no locks there, or nothing can be written, which `_save` says
+            _LOG.debug("%s cannot be locked", self.path, exc_info=True)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            with suppress(OSError):  # Windows keeps open files
+                os.unlink(self._lock.name)
+            self._lock.close()
+
+    def _begun(self, job: Job) -> Row:
+        """The row of a job that is to be done; whatever lies at its files' names then, posert may have written."""
+        files = [{"path": self._place(path)} for path in job.files]
+        return {"source": job.source, "output": self._key(job)[1], "status": "begun", "files": files}
+
+    def _key(self, job: Job) -> _Key:
+        return job.source, self._place(job.output or Path(job.source))
+
+    def _place(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.folder)).as_posix()
 
 
 def _results_of(version: object) -> str:
@@ -103,23 +190,47 @@ def _results_of(version: object) -> str:
     return str(version).rpartition(".")[0]
 
 
-def _key(row: dict[str, Any]) -> tuple[str, str]:
-    return str(row.get("source")), str(row.get("output"))
+def _source_of(row: Row) -> Row | None:
+    """What a row says of its source; None if that was no file."""
+    return row if row.get("bytes") is not None else None
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a manifest; a line that a crash cut off is as if it were not there."""
-    rows = []
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
-        with suppress(ValueError):
-            rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict)]
+def _read(path: Path) -> tuple[dict[_Key, Row], int]:
+    """The rows of a manifest, and how many more a crash cut off or something else damaged.
 
-
-def _state(source: str) -> dict[str, int | None]:
-    """Size and modification time of a file; null for streams and webcams."""
+    Raises PosertError if the file cannot be read, or none of its lines is a row of posert's.
+    """
     try:
-        found = os.stat(source)
-    except OSError:
-        return {"bytes": None, "modified_ns": None}
-    return {"bytes": found.st_size, "modified_ns": found.st_mtime_ns}
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise PosertError(f"{path} cannot be read: {error}", "choose another folder with `output`") from None
+    parsed = [row for line in lines if (row := _parsed(line)) is not None]
+    rows = [row for row in parsed if _sound(row)]
+    if parsed and not any({"source", "output"} <= row.keys() for row in parsed):
+        raise PosertError(f"{path} is no manifest of posert's", "choose another folder with `output`")
+    return {(row["source"], row["output"]): row for row in rows}, len(lines) - len(rows)
+
+
+def _parsed(line: bytes) -> Row | None:
+    with suppress(ValueError, RecursionError):
+        row = json.loads(line, parse_constant=_refused, parse_float=_finite)
+        return row if isinstance(row, dict) else None
+    return None
+
+
+def _sound(row: Row) -> bool:
+    files = row.get("files", [])
+    return (
+        all(isinstance(row.get(name), str) for name in ("source", "output", "status"))
+        and isinstance(files, list)
+        and all(isinstance(file, dict) and isinstance(file.get("path"), str) for file in files)
+    )
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refused(text)

@@ -25,7 +25,7 @@ Progress = Callable[[str, int, str], AbstractContextManager[OnFrame]]
 
 def run_anywhere(
     recipe: Recipe, jobs: Sequence[Job], workers: int, on: str | None, progress: Progress
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Runs the jobs where they are best run: here, in worker processes, on a cluster; yields outcomes as they come.
 
     Args:
@@ -76,8 +76,8 @@ def in_processes(recipe: Recipe, jobs: Sequence[Job], count: int) -> Generator[O
         for _ in range(min(count, len(jobs))):
             pool.employ()
         while pool.busy:
-            for worker in wait(list(pool.busy)):
-                assert isinstance(worker, Connection)
+            ready = wait(list(pool.busy))
+            for worker in [worker for worker in pool.busy if worker in ready]:
                 outcome, free = pool.outcome(worker)
                 yield outcome
                 pool.employ(free)

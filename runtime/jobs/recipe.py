@@ -82,10 +82,11 @@ class Recipe:
     options: ModelOptions = field(default_factory=ModelOptions)
 
     def open(self) -> Model:
-        """The open model; raises what `open_model` raises."""
+        """The open model, on the first of several devices; raises what `open_model` raises."""
         threads = self.options.threads or cpu_cores()
         in_flight = 1 if self.settings.top_down.detect_every > 1 else threads
-        return open_model(self.model, self.options, threads=threads, workers=in_flight)
+        device = self.options.device.split(",")[0]
+        return open_model(self.model, self.options, device=device, threads=threads, workers=in_flight)
 
     def for_worker(self, number: int) -> "Recipe":
         """The recipe of one worker process of many: a single thread, the next device in turn."""

@@ -59,7 +59,7 @@ def choose_workers(recipe: Recipe, jobs: Sequence[Job]) -> int:
 def _readable(job: Job) -> bool:
     try:
         return not Path(job.source).is_fifo() and next(iter(frames(job.source)), None) is not None
-    except PosertError:
+    except Exception:
         return False
 
 
@@ -84,7 +84,7 @@ def _rate(model: Model, job: Job, settings: Settings, ready: Callable[[], object
         if began and time.perf_counter() - began > _TRIAL_S:
             raise _Over
 
-    with suppress(PosertError, _Over):
+    with suppress(Exception):  # whatever is wrong, the job itself will say
         run_job(model, job, settings, on_frame=on_frame)
     return measured / (time.perf_counter() - began) if measured > 0 else 0.0
 

@@ -50,8 +50,7 @@ def expand(source: str | Path | int) -> list[tuple[str, str]]:
         return [(text, name + ".stream" if is_image(name) else name)]
     path = Path(text)
     if path.is_dir():
-        files = (item for item in path.rglob("*") if is_medium(item) and item.is_file())
-        found = sorted(item for item in files if not any(map(_is_hidden, item.relative_to(path).parts)))
+        found = sorted(_media_below(path))
         if not found:
             raise PosertError(
                 f"no image or video in the folder {text}", "posert looks for files such as .jpg, .png, .mp4"
@@ -70,8 +69,11 @@ def expand(source: str | Path | int) -> list[tuple[str, str]]:
     raise PosertError(f"{text} does not exist", "give an image, a video, a folder, a pattern, a webcam number or a URL")
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
+def _media_below(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        media = (Path(root, name) for name in names if is_medium(name) and not name.startswith("."))
+        yield from (item for item in media if item.is_file())
 
 
 def frames(
@@ -100,6 +102,11 @@ def frames(
     """
     if stride < 1:
         raise PosertError(f"stride {stride} is not possible", "use 1 for every frame, 2 for every other, ...")
+    wrong = [name for name, value in {"start_s": start_s, "stop_s": stop_s, "fps": fps}.items() if value != value]
+    if wrong or fps <= 0:
+        raise PosertError(
+            f"`{(wrong or ['fps'])[0]}` is no number, or not above 0", "use seconds, or frames per second"
+        )
     for opened, _ in expand(source):
         if is_image(opened):
             yield Frame(_read_image(opened), 0, 0.0, opened)
@@ -282,3 +289,5 @@ def _read_pipe(size_wh: tuple[int, int] | None, fps: float) -> _Reader:
         rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
         yield index, index / fps, partial(np.ascontiguousarray, rgb[:, :, ::-1])
         index += 1
+    if not index:
+        raise PosertError("no frame came on standard input", "check the command before the pipe")
