@@ -11,6 +11,7 @@ takes more than 20 s. Prints a line for each target; the exit code is the number
 import argparse
 import ctypes
 import importlib.util
+import logging
 import multiprocessing
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ def feed(name: str, seed: int, number: int, folder: Path) -> bool:
 
 def run(name: str, seed: int, first: int, end: int, at: Any, taken: Any, findings: Any) -> None:
     """Inputs `first` to `end`; `at` is the one in work."""
+    logging.disable()
+    warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         for number in range(first, end):
             at.value = number
