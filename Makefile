@@ -4,12 +4,12 @@ PIP := -m pip --disable-pip-version-check install --quiet
 BIN := .venv/bin
 EXPORT := .venv-export/bin
 OUT := out/demo
-BENCHES := sample paf cmu cifcaf export_speed nano infer startup
+BENCHES := sample paf cmu cifcaf heavy export_speed nano infer startup
 COMPILED := postprocess/kernels/compiled/sources
 KERNELS := $(shell grep -rl --include=*.py posert.postprocess.kernels.registry postprocess runtime) runtime/spec.py
 KERNEL_TESTS := tests/test_paf.py tests/test_prepare.py tests/test_direct.py
 
-.PHONY: demo test lint kernels test-export wheels test-wheels bench clean
+.PHONY: demo test lint kernels test-export wheels test-wheels bench fuzz clean
 
 demo: .venv/cpu $(COMPILED)
 	@mkdir -p $(OUT)
@@ -42,6 +42,11 @@ test-export: .venv-export/openpifpaf
 bench: .venv-export/ready
 	@$(EXPORT)/python wheels/kernels.py
 	for name in $(BENCHES); do $(EXPORT)/python tests/bench/$$name.py || exit 1; done
+
+# A million inputs and more, about two hours; `make fuzz FUZZ="--inputs 1000"` is a quick round, FUZZ=paf one target.
+fuzz: .venv-export/ready
+	@$(EXPORT)/python wheels/kernels.py --bundles
+	PYTHONPATH=.typing:tests $(EXPORT)/python tests/fuzz.py $(FUZZ)
 
 .venv/cpu: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: posert needs Python 3.11 or newer")'

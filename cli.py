@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 
 from posert.errors import PosertError
 from posert.export import commands
-from posert.flags import parse_params, parse_shard, parse_size, progress, with_flags
+from posert.flags import parse_params, parse_shard, parse_size, progress, visible, with_flags
 
 if TYPE_CHECKING:
     from posert.runtime.jobs.job import Job, Outcome
@@ -202,19 +202,27 @@ def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) 
 
     with open_model(file, device="cpu", threads=1) as model:
         spec = model.spec
-        print(f"model     {spec.model} ({spec.system})")
-        print(f"licence   {spec.licence or 'not stated'}")
-        print(f"source    {spec.source or 'not stated'}")
-        print(f"made by   {spec.made_by or 'not stated'}")
-        print(f"keypoints {len(spec.skeleton.names)}: {', '.join(spec.skeleton.names)}")
+        lines = [
+            f"model     {spec.model} ({spec.system})",
+            f"licence   {spec.licence or 'not stated'}",
+            f"source    {spec.source or 'not stated'}",
+            f"made by   {spec.made_by or 'not stated'}",
+            f"keypoints {len(spec.skeleton.names)}: {', '.join(spec.skeleton.names)}",
+        ]
         for stage in spec.stages:
             put = stage.input
-            print(f"stage     {stage.name}: looks at {stage.region}, decoder {stage.decoder}")
-            print(f"  input   {put.name} {put.dtype} {put.layout} {put.color}, {put.size_wh} px (w, h), fit {put.fit}")
+            lines += [
+                f"stage     {stage.name}: looks at {stage.region}, decoder {stage.decoder}",
+                f"  input   {put.name} {put.dtype} {put.layout} {put.color}, {put.size_wh} px (w, h), fit {put.fit}",
+            ]
             if len(stage.scales) > 1:
-                print(f"  scales  {', '.join(map(str, stage.scales))}")
-            print(f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}")
-            print(f"  params  {model.params(stage.name)}")
+                lines.append(f"  scales  {', '.join(map(str, stage.scales))}")
+            lines += [
+                f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}",
+                f"  params  {model.params(stage.name)}",
+            ]
+    for line in lines:
+        print(visible(line.replace("\n", " ")))
 
 
 @app.command("eval")

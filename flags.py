@@ -38,7 +38,16 @@ def with_flags(text: str) -> str:
     >>> with_flags("leave `detect_every` away, see `frames`")
     'leave --detect-every away, see frames'
     """
-    return re.sub(r"`([^`]+)`", lambda found: FLAGS.get(found[1], found[1]), text)
+    return visible(re.sub(r"`([^`]+)`", lambda found: FLAGS.get(found[1], found[1]), text))
+
+
+def visible(text: str) -> str:
+    """The text for a terminal: what does not print, an escape sequence of a model file or a name, is written out.
+
+    >>> visible("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
@@ -82,7 +91,7 @@ def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
             raise PosertError(f"--set {text!r} sets nothing", "write it as NAME=VALUE; posert info MODEL shows them")
         try:
             given = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             given = value.strip()
         params[name.strip().replace("-", "_")] = given
     return params

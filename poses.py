@@ -14,6 +14,8 @@ from posert.errors import PosertError
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
+TORSO = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
+"""Keypoints by which a person is followed from frame to frame."""
 
 
 @dataclass(frozen=True, slots=True)

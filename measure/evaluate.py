@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,35 @@ from posert.runtime.loop import TopDown, estimate_frames
 from posert.runtime.media.read import frames
 from posert.runtime.session import Model
 from posert.skeletons import coco_order
+from posert.typed import Misfit, Px, Range, read
+
+
+class _Picture(TypedDict):
+    id: int
+    file_name: str
+
+
+class _Person(TypedDict):
+    id: int
+    image_id: int
+    category_id: int
+    bbox: tuple[Px, Px, Px, Px]
+    area: Annotated[float, Range(0, 1e18)]
+    keypoints: tuple[Px, ...]
+    num_keypoints: int
+    iscrowd: int
+
+
+class _Category(TypedDict):
+    id: int
+
+
+class _Coco(TypedDict):
+    """What the scoring reads of a COCO keypoint file."""
+
+    images: tuple[_Picture, ...]
+    annotations: tuple[_Person, ...]
+    categories: tuple[_Category, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +85,18 @@ def evaluate(
     """
     coco = optional("pycocotools.coco", "eval needs pycocotools", "eval")
     scoring = optional("pycocotools.cocoeval", "eval needs pycocotools", "eval")
+    order = coco_order(model.spec.skeleton)
     quiet = redirect_stdout(io.StringIO())  # pycocotools prints its progress; the caller prints its own
     try:
-        json.loads(annotations.read_bytes())["annotations"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PosertError(
-            f"{annotations} is not a COCO keypoint file: {error!r}", "give person_keypoints_*.json"
-        ) from None
+        given: _Coco = read(_Coco, json.loads(annotations.read_bytes()), "coco")
+        for person in given["annotations"]:
+            if len(person["keypoints"]) != 3 * len(order):
+                raise Misfit(f"keypoints of {person['id']}", f"{3 * len(order)} numbers", person["keypoints"])
+    except (OSError, ValueError, RecursionError) as error:
+        hint = "give person_keypoints_*.json"
+        raise PosertError(f"{annotations} is not a COCO keypoint file: {error}", hint) from None
     with quiet:
         truth = coco.COCO(str(annotations))
-    order = coco_order(model.spec.skeleton)
     results: list[dict[str, Any]] = []
     pictures = truth.loadImgs(sorted(truth.getImgIds()))
     by_path = {str(images / picture["file_name"]): picture["id"] for picture in pictures}

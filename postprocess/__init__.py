@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from posert.errors import PosertError
+from posert.typed import Misfit
 
 if TYPE_CHECKING:
     from posert.postprocess.decoding import Decoder
@@ -71,7 +72,5 @@ def _params(kind: Any, what: str, values: dict[str, Any]) -> Any:
         )
     try:
         return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise PosertError(
-            f"{what} cannot use its parameters: {error}", "correct `params`, or export the model again"
-        ) from error
+    except Misfit as error:
+        raise PosertError(f"{what} cannot use {error.what}", "correct `params`, or export the model again") from None

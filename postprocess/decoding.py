@@ -26,7 +26,7 @@ EDGES, FLIP, FIRST_LIST = 0, 1, 2
 """Lists of a decoder's table: the skeleton's edges, its flip, then the list fields of `Params` in their order."""
 WIDTH, HEIGHT, KEYPOINTS = 0, 1, 2
 """Places in a decoder's `size`: the network input's width and height, px, and the number of keypoints."""
-_KEPT = 4  # workspaces a thread keeps: a model has few stages, a folder of photos many sizes
+_KEPT, _KEPT_BYTES = 4, 1 << 28  # workspaces a thread keeps: a model has few stages, a folder of photos many sizes
 _ABSENT, _NO_KEYPOINTS = np.zeros(0, np.float32), Skeleton((), ())
 _GIVEN = (I64x2, I64x1, F64x1, I64x1)
 _PEOPLE = (*[F32x1] * MAX_ROLES, *_GIVEN, U8x1, I64x1, F32x3, F32x1, F32x2)
@@ -51,6 +51,7 @@ class DecoderKernels:
             people of all R rows, or a problem. counts gets that of each row. Pixels are the network input's.
         row_threads: a row is long enough in work to be given to a thread of its own.
         boxes_only: people have no keypoints yet, whatever the skeleton (K = 0).
+        one_each: every row has one person, whatever comes.
     """
 
     roles: tuple[str, ...]
@@ -59,6 +60,7 @@ class DecoderKernels:
     people: Kernel
     row_threads: bool = False
     boxes_only: bool = False
+    one_each: bool = False
 
     @classmethod
     def of(
@@ -70,7 +72,12 @@ class DecoderKernels:
         return cls(roles, problems, kernel(workspace), kernel(people), **others)
 
     def decode(
-        self, outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Any, input_wh: tuple[int, int]
+        self,
+        outputs: Mapping[str, NDArray[Any]],
+        skeleton: Skeleton,
+        params: Any,
+        input_wh: tuple[int, int],
+        threads: int = 0,
     ) -> list[Poses]:
         """What a decoder's `decode` does, see `Decoder`; `outputs` (role -> array [R,...]) are made f32 and contiguous.
 
@@ -81,13 +88,13 @@ class DecoderKernels:
         tensors = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
         counts = {len(tensor) for tensor in tensors if tensor is not None}
         rows, asked = max(counts, default=0), (_NO_KEYPOINTS if self.boxes_only else skeleton, params, tuple(input_wh))
-        if rows < 2 or len(counts) > 1 or not self.row_threads:
+        if rows < 2 or len(counts) > 1 or not self.row_threads or threads == 1:
             return _decode(self, tensors, asked)
 
         def decode_row(row: int) -> list[Poses]:
             return _decode(self, [None if tensor is None else tensor[row : row + 1] for tensor in tensors], asked)
 
-        return [poses for found in _threads(os.getpid()).map(decode_row, range(rows)) for poses in found]
+        return [poses for found in _threads(os.getpid(), threads).map(decode_row, range(rows)) for poses in found]
 
 
 class Decoder(Protocol):
@@ -110,19 +117,27 @@ class Decoder(Protocol):
     def merge(self) -> Callable[..., dict[str, Float32Array]] | None: ...
 
     def decode(
-        self, outputs: Mapping[str, NDArray[Any]], skeleton: Skeleton, params: Any, input_wh: tuple[int, int]
+        self,
+        outputs: Mapping[str, NDArray[Any]],
+        skeleton: Skeleton,
+        params: Any,
+        input_wh: tuple[int, int],
+        threads: int = 0,
     ) -> list[Poses]:
-        """One `Poses` per row of the batch, in pixels of the network input (`input_wh`: width, height px)."""
+        """One `Poses` per row of the batch, in pixels of the network input (`input_wh`: width, height px).
+
+        Long rows are decoded in so many threads; 0 = as many as there are processors.
+        """
 
 
 @cache
-def _threads(process: int) -> ThreadPoolExecutor:
-    """Threads for the rows of batches, as many as this process may use processors: they keep their workspaces.
+def _threads(process: int, count: int) -> ThreadPoolExecutor:
+    """Threads for the rows of batches, 0 = as many as this process may use processors: they keep their workspaces.
 
     A process that was forked has none of them, so each has its own.
     """
     processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return ThreadPoolExecutor(len(processors), "posert-rows")
+    return ThreadPoolExecutor(count or len(processors), "posert-rows")
 
 
 def _decode(kernels: DecoderKernels, tensors: list[Float32Array | None], asked: tuple[Any, ...]) -> list[Poses]:
@@ -163,10 +178,20 @@ def _bench(
 
 
 class _Keeping(threading.local):
-    """A thread's own `_bench`: the last ones stay, with their workspaces."""
+    """A thread's own benches: the last ones stay, unless their workspaces are large together."""
 
     def __init__(self) -> None:
-        self.bench = lru_cache(_KEPT)(_bench)
+        self._kept: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+
+    def bench(self, *asked: Any) -> tuple[Any, ...]:
+        """What `_bench` gives."""
+        kept, found = self._kept, self._kept.pop(asked, None)
+        if found is None:
+            found = _bench(*asked)
+            while kept and (len(kept) == _KEPT or sum(one[1].nbytes for one in (found, *kept.values())) > _KEPT_BYTES):
+                del kept[next(iter(kept))]
+        kept[asked] = found
+        return found
 
 
 _KEEPING = _Keeping()

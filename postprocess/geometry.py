@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import Float32Array, Poses, Skeleton
+from posert.poses import TORSO, Float32Array, Poses, Skeleton
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, jit, kernel
+from posert.postprocess.kernels.sort import sort_descending
 from posert.postprocess.kernels.workspace import outside
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
@@ -43,30 +44,27 @@ def box_of_keypoints(keypoints, box):
 
 
 @jit
-def box_nms(boxes, count, iou_threshold, extra_px, inclusive, alive, picks):
-    """Number kept of the first `count` boxes; `picks` i64 [N] gets their rows, highest score (of equal: first) first.
+def box_nms(boxes, count, iou_threshold, extra_px, inclusive, alive, order):
+    """Number of boxes kept of the first `count`; `order` i32 [N] gets their rows, highest score first.
 
     Args:
         boxes: f32 [N,5+], left, top, right, bottom px, score. alive: u8 [N], workspace.
         iou_threshold: overlap that a kept box allows; with `inclusive` less than that.
         extra_px: added to every width and height; 1 in the convention that counts pixels.
     """
-    one = np.float32(extra_px)
+    one, kept = np.float32(extra_px), 0
+    sort_descending(boxes[:, 4], order, count)
     for i in range(count):
         alive[i] = 1
-    kept = 0
-    while True:
-        best = -1
-        for i in range(count):
-            if alive[i] and (best < 0 or boxes[i, 4] > boxes[best, 4]):
-                best = i
-        if best < 0:
-            return kept
-        alive[best] = 0
-        picks[kept] = best
+    for rank in range(count):
+        best = order[rank]
+        if not alive[best]:
+            continue
+        order[kept] = best
         kept += 1
         area = (boxes[best, 2] - boxes[best, 0] + one) * (boxes[best, 3] - boxes[best, 1] + one)
-        for i in range(count):
+        for later in range(rank + 1, count):
+            i = order[later]
             if not alive[i]:
                 continue
             width = min(boxes[best, 2], boxes[i, 2]) - max(boxes[best, 0], boxes[i, 0]) + one
@@ -78,6 +76,7 @@ def box_nms(boxes, count, iou_threshold, extra_px, inclusive, alive, picks):
             iou = shared / (area + other - shared)
             if iou > iou_threshold or (inclusive and iou >= iou_threshold):
                 alive[i] = 0
+    return kept
 
 
 @kernel
@@ -236,8 +235,7 @@ def next_window(poses: Poses, frame_wh: tuple[int, int], skeleton: Skeleton) -> 
     """
     if not len(poses):
         return None
-    names = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-    torso = np.array([skeleton.names.index(name) for name in names])
+    torso = np.array([skeleton.names.index(name) for name in TORSO])
     window = np.empty(4)
     keypoints = np.ascontiguousarray(poses.keypoints[0], np.float32)
     seen = crop_window(keypoints, torso, float(frame_wh[0]), float(frame_wh[1]), window)

@@ -16,8 +16,19 @@ PROBLEMS = (
     "the maps or the network's input are empty or too large",
 )
 TOO_LARGE = -5
-MOST_BYTES = 1 << 31
-_MOST = 1 << 20  # sides, keypoints and edges: their products fit in 64 bits
+MOST_BYTES = 1 << 29
+MOST_SAMPLES = 1 << 26
+"""At most so much reading of fields in a picture, if every peak is tried with every other; see `peaks_each`."""
+_MOST, _MOST_PARTS = 1 << 20, 1 << 12  # sides and edges: their products fit in 64 bits; keypoints
+
+
+@jit
+def peaks_each(most, edges, samples):
+    """How many peaks each part may have: `most`, or less with so many edges that all pairs of peaks, `samples` of the
+    fields each, would be more than `MOST_SAMPLES`. Bounds time and memory for skeletons of hundreds of edges."""
+    while most > 1 and edges * most * most * samples > MOST_SAMPLES:
+        most -= 1
+    return most
 
 
 @jit
@@ -35,6 +46,6 @@ def part_maps_problem(shapes, size, table):
         return -2
     if parts < 1 or outside(listed(table, EDGES), parts):
         return -4
-    if min(size[WIDTH], size[HEIGHT]) < 1 or max(h, w, parts, len(edges), size[WIDTH], size[HEIGHT]) > _MOST:
+    if min(size[WIDTH], size[HEIGHT]) < 1 or max(h, w, len(edges), size[WIDTH], size[HEIGHT]) > _MOST:
         return TOO_LARGE
-    return 0
+    return TOO_LARGE if parts > _MOST_PARTS else 0

@@ -7,7 +7,7 @@ networks. A region is a `Poses` without keypoints: a box and its score.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,13 @@ from posert.postprocess.geometry import next_regions, next_window, usable
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec, Stage
 from posert.runtime.windows import place
+from posert.typed import Misfit, Px, read
+
+
+class _Image(TypedDict):
+    id: int | str
+    file_name: str
+
 
 Boxes = Callable[[Frame], NDArray[np.float32]]
 
@@ -92,35 +99,38 @@ def read_boxes(path: Path) -> Boxes:
     """
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PosertError(f"the boxes in {path} cannot be read: {error}", _EXPECTED) from None
     rows = data.get("annotations") if isinstance(data, dict) else data
     if not isinstance(rows, list):
         raise PosertError(f"{path} holds no list of boxes", _EXPECTED)
     try:
-        names = {str(image["id"]): image["file_name"] for image in data["images"]} if isinstance(data, dict) else {}
+        images = read(tuple[_Image, ...], data.get("images"), "images") if isinstance(data, dict) else ()
+        names = {str(image["id"]): image["file_name"] for image in images}
         by_image: dict[str, list[list[float]]] = {}
         for number, row in enumerate(rows):
-            key, box = _row(row, number, path)
+            key, box = _row(row, number)
             if box is not None:
                 by_image.setdefault(_key(names.get(key, key)), []).append(box)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PosertError(f"{path} is no COCO file: {error!r}", _EXPECTED) from None
+    except Misfit as error:
+        raise PosertError(f"{path} is no file of boxes: {error.what}", _EXPECTED) from None
     return lambda frame: _lookup(by_image, frame)
 
 
 _EXPECTED = 'expected COCO results: [{"image_id": 0, "bbox": [x, y, w, h], "score": 0.9}, ...]'
 
 
-def _row(row: Any, number: int, path: Path) -> tuple[str, list[float] | None]:
+class _Row(TypedDict):
+    image_id: int | str
+    bbox: tuple[Px, Px, Px, Px]
+    score: NotRequired[Px]
+
+
+def _row(given: Any, number: int) -> tuple[str, list[float] | None]:
     """The image id and the box (x, y, x, y, score) of a row, None for another category."""
-    box = row.get("bbox") if isinstance(row, dict) else None
-    if not isinstance(box, list) or len(box) != 4 or "image_id" not in row:
-        raise PosertError(f"row {number} of {path} has no image_id or no bbox of 4 numbers", _EXPECTED)
-    if row.get("category_id", 1) != 1:
-        return str(row["image_id"]), None
-    x, y, width, height = (float(value) for value in box)
-    return str(row["image_id"]), [x, y, x + width, y + height, float(row.get("score", 1.0))]
+    row: _Row = read(_Row, given, f"row {number}")
+    (x, y, width, height), other = row["bbox"], given.get("category_id", 1) != 1
+    return str(row["image_id"]), None if other else [x, y, x + width, y + height, row.get("score", 1.0)]
 
 
 def _key(image: str) -> str:

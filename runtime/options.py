@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from posert.errors import PosertError
 from posert.postprocess import decoder_params
 from posert.runtime.spec import ModelSpec
+from posert.typed import Count, Index, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,22 @@ class ModelOptions:
         scale_gap: see `scale_number`.
         detector: an .onnx file that finds the boxes instead of the model's own detector.
         params: of the last stage's decoder, over those in the file.
+
+    Raises:
+        Misfit: a `PosertError` that names the first field with a wrong value.
     """
 
     device: str = "auto"
-    threads: int = 0
-    workers: int = 1
-    long_edge: int = 0
-    scale_number: int = 1
+    threads: Index = 0
+    workers: Count = 1
+    long_edge: Index = 0
+    scale_number: Count = 1
     scale_gap: float = 0.25
     detector: str | Path | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settle(self)
 
     def of(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with another input size, several sizes, other parameters, as far as asked for.

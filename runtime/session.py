@@ -31,12 +31,16 @@ class Model(AbstractContextManager["Model"]):
         spec: what the file says about itself.
         device: `cpu` or `cuda:N`, as the sessions really run.
         workers: how many frames `estimate` keeps in flight, each on threads of its own.
+        threads: CPU threads in all.
     """
 
-    def __init__(self, spec: ModelSpec, sessions: dict[str, Any], params: dict[str, Any], device: str, workers: int):
+    def __init__(
+        self, spec: ModelSpec, sessions: dict[str, Any], params: dict[str, Any], device: str, workers: int, threads: int
+    ):
         self.spec = spec
         self.device = device
         self.workers = workers
+        self.threads = threads
         self._sessions = sessions
         self._params = params
         self._stages = {stage.name: stage for stage in spec.stages}
@@ -56,7 +60,12 @@ class Model(AbstractContextManager["Model"]):
 
     def single_row(self, stage: str) -> bool:
         """Whether the stage's network takes one row at a time: its batch axis is fixed to 1."""
-        return bool(self._sessions[stage].get_inputs()[0].shape[0] == 1)
+        return bool(self._session(stage).get_inputs()[0].shape[0] == 1)
+
+    def _session(self, stage: str) -> Any:
+        if stage not in self._sessions:
+            raise PosertError("the model is closed", "use it before it is closed, or open it again")
+        return self._sessions[stage]
 
     def run(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Role -> output array of the stage's network for one input tensor.
@@ -64,9 +73,9 @@ class Model(AbstractContextManager["Model"]):
         A network whose batch axis is fixed to 1 gets the rows one by one.
 
         Raises:
-            PosertError: the network does not take this shape.
+            PosertError: the network does not take this shape, or the model is closed.
         """
-        outputs, session = self._stages[stage].outputs, self._sessions[stage]
+        outputs, session = self._stages[stage].outputs, self._session(stage)
         feed, fetch = self._stages[stage].input.name, list(outputs.values())
         try:
             if len(tensor) > 1 and self.single_row(stage):
@@ -117,9 +126,15 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
         _check_tensors(sessions[stage.name], stage, file)
         if len(stage.scales) > 1 and decoder(stage.decoder).merge is None:
             raise PosertError(f"{spec.model} cannot average over several sizes", "leave `scale_number` away")
+        if stage.suppress is not None and not decoder(stage.decoder).KERNELS.one_each:
+            raise PosertError(
+                f"{file}: the rule {stage.suppress!r} needs one person of each box, the decoder {stage.decoder!r} may "
+                "find none or several",
+                "export it again without suppress",
+            )
     params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
     device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)
-    return Model(spec, sessions, params, device, workers)
+    return Model(spec, sessions, params, device, workers, chosen.threads or cpu_cores())
 
 
 def _shared_out(spec: ModelSpec, options: ModelOptions) -> tuple[int, int]:

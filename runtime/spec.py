@@ -5,20 +5,20 @@ Owns the metadata format. Knows nothing of ONNX Runtime, files or systems; `syst
 
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from posert.errors import PosertError
-from posert.poses import Skeleton
+from posert.poses import TORSO, Skeleton
+from posert.typed import Misfit, Range, read
 
 FORMAT = 1
 METADATA_KEY = "posert"
 METADATA_LIMIT_BYTES = 1_000_000
 _AGAIN = "export the model again (posert export), or give it its metadata with: posert tag FILE `name`"
 
+Side = Annotated[int, Range(0, 16384)]
 Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
 Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin"]
 
@@ -54,16 +54,16 @@ class InputSpec:
     layout: Literal["NCHW", "NHWC"]
     dtype: Literal["float32", "uint8", "int32"]
     color: Literal["rgb", "bgr"]
-    size_wh: tuple[int, int]
+    size_wh: tuple[Side, Side]
     fit: Fit
-    multiple_of: int = 0
+    multiple_of: Side = 0
     align: Align = "half_pixel"
     interpolation: Literal["linear", "cubic", "area", "linear_or_cubic"] = "linear"
     rounding: Literal["none", "round", "truncate"] = "none"
     pad_value: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    multiple_plus: int = 0
+    multiple_plus: Side = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Stage:
     suppress_params: Mapping[str, Any] = field(default_factory=dict)
     file: str | None = None
     sha256: str | None = None
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[Annotated[float, Range(above=0, most=1)], ...] = (1.0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,95 +146,48 @@ def from_json(text: str) -> ModelSpec:
             f"the model's metadata has format {found}; this posert reads up to {FORMAT}",
             "update posert: pip install -U posert",
         )
-    spec: ModelSpec = _value(ModelSpec, data, "posert")
-    _check(spec)
+    try:
+        spec: ModelSpec = read(ModelSpec, data, "posert")
+        _check(spec)
+    except Misfit as error:
+        raise PosertError(f"the model's metadata is wrong: {error.what}", _AGAIN) from None
     return spec
 
 
-def _bad(path: str, expected: str, got: Any) -> PosertError:
-    return PosertError(f"the model's metadata is wrong at {path}: expected {expected}, got {str(got)[:80]!r}", _AGAIN)
-
-
-def _value(kind: Any, data: Any, path: str) -> Any:
-    """`data` (parsed JSON) as an instance of the annotation `kind`; raises PosertError at the first misfit."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return data
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, data, path)
-    if origin is Literal:
-        if data not in args or isinstance(data, bool):
-            raise _bad(path, " | ".join(map(str, args)), data)
-        return data
-    if origin is types.UnionType:
-        return None if data is None else _value(args[0], data, path)
-    if origin is tuple:
-        return _tuple(args, data, path)
-    if origin is Mapping:
-        if not isinstance(data, dict):
-            raise _bad(path, "an object", data)
-        return {key: _value(args[1], value, f"{path}.{key}") for key, value in data.items()}
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(data, accepted) or isinstance(data, bool):
-        raise _bad(path, kind.__name__, data)
-    return kind(data)
-
-
-def _tuple(args: tuple[Any, ...], data: Any, path: str) -> tuple[Any, ...]:
-    if not isinstance(data, list):
-        raise _bad(path, "a list", data)
-    kinds = args[:1] * len(data) if args[-1] is Ellipsis else args
-    if len(kinds) != len(data):
-        raise _bad(path, f"{len(kinds)} values", data)
-    return tuple(_value(kind, item, f"{path}[{i}]") for i, (kind, item) in enumerate(zip(kinds, data, strict=True)))
-
-
-def _dataclass(kind: Any, data: Any, path: str) -> Any:
-    if not isinstance(data, dict):
-        raise _bad(path, "an object", data)
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(data) - set(hints))
-    if unknown:
-        raise _bad(path, f"only {', '.join(hints)}", ", ".join(unknown))
-    fields = dataclasses.fields(kind)
-    no_default = dataclasses.MISSING
-    missing = [
-        f.name for f in fields if f.name not in data and f.default is no_default and f.default_factory is no_default
-    ]
-    if missing:
-        raise _bad(path, f"the fields {', '.join(missing)}", "nothing")
-    return kind(**{name: _value(hints[name], value, f"{path}.{name}") for name, value in data.items()})
-
-
 def _check(spec: ModelSpec) -> None:
-    """Rules that types cannot say; raises PosertError."""
+    """Rules that types cannot say; raises Misfit."""
     count = len(spec.skeleton.names)
     indices = [i for edge in spec.skeleton.edges for i in edge] + list(spec.skeleton.flip)
     if any(not 0 <= i < count for i in indices):
-        raise _bad("posert.skeleton", f"keypoint indices 0..{count - 1}", indices)
+        raise Misfit("posert.skeleton", f"keypoint indices 0..{count - 1}", indices)
     for name in ("sigmas", "flip"):
         if len(getattr(spec.skeleton, name)) not in (0, count):
-            raise _bad(f"posert.skeleton.{name}", f"{count} values or none", getattr(spec.skeleton, name))
+            raise Misfit(f"posert.skeleton.{name}", f"{count} values or none", getattr(spec.skeleton, name))
     if not spec.stages:
-        raise _bad("posert.stages", "at least one stage", "none")
+        raise Misfit("posert.stages", "at least one stage", spec.stages)
     for stage in spec.stages:
-        if min(stage.input.size_wh) < 0 or max(stage.input.size_wh) > 16384 or stage.input.multiple_of < 0:
-            raise _bad(f"posert.stages.{stage.name}.input.size_wh", "0..16384", stage.input.size_wh)
-        if not 0 <= stage.input.multiple_plus <= stage.input.multiple_of:
-            raise _bad(f"posert.stages.{stage.name}.input.multiple_plus", "0..multiple_of", stage.input.multiple_plus)
-        if 0 in stage.input.std:
-            raise _bad(f"posert.stages.{stage.name}.input.std", "values other than 0", stage.input.std)
-        if stage.input.fit in ("square", "boxes") and 0 in stage.input.size_wh:
-            raise _bad(f"posert.stages.{stage.name}.input.size_wh", "two sides other than 0", stage.input.size_wh)
-        if stage.input.interpolation in ("cubic", "area") and stage.input.align != "half_pixel":
-            raise _bad(f"posert.stages.{stage.name}.input.align", "half_pixel unless linear", stage.input.align)
-        if not 1 <= len(stage.scales) <= 16 or not all(0 < scale <= 1 for scale in stage.scales):
-            raise _bad(f"posert.stages.{stage.name}.scales", "1 to 16 values above 0 and up to 1", stage.scales)
-        if len(stage.scales) > 1 and (stage.region != "frame" or not stage.input.multiple_of):
-            raise _bad(f"posert.stages.{stage.name}.scales", "one, the input has one size", stage.scales)
-        if stage.suppress is not None and stage.region != "boxes":
-            raise _bad(f"posert.stages.{stage.name}.suppress", "none, the stage does not look at boxes", stage.suppress)
-        if stage.file is not None and (
-            not stage.file or "/" in stage.file or "\\" in stage.file or stage.file in (".", "..")
-        ):
-            raise _bad(f"posert.stages.{stage.name}.file", "a bare file name", stage.file)
+        for place, good, expected, got in _rules(stage, spec):
+            if not good:
+                raise Misfit(f"posert.stages.{stage.name}.{place}", expected, got)
+
+
+def _rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
+    """Of one stage: field, whether it is good, what is expected, what is there."""
+    given, file, same = stage.input, stage.file, [other for other in spec.stages if other.name == stage.name]
+    free, bare = 0 in given.size_wh, file is None or (file not in ("", ".", "..") and not {"/", "\\"} & set(file))
+    seen = stage.region != "follow" or set(TORSO) <= set(spec.skeleton.names)
+    plain = given.interpolation not in ("cubic", "area") or given.align == "half_pixel"
+    one_scale = len(stage.scales) == 1 or (stage.region == "frame" and given.multiple_of > 0)
+    rule = stage.suppress is None or stage.region == "boxes"
+    return [
+        ("name", len(same) == 1, "a name of its own", stage.name),
+        ("region", seen, f"frame or boxes, to follow takes {', '.join(TORSO)}", stage.region),
+        ("input.multiple_plus", given.multiple_plus <= given.multiple_of, "0..multiple_of", given.multiple_plus),
+        ("input.std", 0 not in given.std, "values other than 0", given.std),
+        ("input.size_wh", not free or given.fit not in ("square", "boxes"), "two sides other than 0", given.size_wh),
+        ("input.align", plain, "half_pixel unless linear", given.align),
+        ("scales", 1 <= len(stage.scales) <= 16, "1 to 16 values", stage.scales),
+        ("scales", one_scale, "one, the input has one size", stage.scales),
+        ("suppress", rule, "none, the stage does not look at boxes", stage.suppress),
+        ("file", bare, "a bare file name", file),
+    ]

@@ -81,7 +81,9 @@ class StageRunner:
                 assert merge is not None, "opening the model has checked this"
                 outputs = merge(several, self._params, input_wh)
         with clock("decode"):
-            decoded: list[Poses] = self._decoder.decode(outputs, self._skeleton, self._params, input_wh)
+            decoded: list[Poses] = self._decoder.decode(
+                outputs, self._skeleton, self._params, input_wh, self._model.threads
+            )
         return decoded
 
     def _outputs(

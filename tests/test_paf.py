@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -303,6 +302,6 @@ def test_params_from_metadata_are_the_same_params() -> None:
     ids=str,
 )
 def test_params_are_checked(wrong: dict) -> None:
-    ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=re.escape(f"{name} = {value!r}")):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
         Params(**wrong)

@@ -252,12 +252,12 @@ def test_boxes_from_a_file(tmp_path: Path, data: object) -> None:
     [
         ("[{", "cannot be read"),
         ('{"people": []}', "holds no list of boxes"),
-        ('[{"image_id": 1, "bbox": [1, 2, 3]}]', "row 0 of .* no bbox of 4 numbers"),
-        ('[{"bbox": [1, 2, 3, 4]}]', "row 0 of .* has no image_id"),
-        ("[7]", "row 0 of"),
-        ('{"annotations": []}', "is no COCO file"),
-        ('[{"image_id": 1, "bbox": [1, 2, 3, null]}]', "is no COCO file"),
-        ('[{"image_id": 1, "bbox": [1, 2, 3, "x"]}]', "is no COCO file"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3]}]', r"row 0.bbox = \[1, 2, 3\], expected 4 values"),
+        ('[{"bbox": [1, 2, 3, 4]}]', "row 0 = .*, expected the fields image_id"),
+        ("[7]", "row 0 = 7, expected an object"),
+        ('{"annotations": []}', "images = None, expected a list"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3, null]}]', r"row 0.bbox\[3\] = None, expected a finite number"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3, "x"]}]', r"row 0.bbox\[3\] = 'x', expected a finite number"),
     ],
 )
 def test_files_that_hold_no_boxes(tmp_path: Path, text: str, message: str) -> None:

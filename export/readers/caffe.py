@@ -158,6 +158,8 @@ def to_onnx(net: Any, blobs: Blobs, outputs: Mapping[str, tuple[int, int]]) -> A
         try:
             if layer.type not in _LAYERS:
                 raise ValueError(f"layer {layer.name} of type {layer.type}")
+            if not layer.top:
+                raise ValueError(f"layer {layer.name} without a result")
             kind, shapes, attributes = _LAYERS[layer.type](layer)
         except ValueError as error:
             problems.append(str(error))
@@ -193,7 +195,7 @@ def _trained(name: str, shapes: list[list[int]], arrays: list[NDArray[np.float32
             problems.append(f"no weights for {name}")
             continue
         array, known = arrays[index], int(np.prod([n for n in shape if n >= 0]))
-        wanted = [n if n >= 0 else array.size // known for n in shape]
+        wanted = [n if n >= 0 else array.size // max(1, known) for n in shape]
         if array.size != int(np.prod(wanted)):
             problems.append(f"{name} has weights of shape {list(array.shape)}, expected {wanted}")
         else:

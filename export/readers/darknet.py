@@ -15,7 +15,7 @@ from posert.errors import PosertError
 
 Layer = tuple[str, dict[str, str]]
 _HEADER_BYTES = 5 * 4
-_LEAKY_SLOPE = 0.1
+_LEAKY_SLOPE, _MOST_WEIGHTS = 0.1, 1 << 27  # of one layer
 
 
 def read_cfg(text: str) -> tuple[dict[str, str], list[Layer]]:
@@ -106,15 +106,29 @@ def _sources(kind: str, options: dict[str, str], index: int) -> list[int]:
     """The layers whose outputs layer `index` takes; -1 = the picture. Darknet counts back with negative numbers."""
     sources = [] if kind == "route" else [index - 1]
     named = {"shortcut": "from", "route": "layers"}.get(kind)
-    for layer in map(int, options[named].split(",")) if named else ():
+    try:
+        layers = [int(text) for text in options[named].split(",")] if named else []
+    except (KeyError, ValueError):
+        raise PosertError(f"layer {index} of the .cfg does not say which layers it takes") from None
+    for layer in layers:
         sources.append(index + layer if layer < 0 else layer)
         if not 0 <= sources[-1] < index:
             raise PosertError(f"layer {index} of the .cfg takes layer {layer}, which does not come before it")
     return sources
 
 
+def _number(options: dict[str, str], name: str, most: int = 64) -> int:
+    """An option, a whole number from 1 to `most`; raises PosertError."""
+    text = options.get(name, "nothing")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise PosertError(f"a layer of the .cfg has {name} = {text[:40]}, expected a whole number from 1 to {most}")
+    return int(text)
+
+
 def _convolution(inputs: list[int], options: dict[str, str]) -> tuple[nn.Module, int]:
-    width, size, stride = int(options["filters"]), int(options["size"]), int(options["stride"])
+    width, size, stride = _number(options, "filters", 1 << 14), _number(options, "size"), _number(options, "stride")
+    if inputs[0] * width * size * size > _MOST_WEIGHTS:
+        raise PosertError(f"the .cfg has a layer of {inputs[0]} x {width} x {size} x {size} weights")
     normalised = options.get("batch_normalize", "0") == "1"
     padding = size // 2 if options.get("pad", "0") == "1" else 0
     parts: list[Any] = [nn.Conv2d(inputs[0], width, size, stride, padding, bias=not normalised)]
@@ -132,8 +146,8 @@ _BUILDERS: dict[str, Any] = {
     "convolutional": _convolution,
     "shortcut": lambda inputs, _: (nn.Identity(), inputs[0]),
     "route": lambda inputs, _: (nn.Identity(), sum(inputs)),
-    "upsample": lambda inputs, options: (nn.Upsample(scale_factor=int(options["stride"]), mode="nearest"), inputs[0]),
-    "maxpool": lambda inputs, options: (_Pool(int(options["size"]), int(options["stride"])), inputs[0]),
+    "upsample": lambda inputs, options: (nn.Upsample(scale_factor=_number(options, "stride")), inputs[0]),
+    "maxpool": lambda inputs, options: (_Pool(_number(options, "size"), _number(options, "stride")), inputs[0]),
     "yolo": lambda inputs, _: (nn.Identity(), inputs[0]),
 }
 

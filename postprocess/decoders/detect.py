@@ -15,7 +15,9 @@ from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels
 from posert.postprocess.geometry import box_nms
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import of_axis, shaped, take
+from posert.typed import Count, Index, Misfit, settle
 
 _PROBLEMS = (
     "it needs grid_rows, or head8, head16 and head32",
@@ -42,33 +44,36 @@ class Params:
         crowd, crowd_max_iou: with more than `crowd` boxes in a frame, `crowd_max_iou` is used instead (YOLOv3 heads).
         classes: number of classes the network must have.
         person: index of the class of people.
+        max_boxes: at most so many boxes are compared, the strongest, equal ones all or none; bounds time.
     """
 
     min_score: float = 0.1
     max_iou: float = 0.6
     crowd: int = 100
     crowd_max_iou: float = 0.55
-    classes: int = 80
-    person: int = 0
+    classes: Count = 80
+    person: Index = 0
+    max_boxes: Count = 16384
 
     def __post_init__(self) -> None:
-        if not 0 <= self.person < self.classes:
-            raise ValueError(f"person {self.person} is not within 0..{self.classes - 1}")
+        settle(self)
+        if self.person >= self.classes:
+            raise Misfit("person", f"from 0 to {self.classes - 1}, one of the classes", self.person)
 
 
 _params = reader(Params)
 
-_Found = namedtuple("_Found", "boxes alive picks")
+_Found = namedtuple("_Found", "boxes alive order")
 """What may be people: boxes f32 [P,6]: left, top, right, bottom px, the score to sort by, the person's score; alive u8
-[P] and picks i64 [P], see `box_nms`."""
+[P] and order i32 [P], see `box_nms`."""
 
 
 @jit
 def _take_found(workspace, count):
     boxes, at = take(workspace, 0, (count, 6), np.float32)
     alive, at = take(workspace, at, (count,), np.uint8)
-    picks, at = take(workspace, at, (count,), np.int64)
-    return _Found(boxes, alive, picks), at
+    order, at = take(workspace, at, (count,), np.int32)
+    return _Found(boxes, alive, order), at
 
 
 @jit
@@ -181,6 +186,20 @@ def yolov3_boxes(head, scale, min_score, person, found, count):
 
 
 @jit
+def _strongest(boxes, count, most):
+    """The number of the first `count` boxes f32 [P,6] that stay, moved to the front: the strongest `most`."""
+    if count <= most:
+        return count
+    least, kept = least_of_strongest(boxes[:count, 4:5], np.float32(0.0), most), 0
+    for i in range(count):
+        if boxes[i, 4] >= least:
+            for column in range(boxes.shape[1]):
+                boxes[kept, column] = boxes[i, column]
+            kept += 1
+    return kept
+
+
+@jit
 def _from_heads(heads, shapes, row, params, found):
     """The number of people in one row of the three heads, flat f32; the coarse grid comes first."""
     boxes, count = found.boxes, 0
@@ -188,9 +207,10 @@ def _from_heads(heads, shapes, row, params, found):
         channels, height, width = shapes[1 + scale, 1], shapes[1 + scale, 2], shapes[1 + scale, 3]
         head = shaped(of_axis(heads, scale), row * channels * height * width, (channels, height, width))
         count = yolov3_boxes(head, scale, params.min_score, params.person, boxes, count)
-    kept = box_nms(boxes, count, params.max_iou, 1.0, 1, found.alive, found.picks)
+    count = _strongest(boxes, count, params.max_boxes)
+    kept = box_nms(boxes, count, params.max_iou, 1.0, 1, found.alive, found.order)
     if kept > params.crowd:
-        kept = box_nms(boxes, count, params.crowd_max_iou, 1.0, 1, found.alive, found.picks)
+        kept = box_nms(boxes, count, params.crowd_max_iou, 1.0, 1, found.alive, found.order)
     return kept
 
 
@@ -200,7 +220,8 @@ def _from_rows(grid_rows, shapes, row, size, params, found):
     cells, channels = shapes[0, 1], shapes[0, 2]
     grid = shaped(grid_rows, row * cells * channels, (cells, channels))
     count = yolox_boxes(grid, size[WIDTH], size[HEIGHT], params.min_score, params.person, found.boxes)
-    return box_nms(found.boxes, count, params.max_iou, 0.0, 0, found.alive, found.picks)
+    count = _strongest(found.boxes, count, params.max_boxes)
+    return box_nms(found.boxes, count, params.max_iou, 0.0, 0, found.alive, found.order)
 
 
 def detect_people(
@@ -216,8 +237,8 @@ def detect_people(
             counts[row] = _from_heads((head8, head16, head32), shapes, row, params, found)
         for i in range(counts[row]):
             for side in range(4):
-                boxes[total + i, side] = found.boxes[found.picks[i], side]
-            scores[total + i] = found.boxes[found.picks[i], 5]
+                boxes[total + i, side] = found.boxes[found.order[i], side]
+            scores[total + i] = found.boxes[found.order[i], 5]
         total += counts[row]
     return total
 

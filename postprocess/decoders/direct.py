@@ -14,6 +14,9 @@ from posert.postprocess.decoding import HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.sort import least_of_strongest
+from posert.postprocess.kernels.workspace import shaped
+from posert.typed import Count, Share, settle
 
 _PROBLEMS = (
     "it needs keypoints or people",
@@ -31,13 +34,15 @@ class Params:
     Attributes:
         min_score: people with a lower score are left out: the mean keypoint score of a single person, the network's
             own score of one of several. The single-person network answers for an empty room too, with low scores.
+        max_people: at most so many of `people` are given, the strongest, equal ones all or none; bounds what comes
+            after.
     """
 
-    min_score: float = 0.1
+    min_score: Share = 0.1
+    max_people: Count = 1024
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_score <= 1:
-            raise ValueError(f"min_score {self.min_score} is not within 0..1")
+        settle(self)
 
 
 _params = reader(Params)
@@ -48,11 +53,11 @@ def direct_workspace(shapes, size, numbers, table, needs):
     parts, single = size[KEYPOINTS], shapes[0, 0] > 0
     if not single and shapes[1, 0] == 0:
         return -1
-    if single and (shapes[0, 2] != parts or shapes[0, 3] != 3 or shapes[0, 4] != 0):
+    if single and (shapes[0, 1] != 1 or shapes[0, 2] != parts or shapes[0, 3] != 3 or shapes[0, 4] != 0):
         return -2
     if not single and (shapes[1, 2] != 3 * parts + 5 or shapes[1, 3] != 0):
         return -3
-    needs[0], needs[1] = 0, shapes[0, 1] if single else shapes[1, 1]
+    needs[0], needs[1] = 0, 1 if single else min(shapes[1, 1], _params(numbers).max_people)
     return 0
 
 
@@ -87,12 +92,15 @@ def direct_people(
     single, several, unused, unused_too, shapes, size, numbers, table, workspace, counts, keypoints, scores, boxes
 ):
     """The people of all rows of `keypoints` (single) or `people` (several). See `DecoderKernels`."""
-    parts, least, found = size[KEYPOINTS], np.float32(_params(numbers).min_score), 0
+    parts, params, found = size[KEYPOINTS], _params(numbers), 0
     width, height = np.float32(size[WIDTH]), np.float32(size[HEIGHT])
     alone = shapes[0, 0] > 0
-    rows, each = (shapes[0, 1], 3 * parts) if alone else (shapes[1, 1], 3 * parts + 5)
+    rows, each = (1, 3 * parts) if alone else (shapes[1, 1], 3 * parts + 5)
     for batch in range(counts.shape[0]):
-        before = found
+        before, least = found, np.float32(params.min_score)
+        if not alone:
+            own = shaped(several, batch * rows * each, (rows, each))
+            least = least_of_strongest(own[:, each - 1 :], least, params.max_people)
         for i in range(rows):
             begin = (batch * rows + i) * each
             row = single[begin : begin + each] if alone else several[begin : begin + each]

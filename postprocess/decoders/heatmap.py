@@ -8,6 +8,7 @@ keypoint scores.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from posert.postprocess.geometry import box_of_keypoints
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import listed, outside, take
+from posert.typed import Range, settle
 
 _PROBLEMS = (
     "it needs maps",
@@ -38,11 +40,10 @@ class Params:
             cell, a quarter cell towards the higher neighbour. -1 = all of them, 0 = none.
     """
 
-    integral: int = 0
+    integral: Annotated[int, Range(-1)] = 0
 
     def __post_init__(self) -> None:
-        if self.integral < -1:
-            raise ValueError(f"integral {self.integral} is less than -1")
+        settle(self)
 
 
 _params = reader(Params)
@@ -186,5 +187,5 @@ def _centre_of_mass(cells, width, point):
         point[0], point[1], point[2] = x / total, y / total, best
 
 
-KERNELS = DecoderKernels.of(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people)
+KERNELS = DecoderKernels.of(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people, one_each=True)
 decode = KERNELS.decode

@@ -5,7 +5,7 @@ Owns the order, which is that of the fields, for Python and C alike. Knows datac
 
 import typing
 from collections import namedtuple
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Literal
 
@@ -26,30 +26,6 @@ def _is_list(hint: Any) -> bool:
 
 def _scalars(kind: type) -> dict[str, Any]:
     return {name: hint for name, hint in _hints(kind).items() if hint is not str and not _is_list(hint)}
-
-
-def settle(values: Any, rules: Mapping[str, bool]) -> None:
-    """The end of a frozen dataclass's `__post_init__`: `rules` and words hold, fields get values of their types.
-
-    A model's metadata has lists for tuples and may have 0 for 0.0; kernels and kept workspaces want these.
-
-    Raises:
-        ValueError: names the fields whose rule does not hold, with their values.
-    """
-    hints = _hints(type(values))  # type: ignore[arg-type]
-    words = {name: typing.get_args(hint) for name, hint in hints.items() if typing.get_origin(hint) is Literal}
-    wrong = [name for name in words if getattr(values, name) not in words[name]]
-    wrong += [name for name, good in rules.items() if not good]
-    if wrong:
-        raise ValueError(", ".join(f"{name} = {getattr(values, name)!r}" for name in wrong))
-    for name, hint in hints.items():
-        value = getattr(values, name)
-        if hint is float:
-            object.__setattr__(values, name, float(value))
-        elif _is_list(hint):
-            pairs = typing.get_origin(typing.get_args(hint)[0]) is tuple
-            settled = tuple((int(x), int(y)) for x, y in value) if pairs else tuple(map(int, value))
-            object.__setattr__(values, name, settled)
 
 
 def index_of(kind: type, name: str, word: str) -> int:

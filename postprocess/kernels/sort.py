@@ -1,6 +1,10 @@
-"""Sorting inside kernels: heap sort, no memory, n log n whatever comes."""
+"""Sorting and selecting inside kernels: no memory, n log n whatever comes."""
+
+import numpy as np
 
 from posert.postprocess.kernels.registry import jit
+
+_NOT_A_NUMBER = np.int32(0x7F800001)  # the bits after infinity's: nothing is at least so large
 
 
 @jit
@@ -49,3 +53,34 @@ def sort_descending(value, order, count):
     for i in range(count):
         order[i] = i
     sort_by(value, value, order[:count], False)
+
+
+@jit
+def _reaching(values, least):
+    """How many of values f32 [n,m] are at least so large."""
+    count = 0
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            count += values[i, j] >= least
+    return count
+
+
+@jit
+def least_of_strongest(values, least, most):
+    """The least value from which on at most `most` of values f32 [n,m] count: `least` (f32, >= 0) itself if it can be.
+
+    Of equal values all count or none. It takes 32 times as long as counting where `least` is too low.
+    """
+    if values.shape[0] * values.shape[1] <= most or _reaching(values, least) <= most:
+        return least
+    low, high = (
+        np.float32(least).view(np.int32),
+        _NOT_A_NUMBER,
+    )  # floats that are not negative have the order of their bits
+    while high - low > 1:
+        middle = np.int32((np.int64(low) + np.int64(high)) // 2)
+        if _reaching(values, np.int32(middle).view(np.float32)) > most:
+            low = middle
+        else:
+            high = middle
+    return np.int32(high).view(np.float32)

@@ -7,6 +7,7 @@ the highest.
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from posert.poses import Poses
 from posert.postprocess.kernels.records import numbers_of, reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
-from posert.postprocess.kernels.workspace import take
+from posert.postprocess.kernels.sort import least_of_strongest
+from posert.postprocess.kernels.workspace import shaped, take
 from posert.postprocess.suppression import RuleKernels
+from posert.typed import Count, Range, settle
 
 _PROBLEMS = (
     "a whole body has at least 111 keypoints",
@@ -41,21 +44,23 @@ class Params:
         alpha: keypoints are close within this fraction of the box's longer side (at most 7 px, 15 px for merging).
         min_score: people whose best keypoint has less are left out.
         min_area: people whose keypoints span less are left out, px².
+        max_people: at most so many are compared, those with the highest mean score, equal ones all or none; bounds
+            time.
     """
 
     whole_body: bool = False
-    delta1: float = 1.0
+    delta1: Annotated[float, Range(above=0)] = 1.0
     mu: float = 1.7
-    delta2: float = 2.65
+    delta2: Annotated[float, Range(above=0)] = 2.65
     gamma: float = 22.48
     matches: float = 5.0
     alpha: float = 0.1
     min_score: float = 0.3
     min_area: float = 0.0
+    max_people: Count = 768
 
     def __post_init__(self) -> None:
-        if self.delta1 <= 0 or self.delta2 <= 0:
-            raise ValueError("delta1 and delta2 must be more than 0")
+        settle(self)
 
 
 def suppress(poses: Poses, regions: Poses, params: Params) -> Poses:
@@ -137,8 +142,7 @@ def pose_nms(
     if len(region_boxes) != people or len(region_scores) != people:
         return -2
     state, mean, _ = _take_states(workspace, people)
-    _begin(keypoints, state, mean)
-    kept, left = 0, people
+    kept, left = 0, _begin(keypoints, state, mean, rule.max_people)
     while left > 0:
         pick = _best(state, mean)
         box = region_boxes[pick]
@@ -155,8 +159,8 @@ def pose_nms(
 
 
 @jit
-def _begin(keypoints, state, mean):
-    """Every pose is a candidate."""
+def _begin(keypoints, state, mean, most):
+    """The number of candidates: every pose, or the strongest `most`."""
     people, count, _ = keypoints.shape
     for i in range(people):
         state[i], mean[i] = _CANDIDATE, 0.0
@@ -164,6 +168,15 @@ def _begin(keypoints, state, mean):
             if keypoints[i, k, 2] == 0:
                 keypoints[i, k, 2] = np.float32(1e-5)
             mean[i] += keypoints[i, k, 2] / count
+    if people <= most:
+        return people
+    least, left = least_of_strongest(shaped(mean, 0, (1, people)), np.float32(0.0), most), 0
+    for i in range(people):
+        if mean[i] >= least:
+            left += 1
+        else:
+            state[i] = _GONE
+    return left
 
 
 @jit

@@ -13,7 +13,7 @@ finite never become a peak.
 import math
 from collections import namedtuple
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from posert.postprocess import part_maps
 from posert.postprocess.decoders.bodyparts.assembly import assemble_globally, assemble_pairwise, collect
@@ -21,11 +21,12 @@ from posert.postprocess.decoders.bodyparts.peaks import find_peaks, score_candid
 from posert.postprocess.decoders.bodyparts.scales import merge as merge
 from posert.postprocess.decoders.bodyparts.work import layout, prepared
 from posert.postprocess.decoding import EDGES, FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
-from posert.postprocess.kernels.records import index_of, reader, settle
+from posert.postprocess.kernels.records import index_of, reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import CUBIC, KEYS
 from posert.postprocess.kernels.workspace import listed, listed_pairs, outside, shaped
 from posert.postprocess.part_maps import MOST_BYTES, ROLES, TOO_LARGE, part_maps_problem
+from posert.typed import Count, Range, settle
 
 BODY_25_CHANNELS = (
     (0, 1), (14, 15), (22, 23), (16, 17), (18, 19), (24, 25), (26, 27), (6, 7), (2, 3), (4, 5), (8, 9), (10, 11),
@@ -49,7 +50,7 @@ class Params:
         peak_rule: `interior` = strictly larger than all 8 neighbours; `ring` = the same, and one sample away from the
             border at least as large as they.
         peak_threshold: least value of a peak.
-        max_peaks: at most so many peaks per part, the first in scan order; bounds time and memory.
+        max_peaks: at most so many peaks per part, the first in scan order; fewer with hundreds of edges (`peaks_each`).
         offset_px: added to x and y, px of the network input, before the limbs are read. OpenPose adds half a pixel
             of its output, so 0.5 / (output px per input px).
         limb_threshold: least alignment of a sample of the field that counts.
@@ -66,30 +67,20 @@ class Params:
     paf_channels: tuple[tuple[int, int], ...] = BODY_25_CHANNELS
     interpolation: Literal["cubic", "keys"] = "keys"
     peak_rule: Literal["interior", "ring"] = "interior"
-    peak_threshold: float = 0.05
-    max_peaks: int = 127
+    peak_threshold: Annotated[float, Range(0)] = 0.05
+    max_peaks: Annotated[int, Range(1, 512)] = 127
     offset_px: float = 0.5
     limb_threshold: float = 0.05
-    limb_ratio: float = 0.95
+    limb_ratio: Annotated[float, Range(0, below=1)] = 0.95
     assembly: Literal["global_sort", "pairwise"] = "global_sort"
     redundant_edges: tuple[int, ...] = (18, 19)
     foot_parts: tuple[int, ...] = (19, 20, 21, 22, 23, 24)
-    min_parts: int = 3
+    min_parts: Count = 3
     min_score: float = 0.4
     maximize_positives: bool = False
 
     def __post_init__(self) -> None:
-        rules = {
-            "peak_threshold": self.peak_threshold >= 0,
-            "limb_threshold": math.isfinite(self.limb_threshold),
-            "min_score": math.isfinite(self.min_score),
-            "offset_px": math.isfinite(self.offset_px),
-            "maximize_positives": isinstance(self.maximize_positives, bool),
-            "limb_ratio": 0 <= self.limb_ratio < 1,
-            "max_peaks": 1 <= self.max_peaks <= 512,
-            "min_parts": self.min_parts >= 1,
-        }
-        settle(self, rules)
+        settle(self)
 
 
 _params = reader(Params)

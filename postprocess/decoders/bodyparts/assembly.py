@@ -28,7 +28,7 @@ def _merge(people, scores, sizes, owners, r, s):
 
 @jit
 def assemble_globally(edges, candidates, work):
-    """People out of the candidates of all edges, best key first; returns the number of rows.
+    """People out of the candidates of all edges, best key first; returns the number of rows, at most M.
 
     Args:
         edges: i64 [L,2]. candidates: their number.
@@ -48,6 +48,8 @@ def assemble_globally(edges, candidates, work):
         a, b = edges[edge, 0], edges[edge, 1]
         r, s = owners[a, i], owners[b, j]
         if r < 0 and s < 0:
+            if count == people.shape[0]:
+                continue
             people[count] = -1
             people[count, a], people[count, b] = i, j
             owners[a, i], owners[b, j] = count, count
@@ -73,7 +75,7 @@ def _add_single(people, scores, sizes, count, part, peaks, found):
         free = True
         for person in range(held):
             free = free and people[person, part] != peak
-        if free:
+        if free and count < people.shape[0]:
             people[count] = -1
             people[count, part] = peak
             scores[count], sizes[count] = peaks[part, peak, 2], 1
@@ -100,6 +102,8 @@ def _extend(people, scores, sizes, count, a, b, i, j, peaks, v):
             scores[person] += peaks[b, j, 2] + v
             sizes[person] += 1
             return count
+    if count == people.shape[0]:
+        return count
     people[count] = -1
     people[count, a], people[count, b] = i, j
     scores[count], sizes[count] = peaks[a, i, 2] + peaks[b, j, 2] + v, 2
@@ -108,7 +112,7 @@ def _extend(people, scores, sizes, count, a, b, i, j, peaks, v):
 
 @jit
 def assemble_pairwise(edges, work):
-    """People edge by edge; each peak has at most one limb per edge, the best first; returns the number of rows.
+    """People edge by edge; each peak has at most one limb per edge, the best first; returns the number of rows, <= M.
 
     Args:
         edges: i64 [L,2].

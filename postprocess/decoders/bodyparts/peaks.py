@@ -15,6 +15,9 @@ from posert.postprocess.kernels.resample import upsample, value_at
 
 BLOCK = 8
 _REACH = 3  # OpenPose refines a peak within 7 x 7 samples
+_MOST_SAMPLES = 25  # of a limb
+PAIR_COST = _MOST_SAMPLES + 5
+"""Of a pair of peaks, in samples of the fields: to score it, and to sort it."""
 _TINY, _ONE = np.float32(1e-6), np.float32(1.0)
 
 Axis = namedtuple("Axis", "taps cells blocks")
@@ -181,7 +184,7 @@ def _score(fx, fy, dense, ax, ay, bx, by, rules, work):
     length = np.float32(math.sqrt(vx * vx + vy * vy))
     if not length > _TINY:
         return np.float32(0.0)
-    samples = min(max(int(math.sqrt(np.float32(5.0) * max(abs(vx), abs(vy))) + np.float32(0.5)), 5), 25)
+    samples = min(max(int(math.sqrt(np.float32(5.0) * max(abs(vx), abs(vy))) + np.float32(0.5)), 5), _MOST_SAMPLES)
     parts = np.float32(samples)
     ux, uy = vx / length, vy / length
     total, missed = np.float32(0.0), 0

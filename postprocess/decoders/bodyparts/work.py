@@ -4,10 +4,13 @@ from collections import namedtuple
 
 import numpy as np
 
-from posert.postprocess.decoders.bodyparts.peaks import BLOCK, Axis, fill_blocks
+from posert.postprocess.decoders.bodyparts.peaks import BLOCK, PAIR_COST, Axis, fill_blocks
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.resample import fill_smoothing, fill_taps, magnitude, take_taps, widest
 from posert.postprocess.kernels.workspace import take
+from posert.postprocess.part_maps import peaks_each
+
+_MOST_PEOPLE = 4096
 
 Work = namedtuple(
     "Work",
@@ -32,8 +35,9 @@ def _take_axis(workspace, at, length, size):
 @jit
 def layout(workspace, h, w, high, wide, parts, edges, max_peaks):
     """`Work` for maps of h x w cells on a grid of high x wide samples."""
+    max_peaks = peaks_each(max_peaks, edges, PAIR_COST)
     # no more people than limbs or peaks can start: each edge at most one per peak of either end
-    pairs, most = edges * max_peaks * max_peaks, edges * max_peaks
+    pairs, most = edges * max_peaks * max_peaks, min(edges * max_peaks, _MOST_PEOPLE)
     ready, at = take(workspace, 0, (1,), np.int64)
     floor, at = take(workspace, at, (1,), np.float64)
     redundant, at = take(workspace, at, (edges,), np.uint8)

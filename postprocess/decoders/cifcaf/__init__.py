@@ -6,25 +6,34 @@ Defaults are the original's.
 
 The best person comes first. A keypoint's score is the original's joint score, a person's the weighted mean of them (the
 best three count three times); boxes hold the joints, each widened by its scale. Equal values are taken in field order.
-Cells with a value that is not finite are ignored; `MAX_POSES`, `cif.WORK_PER_PIXEL` and `caf.MAX_READS` bound the time.
+Cells with a value that is not finite are ignored. `MAX_POSES` and constants like it in `cif`, `caf` and `grow` bound
+time and memory, whatever the fields.
 Rows are decoded in threads.
 """
 
 import math
 from collections import namedtuple
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
 from posert.postprocess.decoders.cifcaf.caf import list_associations, score_connections, take_connections
-from posert.postprocess.decoders.cifcaf.cif import accumulate, find_seeds, list_intensities, take_maps, take_seeds
+from posert.postprocess.decoders.cifcaf.cif import (
+    MAX_CELLS,
+    accumulate,
+    find_seeds,
+    list_intensities,
+    take_maps,
+    take_seeds,
+)
 from posert.postprocess.decoders.cifcaf.grow import Rules, complete_poses, fill_graph, grow_poses, take_graph
 from posert.postprocess.decoders.cifcaf.nms import MAX_POSES, report_people, suppress, take_candidates
 from posert.postprocess.decoding import EDGES, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
-from posert.postprocess.kernels.records import reader, settle
+from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import listed_pairs, shaped, take
+from posert.typed import Range, Share, settle
 
 _PROBLEMS = (
     "cif must be [R,K,5,h,w] with the skeleton's K keypoints",
@@ -33,8 +42,7 @@ _PROBLEMS = (
     "a cell must be 1 to 64 px wide and high, and the cells must fit the network input",
     "the fields are too large",
 )
-# Of the fields; of a workspace, of which few pages are ever touched. So pixels of a map and connections fit in i32.
-_MAX_SIDE, _MAX_BYTES = 1 << 14, 1 << 33
+_MAX_PARTS, _MAX_SIDE, _MAX_BYTES = 1 << 12, 1 << 14, 1 << 30  # keypoints; of the fields, and edges; of a workspace
 merge = None
 
 
@@ -58,29 +66,21 @@ class Params:
         reverse_match: a connection counts only if the way back leads to where it started.
     """
 
-    cif_threshold: float = 0.3
-    cif_neighbors: int = 16
-    seed_threshold: float = 0.2
-    caf_threshold: float = 0.3
-    keypoint_threshold: float = 0.15
-    keypoint_threshold_rel: float = 0.5
-    nms_keypoint_threshold: float = 0.15
-    instance_threshold: float | None = None
+    cif_threshold: Share = 0.3
+    cif_neighbors: Annotated[int, Range(1, 1000)] = 16
+    seed_threshold: Share = 0.2
+    caf_threshold: Share = 0.3
+    keypoint_threshold: Share = 0.15
+    keypoint_threshold_rel: Share = 0.5
+    nms_keypoint_threshold: Share = 0.15
+    instance_threshold: Share | None = None
     force_complete_pose: bool = False
-    force_complete_caf_threshold: float = 0.001
+    force_complete_caf_threshold: Share = 0.001
     greedy: bool = False
     reverse_match: bool = True
 
     def __post_init__(self) -> None:
-        rules = {name: _is_share(getattr(self, name)) for name in self.__slots__ if "threshold" in name}
-        rules["instance_threshold"] |= self.instance_threshold is None
-        rules["cif_neighbors"] = not isinstance(self.cif_neighbors, bool) and 1 <= self.cif_neighbors <= 1000
-        rules |= {name: isinstance(getattr(self, name), bool) for name in ("greedy", "force_complete_pose")}
-        settle(self, rules)
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        settle(self)
 
 
 _params = reader(Params)
@@ -94,8 +94,8 @@ def take_work(workspace, parts, edges, h, w, stride):
     high, wide = (h - 1) * stride + 1, (w - 1) * stride + 1
     ready, at = take(workspace, 0, (1,), np.int64)
     graph, frontier, at = take_graph(workspace, at, parts, edges)
-    maps, at = take_maps(workspace, at, parts, high, wide)
-    cells, seeds, at = take_seeds(workspace, at, parts * h * w)
+    maps, at = take_maps(workspace, at, parts, high, wide, (parts + 2 * edges) * h * w)
+    cells, seeds, at = take_seeds(workspace, at, min(parts * h * w, MAX_CELLS))
     associations, connections, at = take_connections(workspace, at, edges, h, w, stride)
     poses, at = take_candidates(workspace, at, parts, high, wide)
     return Work(ready, graph, frontier, maps, cells, seeds, associations, connections, poses), at
@@ -124,7 +124,7 @@ def cifcaf_workspace(shapes, size, numbers, table, needs):
         a, b = edges[edge, 0], edges[edge, 1]
         if a == b or min(a, b) < 0 or max(a, b) >= parts:
             return -3
-    if max(h, w, parts, len(edges)) > _MAX_SIDE:
+    if parts > _MAX_PARTS or max(h, w, len(edges)) > _MAX_SIDE:
         return -5
     stride = _pixels_per_cell(shapes, size)
     if stride == 0:
@@ -143,7 +143,7 @@ def _fill_maps(cif, caf, edges, stride, params, work):
     lowest = min(params.cif_threshold, params.seed_threshold)
     count = list_intensities(cif, stride, lowest, params.seed_threshold, work.cells, work.maps)
     list_associations(caf, edges, stride, weakest, work.associations, work.maps)
-    accumulate(work.cells, count, params.cif_threshold, params.cif_neighbors, work.maps)
+    accumulate(work.cells, count, cif.shape[0], params.cif_threshold, params.cif_neighbors, work.maps)
     return count
 
 

@@ -9,18 +9,20 @@ from collections import namedtuple
 
 import numpy as np
 
-from posert.postprocess.decoders.cifcaf.cif import BLOCK, claim, clamp, finite, quiet
+from posert.postprocess.decoders.cifcaf.cif import BLOCK, MAX_CELLS, claim, clamp, finite, quiet
 from posert.postprocess.kernels.registry import jit
+from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import take
 
 MAX_READS = 200_000_000
-"""Connections read per image, at most; then poses stop growing. Bounds time on hostile fields (12 people: 24,000)."""
+"""Connections and lines of buckets read per image, at most; then poses stop growing. Bounds time on hostile fields (12
+people: 24,000 connections)."""
 
 Associations = namedtuple("Associations", "values pixels firsts")
 """The cells that count, in edge, row, column order.
 
-values f32 [L*h*w,7]: confidence, x1, y1, x2, y2, scale 1, scale 2, px. pixels i32 [L*h*w,2]: where the maps of both
-joints are read. firsts i64 [L+1]: each edge's first row.
+values f32 [N,7]: confidence, x1, y1, x2, y2, scale 1, scale 2, px; N is at most `MAX_CELLS` of the L*h*w cells. pixels
+i32 [N,2]: where the maps of both joints are read. firsts i64 [L+1]: each edge's first row.
 """
 
 Connections = namedtuple("Connections", "per_px wide high starts places values scores buckets reads")
@@ -28,8 +30,8 @@ Connections = namedtuple("Connections", "per_px wide high starts places values s
 
 per_px, wide, high: buckets per px, and their numbers. reads i64 [1]: connections read in this image, see MAX_READS.
 starts i32 [2L,wide*high+1]: where each directed edge's buckets start.
-places i32 [2L*h*w]: a connection's number in field order (within its directed edge).
-values f32 [2L*h*w,7]: score, source x, y, target x, y, source scale, target scale, px.
+places i32 [2N]: a connection's number in field order (within its directed edge).
+values f32 [2N,7]: score, source x, y, target x, y, source scale, target scale, px.
 scores f32 [h*w], buckets i32 [h*w]: of one edge's cells while they are sorted.
 """
 
@@ -38,12 +40,13 @@ scores f32 [h*w], buckets i32 [h*w]: of one edge's cells while they are sorted.
 def take_connections(workspace, at, edges, h, w, stride):
     """`Associations` and `Connections` at byte `at` of the workspace, for fields of h x w cells, and the end."""
     wide, high, cells = w // 4 + 1, h // 4 + 1, h * w
-    rows, at = take(workspace, at, (edges * cells, 7), np.float32)
-    pixels, at = take(workspace, at, (edges * cells, 2), np.int32)
+    most = min(edges * cells, MAX_CELLS)
+    rows, at = take(workspace, at, (most, 7), np.float32)
+    pixels, at = take(workspace, at, (most, 2), np.int32)
     firsts, at = take(workspace, at, (edges + 1,), np.int64)
     starts, at = take(workspace, at, (2 * edges, wide * high + 1), np.int32)
-    places, at = take(workspace, at, (2 * edges * cells,), np.int32)
-    values, at = take(workspace, at, (2 * edges * cells, 7), np.float32)
+    places, at = take(workspace, at, (2 * most,), np.int32)
+    values, at = take(workspace, at, (2 * most, 7), np.float32)
     scores, at = take(workspace, at, (cells,), np.float32)
     buckets, at = take(workspace, at, (cells,), np.int32)
     reads, at = take(workspace, at, (1,), np.int64)
@@ -60,9 +63,11 @@ def _bucket(position, per_px, count):
 def list_associations(caf, edges, stride, threshold, cells, maps):
     """Lists the cells whose confidence is not below `threshold` and whose values are finite, and claims their pixels.
 
+    At most as many as there is room for, those with the most confidence; of equal ones all or none.
     caf f32 [L,8,h*w]: unused, confidence, x1, y1, x2, y2, scale 1, scale 2, in cells of `stride` px. edges i64 [L,2].
     """
     size, step, least, count = caf.shape[2], np.float32(stride), np.float32(threshold), 0
+    least = least_of_strongest(caf[:, 1], least, cells.values.shape[0])
     for edge in range(caf.shape[0]):
         field, a, b = caf[edge], edges[edge, 0], edges[edge, 1]
         confidence, cells.firsts[edge] = field[1], count
@@ -133,7 +138,7 @@ def score_connections(cells, edges, maps, threshold, connections):
         rows, pixels = cells.values[firsts[edge] : firsts[edge + 1]], cells.pixels[firsts[edge] : firsts[edge + 1]]
         for side in range(2):  # the source is joint a, then joint b
             starts = connections.starts[2 * edge + side]
-            _count(rows, pixels, side, maps.values[edges[edge, 1 - side]], least, connections, starts)
+            _count(rows, pixels, side, maps.values, least, connections, starts)
             total = _scatter(rows, side, total, connections, starts)
 
 
@@ -202,7 +207,7 @@ def blend(connections, directed_edge, x, y, s, factor):
     top, bottom = _lines_of(connections, y, half)
     for line in range(top, bottom):
         first, last = _rows_of(connections, starts, line, x, half)
-        connections.reads[0] += last - first
+        connections.reads[0] += 1 + last - first
         if connections.reads[0] > MAX_READS:
             return 0.0, 0.0, 0.0, 0.0
         for i in range(first, last):

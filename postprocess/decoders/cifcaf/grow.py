@@ -14,6 +14,8 @@ from posert.postprocess.decoders.cifcaf.cif import clamp
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import take
 
+MAX_MARKED = 1 << 29
+"""Poses stop growing when they have occupied so much of the maps; bounds time on hostile fields (12 people: 90,000)."""
 _GUESSED = 1e-5  # score of a joint that only copies its neighbour
 _UNTRIED, _QUEUED, _COMPUTED = 0, 1, 2  # states of a directed edge
 
@@ -66,12 +68,16 @@ def fill_graph(graph, edges):
 
 @jit
 def mark(occupied, x, y, s, value):
-    """Sets to `value` the square around a joint on a map u8 [H,W] of half the resolution: 1 occupies, 0 frees it."""
+    """Sets to `value` the square around a joint on a map u8 [H,W] of half the resolution: 1 occupies, 0 frees it.
+
+    Returns its size.
+    """
     height, width = occupied.shape
     x, y, radius = x / 2, y / 2, max(2.0, s / 2)
     left, top = clamp(x - radius, 0, width - 1), clamp(y - radius, 0, height - 1)
     right, bottom = clamp(x + radius, left + 1, width), clamp(y + radius, top + 1, height)
     occupied[top:bottom, left:right] = value
+    return (bottom - top) * (right - left)
 
 
 @jit
@@ -213,13 +219,13 @@ def grow_poses(seeds, seed_count, graph, connections, rules, frontier, occupied,
 
     occupied: u8 [K,H/2+1,W/2+1], all zeros, before and after. poses: f64 [P,K,4] out: score, x px, y px, scale px.
     """
-    count = 0
+    count = marked = 0
     for i in range(seed_count):
         seed = seeds.values[seeds.order[i]]
         part = int(seed[1])
         if is_occupied(occupied[part], float(seed[2]), float(seed[3])):
             continue
-        if count == poses.shape[0]:
+        if count == poses.shape[0] or marked > MAX_MARKED:
             break
         pose = poses[count]
         pose[:] = 0
@@ -227,7 +233,7 @@ def grow_poses(seeds, seed_count, graph, connections, rules, frontier, occupied,
         _grow(pose, graph, connections, rules, frontier)
         for joint in range(pose.shape[0]):
             if pose[joint, 0] > 0:
-                mark(occupied[joint], pose[joint, 1], pose[joint, 2], pose[joint, 3], 1)
+                marked += mark(occupied[joint], pose[joint, 1], pose[joint, 2], pose[joint, 3], 1)
         count += 1
     free(occupied, poses, count)
     return count

@@ -16,7 +16,7 @@ _HEADS, _HEAD_WEIGHT = 3, 3.0  # the three most certain joints count three times
 
 Candidates = namedtuple("Candidates", "joints order mean occupied ranked")
 """What grows: joints f64 [P,K,4]: score, x px, y px, scale px; order i32 [P], the best first, by mean f32 [P]; occupied
-u8 [K,H/2+1,W/2+1], all zeros between calls; ranked f64 [K], the scores of one."""
+u8 [K,H/2+1,W/2+1], all zeros between calls; ranked i32 [K], the joints of one."""
 
 
 @jit
@@ -26,7 +26,7 @@ def take_candidates(workspace, at, parts, high, wide):
     order, at = take(workspace, at, (MAX_POSES,), np.int32)
     mean, at = take(workspace, at, (MAX_POSES,), np.float32)
     occupied, at = take(workspace, at, (parts, high // 2 + 1, wide // 2 + 1), np.uint8)
-    ranked, at = take(workspace, at, (parts,), np.float64)
+    ranked, at = take(workspace, at, (parts,), np.int32)
     return Candidates(joints, order, mean, occupied, ranked), at
 
 
@@ -75,16 +75,11 @@ def suppress(poses, count, least, least_mean):
 @jit
 def _score(pose, ranked):
     """The mean joint score f64, in which the best `_HEADS` joints count `_HEAD_WEIGHT` times."""
-    total, weights = 0.0, 0.0
-    for joint in range(len(ranked)):
-        at, v = joint, pose[joint, 0]
-        while at > 0 and ranked[at - 1] < v:
-            ranked[at] = ranked[at - 1]
-            at -= 1
-        ranked[at] = v
+    total, weights, values = 0.0, 0.0, pose[:, 0]
+    sort_descending(values, ranked, len(ranked))
     for i in range(len(ranked)):
         weight = _HEAD_WEIGHT if i < _HEADS else 1.0
-        total, weights = total + weight * ranked[i], weights + weight
+        total, weights = total + weight * values[ranked[i]], weights + weight
     return total / weights
 
 

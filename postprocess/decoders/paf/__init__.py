@@ -7,18 +7,18 @@ A keypoint's score is its heatmap value. Equal limb values are taken in the orde
 are not finite never become a peak.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from posert.postprocess.decoders.paf.limbs import assemble, collect, connect
 from posert.postprocess.decoders.paf.peaks import find_peaks
 from posert.postprocess.decoders.paf.work import MAX_PEOPLE, layout, prepared
 from posert.postprocess.decoding import EDGES, FIRST_LIST, KEYPOINTS, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
-from posert.postprocess.kernels.records import index_of, reader, settle
+from posert.postprocess.kernels.records import index_of, reader
 from posert.postprocess.kernels.workspace import listed_pairs, shaped
 from posert.postprocess.part_maps import MOST_BYTES, PROBLEMS, ROLES, TOO_LARGE, part_maps_problem
+from posert.typed import Count, Index, Misfit, Range, settle
 
 COCO_18_CHANNELS = (
     (12, 13), (20, 21), (14, 15), (16, 17), (22, 23), (24, 25), (0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11),
@@ -39,7 +39,7 @@ class Params:
         peak_threshold: least smoothed value of a peak.
         peak_radius: a peak is the largest value within so many samples.
         refine: move peaks between samples, to the top of a parabola.
-        max_peaks: at most so many peaks per part, the strongest; bounds time and memory.
+        max_peaks: at most so many peaks per part, the strongest; fewer with hundreds of edges (`peaks_each`).
         limb_samples: points of the field read along a limb.
         limb_closed: whether the last of them lies on the second end (else one step before it).
         limb_threshold: least alignment of a point that counts.
@@ -55,43 +55,32 @@ class Params:
         offset_px: added to x and y, px of the network input.
     """
 
-    paf_channels: tuple[tuple[int, int], ...] = COCO_18_CHANNELS
-    upsample: float = 4.0
+    paf_channels: tuple[tuple[Index, Index], ...] = COCO_18_CHANNELS
+    upsample: Annotated[float, Range(1, 16)] = 4.0
     interpolation: Literal["area", "cubic"] = "area"
-    smooth_taps: int = 25
-    peak_threshold: float = 0.05
-    peak_radius: int = 1
+    smooth_taps: Annotated[int, Range(1, 99)] = 25
+    peak_threshold: Annotated[float, Range(0)] = 0.05
+    peak_radius: Annotated[int, Range(1, 32)] = 1
     refine: bool = False
-    max_peaks: int = 128
-    limb_samples: int = 10
+    max_peaks: Annotated[int, Range(1, 512)] = 128
+    limb_samples: Annotated[int, Range(2, 100)] = 10
     limb_closed: bool = False
     limb_threshold: float = 0.05
-    limb_least: int = 7
+    limb_least: Annotated[int, Range(0)] = 7
     assembly: Literal["first_match", "complete"] = "first_match"
     strict_compat: bool = False
-    seeding_limbs: int = 17
-    min_parts: int = 4
+    seeding_limbs: Count = 17
+    min_parts: Count = 4
     min_score: float = 0.3
     person_score: Literal["mean", "sum"] = "mean"
     offset_px: float = 0.0
 
     def __post_init__(self) -> None:
-        rules = {
-            "upsample": 1 <= self.upsample <= 16,
-            "smooth_taps": 1 <= self.smooth_taps <= 99 and self.smooth_taps % 2 == 1,
-            "peak_threshold": 0 <= self.peak_threshold < math.inf,
-            "peak_radius": 1 <= self.peak_radius <= 32,
-            "max_peaks": 1 <= self.max_peaks <= 512,
-            "limb_samples": 2 <= self.limb_samples <= 100,
-            "limb_threshold": math.isfinite(self.limb_threshold),
-            "limb_least": 0 <= self.limb_least <= self.limb_samples,
-            "seeding_limbs": self.seeding_limbs >= 1,
-            "min_parts": self.min_parts >= 1,
-            "min_score": math.isfinite(self.min_score),
-            "offset_px": math.isfinite(self.offset_px),
-            "paf_channels": all(len(pair) == 2 and min(pair) >= 0 for pair in self.paf_channels),
-        }
-        settle(self, rules)
+        settle(self)
+        if self.smooth_taps % 2 == 0:
+            raise Misfit("smooth_taps", "an odd number", self.smooth_taps)
+        if self.limb_least > self.limb_samples:
+            raise Misfit("limb_least", f"at most the {self.limb_samples} of limb_samples", self.limb_least)
 
 
 _params = reader(Params)

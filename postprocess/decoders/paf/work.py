@@ -17,6 +17,7 @@ from posert.postprocess.kernels.resample import (
     widest,
 )
 from posert.postprocess.kernels.workspace import take
+from posert.postprocess.part_maps import peaks_each
 
 MAX_PEOPLE = 256
 
@@ -36,7 +37,7 @@ to make the taps. as_is: whether the maps are the grid. end: bytes taken.
 def layout(workspace, h, w, parts, edges, rules):
     """`Work` for maps of h x w cells."""
     high, wide = max(1, int(h * rules.upsample)), max(1, int(w * rules.upsample))
-    taps, most = rules.smooth_taps, rules.max_peaks
+    taps, most = rules.smooth_taps, peaks_each(rules.max_peaks, edges, 2 * rules.limb_samples)
     as_is = high == h and wide == w and taps == 1
     ready, at = take(workspace, 0, (1,), np.int64)
     gain, at = take(workspace, at, (1,), np.float64)

@@ -1,0 +1,335 @@
+"""What can be fuzzed: name -> a function of a random generator and a folder that feeds one input to one reader.
+
+A `PosertError` is an answer; any other exception is a finding, and so is a process that dies or hangs. `fuzz.py` runs
+them, `test_fuzz.py` a share of them.
+"""
+
+import functools
+import json
+import types
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import fields
+import numpy as np
+import odd
+import people
+import tiny
+import tiny_topdown
+from odd import Random
+
+from posert.errors import PosertError
+from posert.flags import parse_params, with_flags
+from posert.poses import Frame, Poses, Skeleton
+from posert.postprocess import decoder, decoder_params, suppression_params
+from posert.postprocess.decoders import paf
+from posert.postprocess.suppression import poses as pose_rule
+from posert.runtime.files.formats import FORMATS, sink_of
+from posert.runtime.look import read_boxes
+from posert.runtime.metadata import metadata_text
+from posert.runtime.spec import METADATA_KEY, ModelSpec, from_json, to_json
+
+Target = Callable[[Random, Path], object]
+TOPDOWN = ModelSpec(
+    1,
+    "toy",
+    "both",
+    tiny.SPEC.skeleton,
+    (tiny_topdown.DETECTOR, replace(tiny_topdown.POSE, file="a.onnx", sha256="00", suppress_params={"gamma": 20.0})),
+)
+LIMBS = replace(tiny.STAGE, region="frame", decoder="paf", params=asdict(paf.Params()), outputs={"pafs": "p"})
+SPECS = [json.loads(to_json(spec)) for spec in (tiny.SPEC, TOPDOWN, replace(tiny.SPEC, stages=(LIMBS,)))]
+
+
+def metadata(rng: Random, folder: Path) -> None:
+    """A model's metadata, and all parameters in it."""
+    data = json.dumps(odd.document(rng, odd.pick(rng, SPECS), odd.pick(rng, (0.001, 0.004, 0.04)))).encode()
+    text = (odd.spoilt(rng, data) if rng.random() < 0.2 else data).decode("utf-8", "replace")
+    spec = from_json(text)
+    for stage in spec.stages:
+        decoder_params(stage.decoder, dict(stage.params))
+        if stage.suppress is not None:
+            suppression_params(stage.suppress, dict(stage.suppress_params))
+    without = tuple(replace(stage, params={}, suppress_params={}) for stage in spec.stages)
+    assert from_json(to_json(replace(spec, stages=without))).stages == without
+
+
+@functools.cache
+def _onnx_bytes(folder: Path) -> bytes:
+    return tiny.bright_spot(folder / "seed.onnx").read_bytes()
+
+
+def container(rng: Random, folder: Path) -> None:
+    """The place of the metadata in a damaged .onnx file."""
+    path = folder / "m.onnx"
+    path.write_bytes(odd.spoilt(rng, _onnx_bytes(folder)) or b"\0")
+    metadata_text(path, METADATA_KEY)
+
+
+def settings(rng: Random, folder: Path) -> None:
+    """`--set` of any decoder, and the text of what is wrong with it."""
+    name = odd.pick(rng, DECODERS)
+    known = list(asdict(decoder(name).Params()))
+    given = [f"{odd.pick(rng, known)}={json.dumps(odd.pick(rng, odd.VALUES))}" for _ in range(int(rng.integers(1, 4)))]
+    if rng.random() < 0.2:
+        given.append(odd.spoilt(rng, given[0].encode()).decode("utf-8", "replace"))
+    try:
+        decoder_params(name, parse_params(given))
+    except PosertError as error:
+        shown = with_flags(f"{error.what} {error.hint}")
+        if not shown.translate({10: " ", 9: " "}).isprintable():
+            raise ValueError(shown) from error
+        raise
+
+
+def boxes(rng: Random, folder: Path) -> None:
+    """A file of boxes, as COCO's results or annotations."""
+    rows = [{"image_id": i % 3, "bbox": [1.0, 2, 30, 40], "score": 0.5, "category_id": 1} for i in range(4)]
+    images = [{"id": i, "file_name": f"val/00{i}.jpg"} for i in range(3)]
+    path = folder / "boxes.json"
+    path.write_bytes(odd.text_of(rng, odd.pick(rng, (rows, {"annotations": rows, "images": images}))))
+    lookup = read_boxes(path)
+    for source in ("a.mp4", "001.jpg"):
+        found = lookup(Frame(np.zeros((2, 2, 3), np.uint8), 1, 0.0, source))
+        assert found.dtype == np.float32
+        assert found.shape[1:] == (5,)
+
+
+@functools.cache
+def _bright_spot(folder: Path) -> Any:
+    import cv2
+
+    from posert import open_model
+
+    cv2.imwrite(str(folder / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    return open_model(tiny.bright_spot(folder / "eval.onnx"), device="cpu", threads=1)
+
+
+def coco(rng: Random, folder: Path) -> None:
+    """A file of COCO's annotations, as `eval` reads it."""
+    from posert.measure.evaluate import evaluate
+
+    person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1.0, 1, 5, 5], "area": 25.0, "iscrowd": 0}
+    person |= {"keypoints": [1.0, 2, 2] * 17, "num_keypoints": 17}
+    image = {"id": 1, "file_name": "1.png", "width": 8, "height": 8}
+    whole = {"images": [image], "annotations": [person], "categories": [{"id": 1, "name": "person"}]}
+    path = folder / "coco.json"
+    path.write_bytes(odd.text_of(rng, whole))
+    evaluate(_bright_spot(folder), path, folder, ground_truth_boxes=bool(rng.integers(2)))
+
+
+@functools.cache
+def _recipe(folder: Path) -> Any:
+    from posert.runtime.jobs.recipe import Recipe, Settings
+    from posert.runtime.options import ModelOptions
+
+    return Recipe(str(tiny.bright_spot(folder / "m.onnx")), Settings(), ModelOptions())
+
+
+def manifest(rng: Random, folder: Path) -> None:
+    """A manifest of earlier runs, as `--resume` reads it."""
+    from posert.runtime.jobs.job import Job
+    from posert.runtime.jobs.manifest import Manifest
+
+    own = folder / "out"
+    own.mkdir(exist_ok=True)
+    (own / "a.jsonl").write_text("")
+    row = {"source": "a.mp4", "output": "a.jsonl", "bytes": None, "modified_ns": None, "posert": "0.1.0"}
+    row |= {"status": "done", "frames": 3, "people": 2, "seconds": 1.0, "error": None, "model": "m", "settings": {}}
+    lines = b"\n".join(odd.text_of(rng, row) for _ in range(3))
+    (own / "manifest.jsonl").write_bytes(lines)
+    found = Manifest(own, _recipe(folder))
+    jobs = [Job("a.mp4", own / "a.jsonl", None), Job("b.mp4", own / "b.jsonl", None)]
+    found.begin(jobs, resume=True)
+
+
+CFG = b"""[net]
+channels=3
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+stride=1
+pad=1
+activation=leaky
+[maxpool]
+size=3
+stride=1
+[shortcut]
+from=-2
+[route]
+layers=-1,-3
+[upsample]
+stride=2
+[convolutional]
+filters=2
+size=1
+stride=1
+activation=linear
+[yolo]
+"""
+
+
+def darknet(rng: Random, folder: Path) -> None:
+    """Darknet's .cfg and .weights."""
+    from posert.export.readers.darknet import Darknet, read_cfg, read_weights
+
+    text = odd.spoilt(rng, CFG)
+    if rng.random() < 0.5:
+        words = text.split(b"=")
+        at = int(rng.integers(len(words)))
+        words[at] = odd.pick(rng, (b"-1", b"0", b"1e9", b"99999", b"x", b"", b"1,2,3,")) + b"\n" + words[at][-12:]
+        text = b"=".join(words)
+    _, layers = read_cfg(text.decode("utf-8", "replace"))
+    net = Darknet(3, layers)
+    file = folder / "w.weights"
+    count = sum(array.numel() for name, array in net.state_dict().items() if "num_batches" not in name)
+    file.write_bytes(bytes(20 + 4 * count if rng.random() < 0.8 else int(rng.integers(0, 3000))))
+    read_weights(net, file)
+
+
+TOPOLOGY: dict[str, Any] = {
+    "input": "image",
+    "input_dim": [1, 3, 8, 8],
+    "layers": [
+        ["conv1", "Convolution", ["image"], ["conv1"], {"num_output": 4, "pad": 1, "kernel_size": 3}],
+        ["relu1", "ReLU", ["conv1"], ["conv1"]],
+        ["pool1", "Pooling", ["conv1"], ["pool1"], {"pool": "MAX", "kernel_size": 2, "stride": 2}],
+        ["conv2", "Convolution", ["pool1"], ["conv2"], {"num_output": 2, "kernel_size": 1}],
+        ["prelu2", "PReLU", ["conv2"], ["prelu2"]],
+        ["both", "Concat", ["conv2", "prelu2"], ["both"]],
+    ],
+}
+
+
+@functools.cache
+def _caffe(folder: Path) -> tuple[bytes, bytes]:
+    import caffe_files
+
+    caffe_files.write_caffemodel(folder / "seed.caffemodel", caffe_files.weights(TOPOLOGY))
+    return caffe_files.prototxt(TOPOLOGY).encode(), (folder / "seed.caffemodel").read_bytes()
+
+
+def _to_onnx(folder: Path, prototxt: bytes, caffemodel: bytes) -> None:
+    from posert.export.readers import caffe
+
+    (folder / "n.prototxt").write_bytes(prototxt)
+    (folder / "n.caffemodel").write_bytes(caffemodel)
+    net, blobs = caffe.read_prototxt(folder / "n.prototxt"), caffe.read_blobs(folder / "n.caffemodel")
+    caffe.to_onnx(net, blobs, {"a": (0, 2), "b": (2, 4)})
+
+
+def prototxt(rng: Random, folder: Path) -> None:
+    """Caffe's description of a network."""
+    text, weights = _caffe(folder)
+    _to_onnx(folder, odd.spoilt(rng, text), weights)
+
+
+def caffemodel(rng: Random, folder: Path) -> None:
+    """Caffe's weights."""
+    text, weights = _caffe(folder)
+    _to_onnx(folder, text, odd.spoilt(rng, weights))
+
+
+def writers(rng: Random, folder: Path) -> None:
+    """Every layout of results, with people and times that no network should give."""
+    form = odd.pick(rng, list(FORMATS))
+    skeleton = odd.pick(rng, (people.SKELETON, fields.BODY_18, Skeleton(("a",), ()), Skeleton((), ())))
+    source = odd.pick(rng, ("walk.mp4", "1.jpg", "x.jpg", "a\nb.mp4", ""))
+    spec = replace(people.SPEC, skeleton=skeleton)
+    path = folder / f"o{FORMATS[form].name('o')}"
+    with sink_of(form)(path, spec, source) as write:
+        for index in range(int(rng.integers(0, 4))):
+            count = int(rng.integers(0, 4))
+            keypoints = odd.maps(rng, count, len(skeleton.names), 3)
+            ids = rng.integers(-(2**31), 2**31, count).astype(np.int32) if rng.random() < 0.5 else None
+            found = Poses(keypoints, odd.maps(rng, count), odd.maps(rng, count, 4), ids)
+            frame, result = people.result(found, index, source=source)
+            time_s = float(odd.pick(rng, (0.0, 1.5, -1.0, 1e300)))
+            write(frame, replace(result, time_s=time_s, size_wh=odd.pick(rng, ((640, 480), (1, 1), (0, 0)))))
+
+
+def _skeleton(rng: Random) -> Skeleton:
+    count = int(rng.integers(0, 6))
+    beyond = int(rng.random() < 0.1)
+    ends = rng.integers(-beyond, max(1, count + beyond), (int(rng.integers(0, 7)), 2))
+    ends = ends[ends[:, 0] != ends[:, 1]] if rng.random() < 0.9 else ends
+    flip = tuple(rng.permutation(count).tolist()) if rng.random() < 0.5 else ()
+    return Skeleton(tuple("abcdef"[:count]), tuple(map(tuple, ends.tolist())), (), flip)
+
+
+def _decode(name: str, rng: Random, folder: Path) -> None:
+    """Any outputs for any skeleton and parameters; half of them of shapes that fit."""
+    made, bones = decoder(name), _skeleton(rng)
+    params = odd.params(rng, made.Params)
+    k, edges = len(bones.names), len(bones.edges)
+    h, w, rows = (int(n) for n in (*rng.integers(1, 7, 2), rng.integers(1, 3)))
+    if name in ("paf", "bodyparts"):
+        params["paf_channels"] = rng.integers(0, 5, (edges, 2)).tolist()
+        params.pop("upsample", 0) if rng.random() < 0.5 else None
+    if name == "bodyparts":
+        params |= {"foot_parts": rng.integers(0, k + 1, 2).tolist() if k else [], "redundant_edges": [0, 3]}
+    fitting = (7 * (w - 1) + 1, 7 * (h - 1) + 1)
+    input_wh = odd.pick(rng, ((8 * w, 8 * h), fitting, fitting, (32, 32), (1, 1), (0, 5), (64, 32)))
+    if name == "detect":
+        params["classes"] = classes = int(rng.integers(1, 4))
+        input_wh = (32 * min(w, 3), 32 * min(h, 3))
+    wide, high = input_wh
+    cells = [(high // s, wide // s) for s in (8, 16, 32)]
+    shapes = {
+        "paf": lambda: {"heatmaps": (rows, k + 1, h, w), "pafs": (rows, 5, h, w)},
+        "cifcaf": lambda: {"cif": (rows, k, 5, h, w), "caf": (rows, edges, 8, h, w)},
+        "heatmap": lambda: {"maps": (rows, k, h, w), "mirrored_maps": (rows, k, h, w)},
+        "direct": lambda: {"people": (rows, h, 3 * k + 5)} if w % 2 else {"keypoints": (rows, 1, k, 3)},
+        "detect": lambda: (
+            {"grid_rows": (rows, sum(a * b for a, b in cells), 5 + classes)}
+            if w % 2
+            else {f"head{s}": (rows, 3 * (5 + classes), *c) for s, c in zip((8, 16, 32), cells, strict=True)}
+        ),
+    }
+    chosen: dict[str, tuple[int, ...]] = shapes["paf" if name == "bodyparts" else name]()
+    outputs = {}
+    for role, shape in chosen.items():
+        sides = list(shape)
+        if rng.random() < 0.1:
+            sides[int(rng.integers(len(sides)))] = int(rng.integers(0, 9))
+        if rng.random() < 0.02:
+            sides = sides[: int(rng.integers(0, len(sides)))] + [1] * int(rng.integers(0, 3))
+        if rng.random() > 0.03:
+            outputs[role] = odd.maps(rng, *sides)
+    settled = decoder_params(name, params)
+    found = made.decode(outputs, bones, settled, input_wh)
+    for poses in found:
+        assert poses.keypoints.shape[0] == len(poses.scores) == len(poses.boxes_xyxy)
+
+
+def suppression(rng: Random, folder: Path) -> None:
+    """The rule for people found twice."""
+    count, k = int(rng.integers(0, 12)), int(odd.pick(rng, (0, 1, 5, 17, 111, 136)))
+    params = suppression_params("poses", odd.params(rng, pose_rule.Params))
+    regions = Poses(np.zeros((count, 0, 3), np.float32), odd.maps(rng, count), odd.maps(rng, count, 4))
+    found = Poses(odd.maps(rng, count, k, 3), odd.maps(rng, count), odd.maps(rng, count, 4))
+    if k >= 111 or not params.whole_body or not k or not count:
+        assert len(pose_rule.suppress(found, regions, params)) <= count
+
+
+DECODERS = ("direct", "heatmap", "detect", "paf", "bodyparts", "cifcaf")
+TARGETS: dict[str, tuple[Target, int]] = {
+    "metadata": (metadata, 120_000),
+    "container": (container, 80_000),
+    "settings": (settings, 150_000),
+    "boxes": (boxes, 60_000),
+    "coco": (coco, 10_000),
+    "manifest": (manifest, 20_000),
+    "darknet": (darknet, 10_000),
+    "prototxt": (prototxt, 20_000),
+    "caffemodel": (caffemodel, 40_000),
+    "writers": (writers, 20_000),
+    **{name: (functools.partial(_decode, name), 70_000) for name in DECODERS},
+    "suppression": (suppression, 60_000),
+}
+"""Name -> target, and how many inputs `fuzz.py` gives it."""
+NEEDS = types.MappingProxyType({"darknet": "torch"})
+"""Target -> the package without which it is left out."""
