@@ -27,6 +27,7 @@ from posert.postprocess import decoder, decoder_params, suppression_params
 from posert.postprocess.decoders import paf
 from posert.postprocess.suppression import poses as pose_rule
 from posert.runtime.files.formats import FORMATS, sink_of
+from posert.runtime.jobs.job import finite_people
 from posert.runtime.look import read_boxes
 from posert.runtime.metadata import metadata_text
 from posert.runtime.spec import METADATA_KEY, ModelSpec, from_json, to_json
@@ -248,7 +249,8 @@ def writers(rng: Random, folder: Path) -> None:
             found = Poses(keypoints, odd.maps(rng, count), odd.maps(rng, count, 4), ids)
             frame, result = people.result(found, index, source=source)
             time_s = float(odd.pick(rng, (0.0, 1.5, -1.0, 1e300)))
-            write(frame, replace(result, time_s=time_s, size_wh=odd.pick(rng, ((640, 480), (1, 1), (0, 0)))))
+            odd_wh = odd.pick(rng, ((640, 480), (1, 1), (0, 0)))
+            write(frame, finite_people(replace(result, time_s=time_s, size_wh=odd_wh)))
 
 
 def _skeleton(rng: Random) -> Skeleton:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,20 +83,7 @@ def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path 
     if unit and "unit" not in chosen.options:
         known = [name for name, other in FORMATS.items() if "unit" in other.options]
         raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
-    return partial(_finite, partial(chosen.sink, **{name: values[name] for name in chosen.options}))
-
-
-@contextmanager
-def _finite(sink: Callable[..., Sink], path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
-    """`sink` without NaN and infinities: what is no number is 0, what is infinite the largest f32, in any format."""
-
-    def clean(frame: Frame, result: Result) -> None:
-        found = result.poses
-        keypoints, scores, boxes = (np.nan_to_num(a) for a in (found.keypoints, found.scores, found.boxes_xyxy))
-        write(frame, replace(result, poses=Poses(keypoints, scores, boxes, found.ids)))
-
-    with sink(path, spec, source) as write:
-        yield clean
+    return partial(chosen.sink, **{name: values[name] for name in chosen.options})
 
 
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:

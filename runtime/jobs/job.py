@@ -152,8 +152,8 @@ def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None
         return Outcome(job, error=PosertError(f"{job.source}: {type(error).__name__}: {error}", "see `debug`"))
 
 
-def _finite(result: Result) -> Result:
-    """Without people of whom a number is not finite: no format has a place for it, and NaN stands for nobody."""
+def finite_people(result: Result) -> Result:
+    """Without people of whom a number is not finite: sinks have no place for it, and NaN stands for nobody."""
     poses = result.poses
     good = np.isfinite(poses.scores) & np.isfinite(poses.keypoints).all((1, 2)) & np.isfinite(poses.boxes_xyxy).all(1)
     if good.all():
@@ -190,7 +190,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride)
             writers.append(stack.enter_context(drawing))
         for frame, found in chain(first, results):
-            result = refine(_finite(found), frame.bgr)
+            result = refine(finite_people(found), frame.bgr)
             for write in writers:
                 write(frame, result)
             done += 1
