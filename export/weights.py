@@ -20,6 +20,7 @@ from typing import Literal
 
 from posert.errors import PosertError
 from posert.export.fetch import Progress, download
+from posert.runtime.files.locks import release, take
 from posert.runtime.files.ours import cache_folder
 from posert.runtime.files.state import sha256_of
 
@@ -243,19 +244,18 @@ def _fetch(entry: Entry, file: File, path: Path, offline: bool, progress: Progre
 
 @contextmanager
 def _alone(part: Path) -> Iterator[None]:
-    """Refuses a second process that fetches the same file at the same time."""
-    lock = part.with_name(part.name + ".lock")
+    """Refuses a second process that fetches the same file at the same time; one that was killed stops nobody."""
+    lock = None
     try:
-        lock.touch(exist_ok=False)
-    except FileExistsError:
-        raise PosertError(
-            f"another posert is fetching {part.name.removesuffix('.part')}",
-            f"wait for it, or delete {lock} if none runs",
-        ) from None
+        lock = take(part.with_name(part.name + ".lock"))
+    except BlockingIOError:
+        raise PosertError(f"another posert is fetching {part.name.removesuffix('.part')}", "wait for it") from None
+    except OSError:  # no locks there, or nothing can be written, which whoever writes says
+        _LOG.debug("%s cannot be locked", part, exc_info=True)
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        release(lock)
 
 
 def _ask(entry: Entry, file: File, part: Path, path: Path, mirror: str, progress: Progress | None) -> None:

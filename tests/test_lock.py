@@ -14,6 +14,7 @@ from command import Run
 from posert.errors import PosertError
 from posert.export import weights
 from posert.export.weights import Entry
+from posert.runtime.files import locks
 
 DATA = bytes(range(256)) * 2000
 ENTRY = Entry(
@@ -280,9 +281,14 @@ def test_what_lies_beside_is_fetched_and_pinned(serve: Serve, cache: Path, tmp_p
 
 
 def test_two_at_once(cache: Path) -> None:
+    """As long as the other runs: what a killed one left, the file of its lock, is in nobody's way."""
     cache.mkdir()
-    (cache / "toy.bin.part.lock").touch()
+    other = locks.take(cache / "toy.bin.part.lock")
     with pytest.raises(PosertError, match="another posert is fetching"):
+        weights.pull(replace(ENTRY, url="http://127.0.0.1:9/"))
+    other.close()
+    assert (cache / "toy.bin.part.lock").exists()
+    with pytest.raises(PosertError, match=r"127\.0\.0\.1:9"):
         weights.pull(replace(ENTRY, url="http://127.0.0.1:9/"))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -33,3 +34,11 @@ def take(path: Path) -> TextIO:
         file.close()
         raise
     return file
+
+
+def release(lock: TextIO | None) -> None:
+    """Ends what `take` gave, and removes its file; None where nothing could be locked."""
+    if lock is not None:
+        with suppress(OSError):  # Windows keeps open files
+            os.unlink(lock.name)
+        lock.close()

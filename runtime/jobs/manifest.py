@@ -17,7 +17,7 @@ from posert import __version__
 from posert.errors import PosertError
 from posert.runtime.devices import may_run_on
 from posert.runtime.files.atomic import compact, remove_leftovers, whole_file, write_line
-from posert.runtime.files.locks import take
+from posert.runtime.files.locks import release, take
 from posert.runtime.files.state import sha256_of, state, unchanged
 from posert.runtime.jobs.job import Job, Outcome
 from posert.runtime.jobs.recipe import Recipe
@@ -96,7 +96,7 @@ class Manifest:
             self._save(jobs)
             self._tidy(jobs)
         except BaseException:
-            self._release()
+            release(self._lock)
             raise
         return todo
 
@@ -128,7 +128,7 @@ class Manifest:
             self._save(jobs)
             self._tidy(jobs)
         finally:
-            self._release()
+            release(self._lock)
 
     def _load(self) -> int:
         """Reads the manifest, and those of other shards and earlier whole runs, which count too; the damaged rows."""
@@ -162,12 +162,6 @@ class Manifest:
             ) from None
         except OSError:  # no locks there, or nothing can be written, which `_save` says
             _LOG.debug("%s cannot be locked", self.path, exc_info=True)
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            with suppress(OSError):  # Windows keeps open files
-                os.unlink(self._lock.name)
-            self._lock.close()
 
     def _begun(self, job: Job) -> Row:
         """The row of a job that is to be done; whatever lies at its files' names then, posert may have written."""
