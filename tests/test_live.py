@@ -228,6 +228,7 @@ def test_live_records_say_what_was_left_out(address: str, whole_frame: Path, run
     records = [json.loads(line) for line in out.splitlines()[1:]]
     assert code == 0
     assert records
+    assert Camera.connections == 2  # one asks what it is, the other reads
     assert sum(record["dropped"] for record in records) + len(records) <= 8
     assert records[-1]["frame"] == 7
 

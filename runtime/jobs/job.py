@@ -175,8 +175,8 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
     before = state(job.source) if job.listed else None
     sink = sink_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
-    source = frames(job.source, **asdict(settings.selection))
-    live = settings.live or is_live(job.source)
+    stream = is_live(job.source)
+    source, live = frames(job.source, **asdict(settings.selection), live=stream), settings.live or stream
     pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live)
     with closing(pairs) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file

@@ -84,6 +84,7 @@ def frames(
     stride: int = 1,
     size_wh: tuple[int, int] | None = None,
     fps: float = 30.0,
+    live: bool | None = None,
 ) -> Iterator[Frame]:
     """The frames of a source in order.
 
@@ -95,6 +96,7 @@ def frames(
         stride: keep every stride-th frame, counted from the first one kept.
         size_wh: size of the frames on standard input, px; only for `-`.
         fps: rate of the frames on standard input; only for `-`.
+        live: what `is_live` says of the source, for whoever has asked already: behind http that costs a connection.
 
     Raises:
         PosertError: the source is missing, cannot be decoded, or a video file breaks off early (after its last
@@ -111,7 +113,7 @@ def frames(
         if is_image(opened):
             yield Frame(_read_image(opened), 0, 0.0, opened)
             continue
-        reader = _reader(opened, stop_s, size_wh, fps)
+        reader = _reader(opened, stop_s, size_wh, fps, live)
         kept = 0
         for index, time_s, load in reader:
             if stop_s is not None and time_s >= stop_s:
@@ -174,10 +176,14 @@ def _read_image(path: str) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def _reader(opened: str, stop_s: float | None, size_wh: tuple[int, int] | None, fps: float) -> _Reader:
+def _reader(
+    opened: str, stop_s: float | None, size_wh: tuple[int, int] | None, fps: float, live: bool | None
+) -> _Reader:
     if opened == "-":
         return _read_pipe(size_wh, fps)
-    return _read_live(opened, stop_s) if is_live(opened) else _read_video(opened)
+    if live is None:
+        live = is_live(opened)
+    return _read_live(opened, stop_s) if live else _read_video(opened)
 
 
 def _open_video(source: str, name: str = "") -> Any:
