@@ -84,7 +84,8 @@ MPI_15 = _skeleton(
     ),
 )  # fmt: skip
 FACE_70 = Skeleton(tuple(f"face_{k}" for k in range(70)), ())
-HAND_21 = Skeleton(tuple(f"hand_{k}" for k in range(21)), ())
+OPENPOSE_HAND_21 = Skeleton(tuple(f"hand_{k}" for k in range(21)), ())
+# The sigmas are those of Halpe's own evaluation (HalpeCOCOAPI's cocoeval), as MMPose's halpe26.py gives them.
 HALPE_26 = _skeleton(
     names=(
         *COCO_17.names, "head", "neck", "hip", "left_big_toe", "right_big_toe", "left_small_toe", "right_small_toe",
@@ -94,41 +95,97 @@ HALPE_26 = _skeleton(
         (0, 1), (0, 2), (1, 3), (2, 4), (17, 18), (18, 5), (18, 6), (5, 7), (7, 9), (6, 8), (8, 10), (18, 19), (19, 11),
         (19, 12), (11, 13), (13, 15), (12, 14), (14, 16), (15, 20), (15, 22), (15, 24), (16, 21), (16, 23), (16, 25),
     ),
+    sigmas=(*COCO_17.sigmas, 0.026, 0.026, 0.066, 0.079, 0.079, 0.079, 0.079, 0.079, 0.079),
+)  # fmt: skip
+# Animals with four feet, in AP-10K's order (Yu et al. 2021), which gives no sigmas; these are MMPose's, after COCO's.
+AP_10K_17 = _skeleton(
+    names=(
+        "left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder", "left_elbow", "left_front_paw",
+        "right_shoulder", "right_elbow", "right_front_paw", "left_hip", "left_knee", "left_back_paw", "right_hip",
+        "right_knee", "right_back_paw",
+    ),
+    edges=(
+        (0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (3, 5), (5, 6), (6, 7), (3, 8), (8, 9), (9, 10), (4, 11), (11, 12),
+        (12, 13), (4, 14), (14, 15), (15, 16),
+    ),
+    sigmas=(
+        0.025, 0.025, 0.026, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
+        0.089,
+    ),
 )  # fmt: skip
 
-_FACE = 68  # points: jaw, brows, nose, eyes, lips
-# Each run of them with its mirror image: jaw, brows, nostrils, eyes, lips; 27 to 30 stay.
-_FACE_MIRROR = (
-    (range(17), range(16, -1, -1)), (range(17, 27), range(26, 16, -1)), (range(31, 36), range(35, 30, -1)),
-    (range(36, 40), range(45, 41, -1)), (range(42, 46), range(39, 35, -1)), ((40, 41, 46, 47), (47, 46, 41, 40)),
-    (range(48, 55), range(54, 47, -1)), (range(55, 60), range(59, 54, -1)), (range(60, 65), range(64, 59, -1)),
-    (range(65, 68), range(67, 64, -1)),
+Runs = tuple[tuple[range, range], ...]
+
+
+def _swapped(count: int, pairs: Runs) -> tuple[int, ...]:
+    """`Skeleton.flip` of `count` points: runs of them and their mirror images; the others stay."""
+    flip = list(range(count))
+    for one, other in pairs:
+        for k, opposite in zip(one, other, strict=True):
+            flip[k], flip[opposite] = opposite, k
+    return tuple(flip)
+
+
+# 68 points: jaw, brows, nostrils, eyes, lips; 27 to 30 stay.
+_FACE_68_FLIP = _swapped(
+    68,
+    (
+        (range(8), range(16, 8, -1)), (range(17, 22), range(26, 21, -1)), (range(31, 33), range(35, 33, -1)),
+        (range(36, 40), range(45, 41, -1)), (range(40, 42), range(47, 45, -1)), (range(48, 51), range(54, 51, -1)),
+        (range(55, 57), range(59, 57, -1)), (range(60, 62), range(64, 62, -1)), (range(65, 66), range(67, 66, -1)),
+    ),
 )  # fmt: skip
+# LaPa's (Liu et al. 2020): jaw, upper and lower edge of the brows, nose, eyes, lips, pupils. It gives no sigmas.
+FACE_106 = Skeleton(
+    tuple(f"face_{k}" for k in range(106)), (), (),
+    _swapped(
+        106,
+        (
+            (range(16), range(32, 16, -1)), (range(33, 38), range(46, 41, -1)), (range(38, 42), range(50, 46, -1)),
+            (range(55, 60), range(65, 60, -1)), (range(66, 71), range(79, 74, -1)), (range(71, 74), range(82, 79, -1)),
+            (range(74, 75), range(83, 82, -1)), (range(84, 87), range(90, 87, -1)), (range(91, 93), range(95, 93, -1)),
+            (range(96, 98), range(100, 98, -1)), (range(101, 102), range(103, 102, -1)),
+            (range(104, 105), range(105, 104, -1)),
+        ),
+    ),
+)  # fmt: skip
+
 _FINGERS = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky")
+_HAND = tuple(f"{finger}{joint}" for finger in _FINGERS for joint in range(1, 5))
+_BONES = tuple(
+    (4 * finger + joint if joint else 0, 4 * finger + joint + 1) for finger in range(5) for joint in range(4)
+)
+# Sigmas of COCO-WholeBody's own evaluation (myeval_wholebody), as MMPose's coco_wholebody.py gives them.
+_HAND_SIGMAS = (
+    0.029, 0.022, 0.035, 0.037, 0.047, 0.026, 0.025, 0.024, 0.035, 0.018, 0.024, 0.022, 0.026, 0.017, 0.021, 0.021,
+    0.032, 0.02, 0.019, 0.022, 0.031,
+)  # fmt: skip
+_FOOT_SIGMAS = (0.068, 0.066, 0.066, 0.092, 0.094, 0.094)
+_FACE_SIGMAS = (
+    0.042, 0.043, 0.044, 0.043, 0.04, 0.035, 0.031, 0.025, 0.02, 0.023, 0.029, 0.032, 0.037, 0.038, 0.043, 0.041,
+    0.045, 0.013, 0.012, 0.011, 0.011, 0.012, 0.012, 0.011, 0.011, 0.013, 0.015, 0.009, 0.007, 0.007, 0.007, 0.012,
+    0.009, 0.008, 0.016, 0.01, 0.017, 0.011, 0.009, 0.011, 0.009, 0.007, 0.013, 0.008, 0.011, 0.012, 0.01, 0.034, 0.008,
+    0.008, 0.009, 0.008, 0.008, 0.007, 0.01, 0.008, 0.009, 0.009, 0.009, 0.007, 0.007, 0.008, 0.011, 0.008, 0.008,
+    0.008, 0.01, 0.008,
+)  # fmt: skip
+HAND_21 = _skeleton(("wrist", *_HAND), _BONES, _HAND_SIGMAS)
 
 
-def _with_face_and_hands(body: tuple[str, ...], edges: Edges) -> Skeleton:
-    hand = ["hand_root", *(f"{finger}{joint}" for finger in _FINGERS for joint in range(1, 5))]
-    face = [f"face_{number}" for number in range(_FACE)]
-    names = (*body, *face, *(f"left_{part}" for part in hand), *(f"right_{part}" for part in hand))
-    first = len(body) + _FACE
-    bones = [
-        (root if joint == 0 else root + 4 * finger + joint, root + 4 * finger + joint + 1)
-        for root in (first, first + 21)
-        for finger in range(5)
-        for joint in range(4)
-    ]
+def _with_face_and_hands(body: tuple[str, ...], edges: Edges, sigmas: tuple[float, ...] = ()) -> Skeleton:
+    face = [f"face_{number}" for number in range(len(_FACE_68_FLIP))]
+    names = (*body, *face, *(f"{side}_{part}" for side in ("left", "right") for part in ("hand_root", *_HAND)))
+    hands = len(body) + len(face)
+    bones = [(root + a, root + b) for root in (hands, hands + 21) for a, b in _BONES]
     flip = list(mirrored(names))
-    for run, opposite in _FACE_MIRROR:
-        for one, other in zip(run, opposite, strict=True):
-            flip[len(body) + one] = len(body) + other
-    return Skeleton(names, (*edges, *bones), (), tuple(flip))
+    flip[len(body) : hands] = (len(body) + other for other in _FACE_68_FLIP)
+    return Skeleton(names, (*edges, *bones), sigmas, tuple(flip))
 
 
 HALPE_136 = _with_face_and_hands(HALPE_26.names, HALPE_26.edges)
 COCO_WHOLE_BODY_133 = _with_face_and_hands(
     (*COCO_17.names, *BODY_25.names[19:]),
     (*COCO_17.edges, (15, 17), (15, 18), (15, 19), (16, 20), (16, 21), (16, 22)),
+    (*COCO_17.sigmas, *_FOOT_SIGMAS, *_FACE_SIGMAS, *_HAND_SIGMAS, *_HAND_SIGMAS),
 )
 
 

@@ -17,7 +17,7 @@ from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.postprocess.decoders.paf import COCO_18_CHANNELS
 from posert.runtime.spec import InputSpec, Stage
-from posert.skeletons import BODY_25, FACE_70, HAND_21, MPI_15, OPENPOSE_18
+from posert.skeletons import BODY_25, FACE_70, MPI_15, OPENPOSE_18, OPENPOSE_HAND_21
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS = {"caffe": "its layers computed in numpy"}
@@ -53,7 +53,7 @@ NETWORKS = {
     "openpose-mpi": Network(lambda: layers.body_coco(16, 28, 6), MPI_15, {**_MPI, "peak_threshold": 0.6}),
     "openpose-mpi-4-stages": Network(lambda: layers.body_coco(16, 28, 4), MPI_15, {**_MPI, "peak_threshold": 0.3}),
     "openpose-face": Network(lambda: layers.single_branch(71), FACE_70),
-    "openpose-hand": Network(lambda: layers.single_branch(22), HAND_21),
+    "openpose-hand": Network(lambda: layers.single_branch(22), OPENPOSE_HAND_21),
 }
 """Name in models.lock -> network."""
 
