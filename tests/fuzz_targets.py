@@ -278,12 +278,19 @@ def _decode(name: str, rng: Random, folder: Path) -> None:
     if name == "detect":
         params["classes"] = classes = int(rng.integers(1, 4))
         input_wh = (32 * min(w, 3), 32 * min(h, 3))
+    if name == "simcc":
+        params["split_ratio"] = float(odd.pick(rng, (0.5, 1, 2, 2.5)))
     wide, high = input_wh
     cells = [(high // s, wide // s) for s in (8, 16, 32)]
     shapes = {
         "paf": lambda: {"heatmaps": (rows, k + 1, h, w), "pafs": (rows, 5, h, w)},
         "cifcaf": lambda: {"cif": (rows, k, 5, h, w), "caf": (rows, edges, 8, h, w)},
         "heatmap": lambda: {"maps": (rows, k, h, w), "mirrored_maps": (rows, k, h, w)},
+        "simcc": lambda: {
+            f"{mirrored}simcc_{axis}": (rows, k, max(1, round(side * params.get("split_ratio", 2.0))))
+            for mirrored in ("", "mirrored_")
+            for axis, side in zip("xy", input_wh, strict=True)
+        },
         "direct": lambda: {"people": (rows, h, 3 * k + 5)} if w % 2 else {"keypoints": (rows, 1, k, 3)},
         "detect": lambda: (
             {"grid_rows": (rows, sum(a * b for a, b in cells), 5 + classes)}
@@ -317,7 +324,7 @@ def suppression(rng: Random, folder: Path) -> None:
         assert len(pose_rule.suppress(found, regions, params)) <= count
 
 
-DECODERS = ("direct", "heatmap", "detect", "paf", "bodyparts", "cifcaf")
+DECODERS = ("direct", "heatmap", "simcc", "detect", "paf", "bodyparts", "cifcaf")
 TARGETS: dict[str, tuple[Target, int]] = {
     "metadata": (metadata, 120_000),
     "container": (container, 80_000),

@@ -8,6 +8,7 @@ import numpy as np
 import tiny
 import tiny_many
 import tiny_maps
+import tiny_mmpose
 import tiny_topdown
 
 from posert.postprocess.decoders import paf
@@ -59,6 +60,22 @@ def crops(folder: Path) -> Path:
     return tiny_topdown.pose(folder / "crops.onnx", tiny_topdown.detector(folder / "detector.onnx"))
 
 
+def bins(folder: Path) -> Path:
+    """Decoder `simcc`, in the crops of a detector."""
+    companion = tiny_topdown.detector(folder / "detector.onnx")
+    params = {"split_ratio": 2.5, "score": "mean"}
+    return tiny_mmpose.simcc(
+        folder / "bins.onnx",
+        (48, 64),
+        5,
+        ratio=2.5,
+        weights=(0.5, 1),
+        companion=companion,
+        params=params,
+        suppress="poses",
+    )
+
+
 def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A few values in a thousand are no numbers, without end, or huge."""
     rng = np.random.default_rng(5)
@@ -68,4 +85,4 @@ def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return maps
 
 
-KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops)}
+KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins)}
