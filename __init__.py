@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from posert.errors import PosertError
+    from posert.export.convert import guess, tag
     from posert.poses import Features, Frame, Poses, Result, Skeleton
     from posert.runtime.loop import TopDown, estimate, estimate_image
     from posert.runtime.media.read import frames
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PosertError", "Poses", "Result", "Skeleton", "TopDown",
-    "__version__", "estimate", "estimate_image", "frames", "open_model",
+    "__version__", "estimate", "estimate_image", "frames", "guess", "open_model", "tag",
 ]  # fmt: skip
 
 _PUBLIC = {
     "errors": ("PosertError",),
+    "export.convert": ("guess", "tag"),
     "poses": ("Features", "Frame", "Poses", "Result", "Skeleton"),
     "runtime.loop": ("TopDown", "estimate", "estimate_image"),
     "runtime.media.read": ("frames",),

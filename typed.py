@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 from posert.errors import PosertError
 
 _NAMES = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
+MISSING = "the fields "
+"""What `Misfit.expected` begins with where fields are missing, whose names follow."""
 _LARGEST = 1 << 53  # whole numbers up to here are floats too
 
 
@@ -28,7 +30,11 @@ class Misfit(PosertError, ValueError):
 
     def __init__(self, path: str, expected: str, got: Any) -> None:
         super().__init__(f"{path} = {_shown(got)}, expected {expected}")
-        self.path, self.expected, self.got = path, expected, _shown(got)
+        self.path, self.expected, self.got, self._value = path, expected, _shown(got), got
+
+    def at(self, path: str) -> "Misfit":
+        """The same misfit of another place."""
+        return Misfit(path, self.expected, self._value)
 
     def __reduce__(self) -> Any:
         return PosertError, (self.what, self.hint)
@@ -153,9 +159,9 @@ def _record(kind: Any, value: Any, path: str) -> Any:
         none = dataclasses.MISSING
         needed = [f.name for f in dataclasses.fields(kind) if f.default is none and f.default_factory is none]
     if unknown := sorted(set(map(str, value)) - set(hints)):
-        raise Misfit(path, f"only {', '.join(hints)}", ", ".join(unknown))
+        raise Misfit(f"{path}.{unknown[0]}", f"one of the keys {', '.join(hints)}", value.get(unknown[0]))
     if missing := [name for name in needed if name not in value]:
-        raise Misfit(path, f"the fields {', '.join(missing)}", value)
+        raise Misfit(path, MISSING + ", ".join(missing), value)
     return kind(**{name: read(hints[name], item, f"{path}.{name}") for name, item in value.items()})
 
 

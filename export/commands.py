@@ -48,17 +48,22 @@ def export(
 @app.command()
 def tag(
     file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
-    name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")],
+    name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")] = "",
+    recipe: Annotated[Path | None, typer.Option(help="What a file of your own means, in TOML.")] = None,
+    guess: Annotated[bool, typer.Option("--guess", help="Print a recipe to fill in; write nothing.")] = False,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
     detector: Annotated[Path | None, typer.Option(help="A tagged detector beside it, for a top-down model.")] = None,
 ) -> None:
-    """Write a ready-made ONNX with its metadata as a new file, NAME.onnx; it stays as it is.
+    """Write a ready-made ONNX with its metadata as a new file; it stays as it is.
 
-    Example: posert tag human-pose-estimation-0001.onnx --as openpose-openvino-0001
+    Example: posert tag mine.onnx --guess > recipe.toml, then posert tag mine.onnx --recipe recipe.toml
     """
-    from posert.export.convert import tag as write
+    from posert.export import convert
 
-    print(write(file, name, output, detector=detector))
+    if guess:
+        print(convert.guess(file), end="")
+    else:
+        print(convert.tag(file, name, output, recipe=recipe, detector=detector, report=print))
 
 
 @app.command()

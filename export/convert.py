@@ -1,26 +1,24 @@
 """One conversion from name to file: fetch, verify, build, stamp, reopen, compare. Knows of systems their contract."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
+from posert.errors import PosertError, optional
 from posert.export import weights
+from posert.export.compare import compare, trial
 from posert.export.fetch import Progress
+from posert.export.recipe import NO_DETECTOR, read_recipe
 from posert.export.systems import find_system
-from posert.postprocess import decoder
 from posert.runtime.files.state import sha256_of
 from posert.runtime.media.read import frames
-from posert.runtime.prepare import prepare
-from posert.runtime.session import open_model
-from posert.runtime.windows import place
 
 if TYPE_CHECKING:
-    from posert.export.onnx_file import Exported, Reference
+    from posert.export.onnx_file import Exported
 
 
 def convert(
@@ -62,9 +60,8 @@ def convert(
             f"{name} has no option {', '.join(unknown)}", f"it has: {', '.join(system.OPTIONS) or 'none'}"
         )
     from posert.export import onnx_file
-    from posert.export.nano import clip
 
-    picture = np.asarray(clip.render(0)[0], np.uint8) if photo is None else next(frames(photo)).bgr
+    picture = _drawn() if photo is None else next(frames(photo)).bgr
     if from_file is not None and accept_unpinned and not (entry.sha256 or entry.git_blob):
         entry = replace(entry, md5="")  # weights of one's own training in the shape of the official ones
     source = weights.pull(
@@ -87,38 +84,8 @@ def convert(
     if entry.route != "onnx":
         reference = system.reference(entry, source)
         report(f"compared with {system.STAND_INS.get(entry.route, 'the original')} on {photo or 'a drawn picture'}:")
-        report(_compare(target, reference, picture))
+        report(compare(target, reference, picture))
     return target
-
-
-def _compare(path: Path, reference: "Reference", bgr: NDArray[np.uint8]) -> str:
-    """How far the exported model in `path` is from its original on the picture u8 [H,W,3], in a few lines.
-
-    Both see the same tensor. Of each role: the largest difference and the largest value of the original. Of the people:
-    how many each finds and, if as many, how far apart a keypoint is at most that both find with a score above 0.2, px
-    of the network input.
-    """
-    with open_model(path, device="cpu", threads=1) as model:
-        stage = model.spec.stages[-1]
-        size_wh = bgr.shape[1], bgr.shape[0]
-        whole = np.array([[0, 0, *size_wh]], np.float32)  # the one region of a model that looks at boxes
-        windows, input_wh = place(size_wh, stage.input, whole if stage.region == "boxes" else None)
-        tensor = prepare(bgr, windows, stage.input, input_wh)
-        ours, theirs = model.run(stage.name, tensor), reference(tensor)
-        decode = decoder(stage.decoder).decode
-        one, other = (
-            decode(outputs, model.spec.skeleton, model.params(stage.name), input_wh)[0] for outputs in (theirs, ours)
-        )
-    lines = []
-    for role, value in theirs.items():
-        difference, top = np.abs(ours[role] - value).max(initial=0), np.abs(value).max(initial=0)
-        lines.append(f"{role}: largest difference {difference:.2g} of {top:.3g}")
-    people = f"people: {len(one)} by the original, {len(other)} by the export"
-    if len(one) == len(other) > 0:
-        both = (one.keypoints[:, :, 2] > 0.2) & (other.keypoints[:, :, 2] > 0.2)
-        apart = np.hypot(*np.moveaxis(one.keypoints[:, :, :2] - other.keypoints[:, :, :2], -1, 0))
-        people += f", keypoints at most {apart[both].max(initial=0):.2g} px apart"
-    return "\n".join([*lines, people])
 
 
 def pair(exported: "Exported", detector: Path) -> "Exported":
@@ -144,29 +111,88 @@ def _target(out: Path, name: str, *sources: Path) -> Path:
     return target
 
 
-def tag(file: Path, name: str, out: Path = Path(), *, detector: Path | None = None) -> Path:
-    """A new file: a ready-made ONNX with the metadata of `name`.
+def tag(
+    file: str | Path,
+    name: str = "",
+    out: str | Path = Path(),
+    *,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    detector: str | Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """A new file: a ready-made ONNX with the metadata of `name`, or of a recipe.
 
     Args:
+        file: the ONNX file; it stays as it is.
+        name: a name of `models.lock` whose route is onnx.
         out: folder, or file ending in .onnx.
-        detector: a tagged detector in the same folder, which finds the boxes for a model that looks at them.
+        recipe: a file in TOML (docs/FORMAT.md), or what one holds, parsed; in place of `name`.
+        detector: a tagged detector in the same folder, which finds the boxes for a model that looks at them; goes
+            before the one that the recipe names.
+        report: gets what the network and its decoder give for a drawn picture, line by line; for recipes.
 
     Raises:
-        PosertError: no such file or name, tensors that do not fit, a detector in another folder, or `out` is a source.
+        PosertError: no such file or name, a recipe that is not whole or does not fit the graph (says which line or
+            key), tensors that do not fit, a detector in another folder, or `out` is a source.
     """
-    entry = weights.find(name)
-    if entry.route != "onnx":
-        ready = [known.name for known in weights.entries().values() if known.route == "onnx"]
-        raise PosertError(f"{name} is not a ready-made ONNX", f"posert export {name}; tag knows {', '.join(ready)}")
+    file, out, beside = Path(file), Path(out), None if detector is None else Path(detector)
+    if bool(name) == (recipe is not None):
+        raise PosertError(f"nobody can tell what {file} is", "say it with one of `name` and `recipe`")
+    if name:
+        _check_ready(name)
     if not file.is_file():
         raise PosertError(f"there is no file {file}", "check the path")
-    from posert.export import onnx_file
+    optional("onnx", "writing ONNX files needs the package onnx", "export")
+    from posert.export import onnx_file, own_file
 
-    target = _target(out, name, file, *([detector] if detector else []))
-    exported = find_system(entry.system).build(entry, file, frozenset())
-    if detector is not None:
-        if detector.resolve().parent != target.resolve().parent:
-            raise PosertError(f"{detector} lies in another folder than {target}", "put both files into one folder")
-        exported = pair(exported, detector)
-    onnx_file.save(exported, target)
+    if recipe is None:
+        target = _target(out, name, file, *([beside] if beside else []))
+        exported = find_system(weights.find(name).system).build(weights.find(name), file, frozenset())
+        onnx_file.save(exported if beside is None else pair(exported, _in_its_folder(beside, target)), target)
+        return target
+    read = read_recipe(recipe, f"{file.stem}-posert" if isinstance(recipe, Mapping) else Path(recipe).stem)
+    target = _target(out, read.spec.model, file, *([beside] if beside else []))
+    if beside is None and read.detector != NO_DETECTOR:
+        beside = target.with_name(read.detector)
+    exported = own_file.build(file, read)
+    exported = exported if beside is None else pair(exported, _in_its_folder(beside, target))
+    lines: list[str] = []
+    onnx_file.save(exported, target, lambda model: lines.extend(trial(model, _drawn())))
+    for line in lines:
+        report(line)
     return target
+
+
+def guess(file: str | Path) -> str:
+    """A recipe (TOML) for an ONNX file to fill in: what its shapes and names do not say has the value `?`.
+
+    Raises:
+        PosertError: there is no such file, it is no ONNX file, or it takes no picture.
+    """
+    optional("onnx", "reading ONNX files needs the package onnx", "export")
+    from posert.export import guess as from_graph
+
+    return from_graph.guess(Path(file))
+
+
+def _check_ready(name: str) -> None:
+    """Raises PosertError if the row `name` is no ready-made ONNX."""
+    if weights.find(name).route != "onnx":
+        ready = [known.name for known in weights.entries().values() if known.route == "onnx"]
+        raise PosertError(f"{name} is not a ready-made ONNX", f"posert export {name}; tag knows {', '.join(ready)}")
+
+
+def _in_its_folder(detector: Path, target: Path) -> Path:
+    """The file of a detector; PosertError if it does not lie beside `target`."""
+    if not detector.is_file():
+        raise PosertError(f"there is no detector {detector}", "put it into the folder of the result")
+    if detector.resolve().parent != target.resolve().parent:
+        raise PosertError(f"{detector} lies in another folder than {target}", "put both files into one folder")
+    return detector
+
+
+def _drawn() -> NDArray[np.uint8]:
+    """The first picture of the drawn clip, u8 [H,W,3]."""
+    from posert.export.nano import clip
+
+    return np.asarray(clip.render(0)[0], np.uint8)

@@ -13,9 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from posert import __version__
 from posert.errors import PosertError
+from posert.export.onnx_versions import widely_readable
 from posert.export.weights import Entry
 from posert.poses import Skeleton
-from posert.runtime.session import open_model
+from posert.runtime.session import Model, open_model
 from posert.runtime.spec import FORMAT, METADATA_KEY, ModelSpec, Stage, from_json, to_json
 
 
@@ -39,22 +40,28 @@ def exported(graph: Any, entry: Entry, skeleton: Skeleton, stage: Stage, model: 
     return Exported(graph, spec)
 
 
-def save(exported: Exported, path: Path) -> None:
+def save(exported: Exported, path: Path, try_it: Callable[[Model], None] = lambda model: None) -> None:
     """The graph and its spec as a file, which gets its name once it opens as `infer` opens it, with that spec.
+
+    Args:
+        try_it: gets the open model; what it raises keeps the file from being written.
 
     Raises:
         PosertError: the folder cannot be written, the graph is not valid ONNX, or posert could not open the file: it
             names tensors that are not there, or an unknown decoder, suppression rule or parameter.
     """
-    others = {entry.key: entry.value for entry in exported.graph.metadata_props if entry.key != METADATA_KEY}
-    helper.set_model_props(exported.graph, {**others, METADATA_KEY: to_json(exported.spec)})
-    with checked(exported.graph, path) as temporary:
+    graph = widely_readable(exported.graph)
+    others = {entry.key: entry.value for entry in graph.metadata_props if entry.key != METADATA_KEY}
+    helper.set_model_props(graph, {**others, METADATA_KEY: to_json(exported.spec)})
+    with checked(graph, path) as temporary:
         try:
-            with open_model(temporary, device="cpu", threads=1) as model:
-                assert model.spec == exported.spec, "the metadata does not survive saving"
+            opened = open_model(temporary, device="cpu", threads=1)
         except PosertError as error:
             what = error.what.replace(str(temporary), str(path))
             raise PosertError(f"{path} is not written, nobody could open it: {what}", error.hint) from None
+        with opened as model:
+            assert model.spec == exported.spec, "the metadata does not survive saving"
+            try_it(model)
 
 
 @contextmanager
@@ -98,6 +105,12 @@ def constants(graph: Any) -> dict[str, np.ndarray[Any, Any]]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
 
 
+def reads(node: Any) -> set[str]:
+    """Names of the tensors that a node reads, in the graphs inside it too."""
+    inside = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    return {*node.input}.union(*(reads(inner) for graph in inside for inner in graph.node)) - {""}
+
+
 def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
     """Puts `nodes` in place of all nodes, drops those whose results nobody reads, and unused initializers."""
     alive = {output.name for output in graph.graph.output}
@@ -105,7 +118,7 @@ def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
     for node in reversed(list(nodes)):
         if alive.intersection(node.output):
             kept.append(node)
-            alive.update(node.input)
+            alive.update(reads(node))
     del graph.graph.node[:]
     graph.graph.node.extend(reversed(kept))
     used = [tensor for tensor in graph.graph.initializer if tensor.name in alive]

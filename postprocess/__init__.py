@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from posert.postprocess.suppression import SuppressionRule
 
 
-def _names(folder: str) -> list[str]:
+def names(folder: str) -> list[str]:
+    """What a folder, `decoders` or `suppression`, has, sorted."""
     found = Path(__file__).with_name(folder).iterdir()
     return sorted(path.stem for path in found if path.stem[0] != "_" and (path.is_dir() or path.suffix == ".py"))
 
@@ -40,9 +41,9 @@ def suppression_rule(name: str) -> "SuppressionRule":
 
 
 def _module(folder: str, what: str, name: str) -> object:
-    if name not in _names(folder):
+    if name not in names(folder):
         raise PosertError(
-            f"the model asks for the {what} {name!r}; this posert has {', '.join(_names(folder))}",
+            f"the model asks for the {what} {name!r}; this posert has {', '.join(names(folder))}",
             "update posert (pip install -U posert), or export the model again with this version",
         )
     return import_module(f"posert.postprocess.{folder}.{name}")

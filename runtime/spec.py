@@ -148,14 +148,14 @@ def from_json(text: str) -> ModelSpec:
         )
     try:
         spec: ModelSpec = read(ModelSpec, data, "posert")
-        _check(spec)
+        check(spec)
     except Misfit as error:
         raise PosertError(f"the model's metadata is wrong: {error.what}", _AGAIN) from None
     return spec
 
 
-def _check(spec: ModelSpec) -> None:
-    """Rules that types cannot say; raises Misfit."""
+def check(spec: ModelSpec) -> None:
+    """Rules that types cannot say; raises Misfit, with the place as `posert.stages.pose.input.std`."""
     count = len(spec.skeleton.names)
     indices = [i for edge in spec.skeleton.edges for i in edge] + list(spec.skeleton.flip)
     if any(not 0 <= i < count for i in indices):

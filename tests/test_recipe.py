@@ -1,0 +1,220 @@
+"""`posert tag` with a recipe: one's own network, without touching the package."""
+
+import copy
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import own_networks
+import pytest
+import tiny_topdown
+from command import Run
+
+import posert
+from posert import estimate_image, open_model
+from posert.errors import PosertError
+from posert.export.onnx_file import read_metadata
+from posert.skeletons import COCO_17
+
+RECIPE = """
+licence = "MIT"
+model = "spots"
+
+[skeleton]
+names = ["left", "right"]
+edges = [[0, 1]]
+
+[stage]
+region = "boxes"
+decoder = "heatmap"
+
+[stage.input]
+name = "image"
+layout = "NCHW"
+dtype = "float32"
+color = "rgb"
+size_wh = [24, 32]
+fit = "boxes"
+align = "origin"
+std = [255, 255, 255]
+
+[stage.outputs]
+maps = "heat"
+"""
+
+
+def _recipe(path: Path, text: str = RECIPE) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _photo() -> np.ndarray:
+    bgr = np.zeros((40, 60, 3), np.uint8)
+    bgr[12:16, 20:24] = 200
+    return bgr
+
+
+def test_a_network_of_ones_own(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, recipe = own_networks.brightest_cells(tmp_path / "net.onnx"), _recipe(tmp_path / "mine.toml")
+    before = file.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("tag", file, "--recipe", recipe)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("input [1, 3, 32, 24]: 0 to")
+    assert out.splitlines()[1].startswith("maps [1, 2, 8, 6]: 0 to")
+    assert out.splitlines()[2].startswith("people in a drawn picture: 1, scores")
+    assert out.splitlines()[3] == "spots.onnx"
+    assert file.read_bytes() == before
+    spec = read_metadata(tmp_path / "spots.onnx")
+    assert (spec.system, spec.model, spec.licence, spec.stages[0].name) == ("own", "spots", "MIT", "pose")
+    assert spec.skeleton.flip == (1, 0)
+    picture = tmp_path / "photo.png"
+    cv2.imwrite(str(picture), _photo())
+    boxes = [{"image_id": "photo.png", "bbox": [10, 0, 30, 40], "score": 0.9}]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    code, out, err = run("infer", "spots.onnx", picture, "--boxes", tmp_path / "boxes.json")
+    assert (code, err[:9]) == (0, "1 frames,")
+    assert '"names":["left","right"]' in out
+
+
+def test_it_finds_what_hand_made_metadata_finds(tmp_path: Path) -> None:
+    """The same network, once with metadata written by code and once by recipe."""
+    finder = tiny_topdown.detector(tmp_path / "detector.onnx")
+    known, own = tiny_topdown.pose(tmp_path / "known.onnx", finder), tmp_path / "own.onnx"
+    recipe = tomllib.loads(RECIPE) | {"detector": finder.name}
+    recipe["stage"] |= {"outputs": {"maps": "maps"}, "suppress": "poses"}
+    written = posert.tag(known, recipe=recipe, out=own)
+    bgr = np.full((40, 60, 3), 40, np.uint8)
+    bgr[10:14, 20:24] = 200
+    with open_model(known, device="cpu") as one, open_model(written, device="cpu") as other:
+        expected, found = estimate_image(one, bgr).poses, estimate_image(other, bgr).poses
+    assert len(expected) > 0
+    for name in ("keypoints", "scores", "boxes_xyxy"):
+        assert getattr(expected, name).tobytes() == getattr(found, name).tobytes()
+
+
+def test_a_skeleton_by_name_and_a_model_named_after_the_recipe(tmp_path: Path) -> None:
+    file = own_networks.brightest_cells(tmp_path / "net.onnx", parts=17)
+    text = RECIPE.replace('model = "spots"', 'skeleton = "coco_17"')
+    text = text[: text.index("[skeleton]")] + text[text.index("[stage]") :]
+    written = posert.tag(file, recipe=_recipe(tmp_path / "walkers.toml", text), out=tmp_path)
+    assert written == tmp_path / "walkers.onnx"
+    assert read_metadata(written).skeleton == COCO_17
+
+
+def _set(recipe: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    *way, last = key.split(".")
+    place = recipe
+    for word in way:
+        place = place[word]
+    place[last] = value
+    if value is None:
+        del place[last]
+    return recipe
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("stage.input.mean", "?", 'leaves open: stage.input.mean'),
+    ("stage.input.mean", [0, 0], "stage.input.mean = [0, 0], expected 3 values"),
+    ("stage.input.mean", "grey", "stage.input.mean = 'grey', expected a list"),
+    ("stage.input.maen", [0, 0, 0], "stage.input.maen = [0, 0, 0], expected one of the keys name, layout"),
+    ("stage.input.std", [1, 0, 1], "stage.input.std = (1.0, 0.0, 1.0), expected values other than 0"),
+    ("stage.input.color", "RGB", "stage.input.color = 'RGB', expected rgb | bgr"),
+    ("stage.input.name", "picture", "stage.input.name = 'picture', expected one of the inputs image"),
+    ("stage.input.size_wh", [32, 24], "stage.input.size_wh = (32, 24), expected [24, 32] as in the graph's input"),
+    ("stage.input.size_wh", [24.5, 32], "stage.input.size_wh[0] = 24.5, expected a whole number from 0 to 16384"),
+    ("stage.input.dtype", "uint8", "stage.input.dtype = 'uint8', expected float32"),
+    ("stage.input.layout", "NHWC", "stage.input.layout = 'NHWC', expected the axis of 3 colours among ['n', 3"),
+    ("stage.input.fit", None, "the recipe: stage.input lacks fit"),
+    ("stage.outputs.maps", "haet", "stage.outputs.maps = 'haet', expected one of the outputs heat"),
+    ("stage.outputs", {"map": "heat"}, "expected roles of the decoder heatmap: maps, mirrored_maps"),
+    ("stage.decoder", "heatmaps", "stage.decoder = 'heatmaps', expected bodyparts | cifcaf"),
+    ("stage.params", {"integrel": 1}, "stage.params.integrel = 1, expected one of the keys integral"),
+    ("stage.params", {"integral": 0.5}, "stage.params.integral = 0.5, expected a whole number at least -1"),
+    ("stage.suppress", "nms", "stage.suppress = 'nms', expected poses"),
+    ("stage.region", "everywhere", "stage.region = 'everywhere', expected frame | boxes | follow"),
+    ("stage.file", "other.onnx", "stage.file = 'other.onnx', expected no such key: the network is the file"),
+    ("skeleton", "coco17", "skeleton = 'coco17', expected coco_17"),
+    ("skeleton", "dog", "skeleton = 'dog', expected a table, or one of coco_17,"),
+    ("skeleton.edges", [[0, 2]], "skeleton = [0, 2, 1, 0], expected keypoint indices 0..1"),
+    ("skeleton.names", ["a", "b", "c"], "heatmap cannot use maps [1, 2, 8, 6]: maps must be [R,K,H,W]"),
+    ("licence", None, "the recipe: recipe lacks licence"),
+    ("detector", "../yolox.onnx", "detector = '../yolox.onnx', expected none unless"),
+    ("detector", "yolox.onnx", "there is no detector"),
+    ("detectors", "yolox.onnx", "detectors = 'yolox.onnx', expected one of the keys skeleton, licence"),
+    ("nodes", [{"op": "Sigmod", "inputs": ["heat"], "outputs": ["s"]}], "nodes[0].op = 'Sigmod', expected Sigmoid"),
+    ("nodes", [{"op": "Softmax", "inputs": ["heat"], "outputs": ["s"], "attributes": {"axes": 1}}], "attribute: axes"),
+    ("nodes", [{"op": "Concat", "inputs": ["heat", [1]], "outputs": ["s"], "attributes": {"axis": 1}}], "nodes[0]"),
+    ("nodes", [{"op": "Relu", "inputs": [], "outputs": ["s"]}], "nodes[0]"),
+    ("nodes", [{"op": "Relu", "inputs": ["s"], "outputs": ["s"]}], "no circle of nodes"),
+    ("nodes", [{"op": "Relu", "inputs": [[[1, 2], 3]], "outputs": ["s"]}], "nodes[0].inputs[0]"),
+    ("nodes", [{"op": "Relu", "inputs": [{"a": 1}], "outputs": ["s"]}], "nodes[0].inputs[0]"),
+    ("nodes", [{"op": "Relu", "inputs": ["hot"], "outputs": ["s"]}], "nodes[0].inputs[0] = 'hot', expected a tensor"),
+    ("nodes", [{"op": "Relu", "inputs": ["heat"], "outputs": ["inner"]}], "nodes[0].outputs[0] = 'inner', expected a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value", "message"), WRONG, ids=[f"{key}={value}"[:40] for key, value, _ in WRONG])
+def test_a_wrong_recipe_is_refused_by_its_key(tmp_path: Path, key: str, value: Any, message: str) -> None:
+    file = own_networks.brightest_cells(tmp_path / "net.onnx")
+    recipe = _set(copy.deepcopy(tomllib.loads(RECIPE)), key, value)
+    with pytest.raises(PosertError) as caught:
+        posert.tag(file, recipe=recipe, out=tmp_path / "out" / "own.onnx")
+    assert message in caught.value.what
+    assert caught.value.hint
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('licence = "MIT"\nmodel = spots', "is not TOML: Invalid value (at line 2, column 9)"),
+        ("[stage\nregion = 1", "(at line 1, column 7)"),
+        ('licence = "?"\n[stage.input]\nmean = ["?", 1, 1]', "leaves open: licence, stage.input.mean[0]"),
+        ("", "lacks skeleton, licence, stage"),
+    ],
+)
+def test_wrong_syntax_is_refused_by_its_line(tmp_path: Path, run: Run, text: str, message: str) -> None:
+    file = own_networks.brightest_cells(tmp_path / "net.onnx")
+    code, out, err = run("tag", file, "--recipe", _recipe(tmp_path / "bad.toml", text), "-o", tmp_path / "out")
+    assert (code, out) == (1, "")
+    assert "bad.toml" in err
+    assert message in err
+    assert "hint: " in err
+
+
+def test_files_that_are_no_recipes(tmp_path: Path) -> None:
+    file = own_networks.brightest_cells(tmp_path / "net.onnx")
+    for recipe, message in (
+        (tmp_path / "none.toml", "cannot be read"),
+        (file, "no text"),
+        (tmp_path, "cannot be read"),
+    ):
+        with pytest.raises(PosertError, match=message):
+            posert.tag(file, recipe=recipe, out=tmp_path / "own.onnx")
+    for more in ({}, {"name": "yolox-nano", "recipe": tomllib.loads(RECIPE)}):
+        with pytest.raises(PosertError, match="nobody can tell what"):
+            posert.tag(file, **more)
+    with pytest.raises(PosertError, match="is what the result is made of"):
+        posert.tag(file, recipe=tomllib.loads(RECIPE), out=file)
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_outputs_that_nobody_asks_for_are_left_out(tmp_path: Path, extra: bool) -> None:
+    file = own_networks.brightest_cells(tmp_path / "net.onnx", extra=extra)
+    written = posert.tag(file, recipe=tomllib.loads(RECIPE), out=tmp_path / "own.onnx")
+    graph = onnx.load(str(written)).graph
+    assert [value.name for value in graph.output] == ["heat"]
+    assert "Sub" not in {node.op_type for node in graph.node}
+
+
+def test_a_tensor_inside_the_graph_may_be_an_output(tmp_path: Path) -> None:
+    file = own_networks.brightest_cells(tmp_path / "net.onnx", last=True)
+    recipe = _set(tomllib.loads(RECIPE), "stage.outputs", {"maps": "inner"})
+    graph = onnx.load(str(posert.tag(file, recipe=recipe, out=tmp_path / "own.onnx"))).graph
+    assert [value.name for value in graph.output] == ["inner"]
+    assert "Transpose" not in {node.op_type for node in graph.node}
