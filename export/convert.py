@@ -81,7 +81,7 @@ def convert(
         exported = pair(exported, found)
     onnx_file.save(exported, target)
     report(f"{target}: {target.stat().st_size} bytes, metadata read back")
-    if entry.route != "onnx":
+    if not entry.light:
         reference = system.reference(entry, source)
         report(f"compared with {system.STAND_INS.get(entry.route, 'the original')} on {photo or 'a drawn picture'}:")
         report(compare(target, reference, picture))

@@ -70,7 +70,7 @@ class Entry(File):
     Attributes:
         name: what `posert export` calls it.
         system: the file in `export/systems` that converts it.
-        route: how; `onnx` needs only its metadata, `embedded` comes with the package.
+        route: how; `onnx` needs only its metadata, `tfjs` no framework either, `embedded` comes with the package.
         licence: of the weights. non_commercial: whether it forbids commercial use.
         source: project and commit.
         detector: what finds its boxes, for a model that looks at boxes; `none` if these are not people's.
@@ -85,6 +85,11 @@ class Entry(File):
     non_commercial: bool = False
     detector: str = "yolox-nano"
     beside: Sequence[File] = ()
+
+    @property
+    def light(self) -> bool:
+        """Whether it becomes a model file with the package onnx alone."""
+        return self.route in ("onnx", "tfjs")
 
     @property
     def files(self) -> list[File]:

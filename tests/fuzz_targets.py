@@ -16,6 +16,7 @@ import fields
 import numpy as np
 import odd
 import people
+import tfjs_files
 import tiny
 import tiny_topdown
 from odd import Random
@@ -191,6 +192,26 @@ def darknet(rng: Random, folder: Path) -> None:
     read_weights(net, file)
 
 
+def graph_model(rng: Random, folder: Path) -> None:
+    """A TensorFlow.js graph model, as an ONNX graph."""
+    from posert.export.readers import tensorflow_nodes, tfjs
+
+    path = folder / "model.json"
+    if not path.exists():
+        constants = {"w": np.ones((1, 1, 2, 3), np.float32), "one": np.ones(2, np.int32)}
+        rows = [
+            tfjs_files.placeholder("x", "DT_FLOAT", 1, 4, -1, 2),
+            tfjs_files.node("c", "_FusedConv2D", "x", "w", "one", strides=[1] * 4, padding="SAME", fused_ops=["Relu6"]),
+            tfjs_files.node("s", "StridedSlice", "c", "one", "one", "one", begin_mask=1, new_axis_mask=2),
+            tfjs_files.node("p", "Pack", "s", "s:0", axis=1),
+        ]
+        tfjs_files.write(path, rows, constants, ["p"])
+    model = folder / "odd.json"
+    data = json.dumps(odd.document(rng, json.loads(path.read_text()), odd.pick(rng, (0.002, 0.005, 0.02)))).encode()
+    model.write_bytes(odd.spoilt(rng, data) if rng.random() < 0.2 else data)
+    tensorflow_nodes.to_onnx(tfjs.read(model))
+
+
 TOPOLOGY: dict[str, Any] = {
     "input": "image",
     "input_dim": [1, 3, 8, 8],
@@ -335,6 +356,7 @@ TARGETS: dict[str, tuple[Target, int]] = {
     "darknet": (darknet, 10_000),
     "prototxt": (prototxt, 20_000),
     "caffemodel": (caffemodel, 40_000),
+    "graph_model": (graph_model, 20_000),
     "writers": (writers, 20_000),
     **{name: (functools.partial(_decode, name), 70_000) for name in DECODERS},
     "suppression": (suppression, 60_000),

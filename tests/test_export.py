@@ -184,7 +184,7 @@ def convert_unpinned(name: str, file: Path, out: Path) -> None:
     convert(name, out, from_file=file, accept_unpinned=True)
 
 
-@pytest.mark.parametrize("name", ["movenet-lightning-int8", TFPOSE, "movenet-lightning"])
+@pytest.mark.parametrize("name", ["movenet-lightning-int8", TFPOSE, "movenet-lightning-saved-model"])
 def test_files_that_are_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     unpinned(monkeypatch, name)
     (tmp_path / "file").write_text("just text\n" * 100)
@@ -210,8 +210,8 @@ def test_a_saved_model_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.Mon
 
     with tarfile.open(tmp_path / "toy.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "toy", ".")
-    unpinned(monkeypatch, "movenet-lightning")
-    convert_unpinned("movenet-lightning", tmp_path / "toy.tar.gz", tmp_path / "out.onnx")
+    unpinned(monkeypatch, "movenet-lightning-saved-model")
+    convert_unpinned("movenet-lightning-saved-model", tmp_path / "toy.tar.gz", tmp_path / "out.onnx")
     with open_model(tmp_path / "out.onnx", device="cpu") as model:
         stage = model.spec.stages[0]
         assert (stage.input.dtype, stage.input.size_wh, stage.region) == ("int32", (192, 192), "follow")

@@ -322,11 +322,11 @@ def test_list_and_verify_say_what_a_pin_is_worth(run: Run, cache: Path) -> None:
     listed = {line.split()[0]: line for line in run("models", "list")[1].splitlines()}
     assert listed["yolox-nano"].endswith("not fetched  sha256")
     assert listed["openpifpaf-resnet50"].endswith("not fetched  no pin but 8 digits of its sha256")
-    assert listed["movenet-thunder"].endswith("not fetched  no pin")
+    assert listed["movenet-thunder-saved-model"].endswith("not fetched  no pin")
     assert listed["nano"].rstrip().endswith("embedded")
     cache.mkdir()
-    (cache / weights.find("movenet-thunder").file).write_bytes(b"anything")
-    code, out, _ = run("models", "verify", "movenet-thunder", "yolox-nano")
+    (cache / weights.find("movenet-thunder-saved-model").file).write_bytes(b"anything")
+    code, out, _ = run("models", "verify", "movenet-thunder-saved-model", "yolox-nano")
     assert (code, [line.split(maxsplit=1)[1] for line in out.splitlines()]) == (
         0, ["unpinned     no pin", "not fetched  sha256"],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The system `movenet`: Google's MoveNet, single and multi person, from TFLite or SavedModel to ONNX."""
+"""The system `movenet`: Google's MoveNet, single and multi person, from TensorFlow.js, TFLite or SavedModel to ONNX."""
 
 import tempfile
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.onnx_file import Exported, Reference
-from posert.export.readers import tensorflow_models
+from posert.export.readers import tensorflow_models, tensorflow_nodes, tfjs
 from posert.export.weights import Entry
 from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import COCO_17_MOVENET
@@ -19,11 +19,13 @@ _MULTI_SIDE = 256  # the model card's recommendation for the longer side
 
 
 def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
-    """A MoveNet: its route is `tflite`, or `saved_model` (.tar.gz or a folder).
+    """A MoveNet: its route is `tfjs` (model.json and its shards), `tflite`, or `saved_model` (.tar.gz or a folder).
 
     The option `dequantize` gives the float32 network of an int8 TFLite file: more accurate, half as fast.
     """
-    if entry.route == "tflite":
+    if entry.route == "tfjs":
+        graph = tensorflow_nodes.to_onnx(tfjs.read(path))
+    elif entry.route == "tflite":
         graph = tensorflow_models.convert(
             ["--tflite", str(path), *(["--dequantize"] if "dequantize" in options else [])]
         )
