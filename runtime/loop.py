@@ -74,7 +74,7 @@ def estimate_image(
 ) -> Result:
     """The people of one picture, u8 [H,W,3] (BGR) or a `Frame`; the other arguments as in `estimate`."""
     frame = picture if isinstance(picture, Frame) else Frame(picture)
-    ((_, result),) = _People(model, boxes, top_down)([frame])
+    ((_, result),) = People(model, boxes, top_down)([frame])
     return result
 
 
@@ -90,7 +90,7 @@ def estimate_frames(
     """As `estimate`, each result with its frame."""
     if batch < 1:
         raise PosertError(f"batch {batch} is not possible", "use 1 or more")
-    people = _People(model, boxes, top_down)
+    people = People(model, boxes, top_down)
     workers, size = (1, 1) if people.gaze.in_turn else (model.workers, batch)
     pool = ThreadPoolExecutor(workers, "posert")
     try:
@@ -104,7 +104,7 @@ _Found = list[tuple[Frame, Result]]
 
 
 def _in_order(
-    people: "_People", ahead: FramesAhead, pool: ThreadPoolExecutor, workers: int, live: bool
+    people: "People", ahead: FramesAhead, pool: ThreadPoolExecutor, workers: int, live: bool
 ) -> Generator[tuple[Frame, Result], None, None]:
     """Every group's people as soon as they are found, in order; meanwhile groups go to the pool as they come."""
     pending: deque[tuple[Future[_Found], int]] = deque()
@@ -146,10 +146,14 @@ def _newest(pending: "deque[tuple[Future[_Found], int]]") -> _Found:
     ]
 
 
-class _People:
-    """Frames -> their people: where the model looks, and what runs there, stage after stage."""
+class People:
+    """Frames -> their people: where the model looks, and what runs there, stage after stage.
 
-    def __init__(self, model: Model, boxes: Boxes | None, top_down: TopDown | None) -> None:
+    Called with a group of frames, all of one input size; by several threads, unless `gaze.in_turn`, which also takes
+    but one frame at a time.
+    """
+
+    def __init__(self, model: Model, boxes: Boxes | None = None, top_down: TopDown | None = None) -> None:
         """Raises PosertError if the model cannot do what is asked for."""
         how, name, stages = top_down or TopDown(), model.spec.model, model.spec.stages
         if stages[0].region == "boxes" and boxes is None:

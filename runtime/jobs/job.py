@@ -6,7 +6,7 @@ Owns output names and what became of a job. Knows sinks and the loop, nothing of
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from posert.errors import PosertError
-from posert.poses import Poses, Result
+from posert.poses import Frame, Poses, Result
 from posert.runtime.after import post_chain
 from posert.runtime.files.formats import FORMATS, sink_of
 from posert.runtime.files.overlay import overlay
@@ -163,6 +163,18 @@ def finite_people(result: Result) -> Result:
     return replace(result, poses=Poses(poses.keypoints[good], poses.scores[good], poses.boxes_xyxy[good]))
 
 
+def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[Frame, Result], None, None]:
+    """Every frame of a source with its people, as the settings want them; raises PosertError as the source does."""
+    refine = post_chain(model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features)
+    boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
+    stream = is_live(source)
+    read, live = frames(source, **asdict(settings.selection), live=stream), settings.live or stream
+    pairs = estimate_frames(model, read, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live)
+    with closing(pairs) as results:
+        for frame, found in results:
+            yield frame, refine(finite_people(found), frame.bgr)
+
+
 def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Outcome:
     """Runs the model over one source and writes its results; calls `on_frame` with the number of frames done.
 
@@ -171,14 +183,9 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             source broke off, and is removed if writing failed.
     """
     began, done, people = time.monotonic(), 0, 0
-    refine = post_chain(model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features)
     before = state(job.source) if job.listed else None
     sink = sink_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
-    boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
-    stream = is_live(job.source)
-    source, live = frames(job.source, **asdict(settings.selection), live=stream), settings.live or stream
-    pairs = estimate_frames(model, source, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live)
-    with closing(pairs) as results, ExitStack() as stack:
+    with closing(people_of(model, job.source, settings)) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         if not first:
             raise PosertError(
@@ -189,8 +196,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)
             drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride)
             writers.append(stack.enter_context(drawing))
-        for frame, found in chain(first, results):
-            result = refine(finite_people(found), frame.bgr)
+        for frame, result in chain(first, results):
             for write in writers:
                 write(frame, result)
             done += 1

@@ -164,15 +164,27 @@ def _read_image(path: str) -> NDArray[np.uint8]:
                 data = np.frombuffer(file.read(), np.uint8)
         else:
             data = np.fromfile(path, np.uint8)  # not imread: it cannot open every path on Windows
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error) as error:
+    except OSError as error:
         raise PosertError(f"{path} cannot be read: {error}", "check the file and its permissions") from None
-    if image is None:
-        raise PosertError(f"{path} is not a readable image ({data.size} bytes)", "it is empty, cut off or damaged")
+    image = decoded(data, path)
     if Path(path).suffix.lower() in ALBUMS and Path(path).is_file():
         with opencv_name(path) as opened, suppress(cv2.error):
             if (count := cv2.imcount(opened)) > 1:
                 _LOG.warning("%s has %d pictures, only the first is read; make it a video or GIF", path, count)
+    return image
+
+
+def decoded(data: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """u8 [H,W,3] BGR of the bytes of a picture file, as `frames` reads it; `name` is for the error.
+
+    Raises PosertError if it cannot be decoded.
+    """
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:
+        raise PosertError(f"{name} cannot be decoded: {error}", "it is damaged, or larger than OpenCV reads") from None
+    if image is None:
+        raise PosertError(f"{name} is not a readable image ({data.size} bytes)", "it is empty, cut off or damaged")
     return np.asarray(image, np.uint8)
 
 
