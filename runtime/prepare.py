@@ -39,7 +39,8 @@ def prepare(
     numbers = spec_numbers(spec)
     for row, window in zip(out, np.ascontiguousarray(windows, np.float64), strict=True):
         size = sample_workspace(numbers, bgr.shape[1], bgr.shape[0], window, width, height)
-        own = {**_NOTHING, spec.dtype: row.reshape(-1)}
+        flat = row.reshape(-1)
+        own = _NOTHING | ({"uint8": flat.view(np.uint8)} if spec.dtype == "float16" else {spec.dtype: flat})
         workspace = np.empty(max(0, size), np.uint8)
         if sample_window(0, image, window, numbers, width, height, workspace, *own.values()) < 0:
             raise ValueError(f"{bgr.shape[1]} x {bgr.shape[0]} px do not go into a tensor {list(out.shape)}")

@@ -19,7 +19,8 @@ from posert.runtime.taps import is_linear, set_taps, take_taps, tap_count
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
 
 _NEAREST, _NHWC = index_of(InputSpec, "rounding", "round"), index_of(InputSpec, "layout", "NHWC")
-_FLOAT32, _UINT8 = index_of(InputSpec, "dtype", "float32"), index_of(InputSpec, "dtype", "uint8")
+_FLOAT32, _FLOAT16 = index_of(InputSpec, "dtype", "float32"), index_of(InputSpec, "dtype", "float16")
+_UINT8, _INT32 = index_of(InputSpec, "dtype", "uint8"), index_of(InputSpec, "dtype", "int32")
 _RGB = index_of(InputSpec, "color", "rgb")
 _HALF = np.float32(0.5)
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -84,25 +85,28 @@ def sample_window(
         pixels: u8 [H,W*3], the frame, BGR, or RGB if `rgb` is not 0. window: f64 [4], left, top, right, bottom px.
         numbers: see `windows.spec_numbers`. width, height: of the input, px.
         workspace: as many bytes as `sample_workspace` says, with whatever is in them.
-        floats, bytes, ints: the tensor's row, flat, in the one of its type; the others have length 0.
+        floats, bytes, ints: the tensor's row, flat, in the one of its type, a float16 as two bytes; the others have
+            length 0.
     """
     frame, size = (pixels.shape[1] // 3, pixels.shape[0]), 3 * width * height
     needed = _bytes_needed(numbers, frame, window, width, height)
     if needed < 0 or len(workspace) < needed or pixels.shape[1] != 3 * frame[0]:
         return -1
     spec = read_spec(numbers)
-    own = len(floats) if spec.dtype == _FLOAT32 else len(bytes) if spec.dtype == _UINT8 else len(ints)
-    if own != size or len(floats) + len(bytes) + len(ints) != size:
+    own = len(floats) if spec.dtype == _FLOAT32 else len(ints) if spec.dtype == _INT32 else len(bytes)
+    if own != (2 * size if spec.dtype == _FLOAT16 else size) or len(floats) + len(bytes) + len(ints) != own:
         return -1
+    whole = len(bytes) if spec.dtype == _UINT8 else 0
+    outs = (floats, bytes[:whole], ints, take(bytes, whole, ((len(bytes) - whole) // 2,), np.uint16)[0])
     work = _work(workspace, spec, frame, window, width, height)
     _set_tone(spec, rgb != 0, work.tone)
     set_taps(spec, work.linear, window[0], window[2], frame[0], work.columns)
     set_taps(spec, work.linear, window[1], window[3], frame[1], work.rows)
     strides = (1, 3 * width, 3) if spec.layout == _NHWC else (height * width, width, 1)
     if work.linear:
-        _sample_linear(pixels, work, spec.rounding, floats, bytes, ints, strides)
+        _sample_linear(pixels, work, spec.rounding, outs, strides)
     else:
-        _sample_weighted(pixels, work, spec.rounding, floats, bytes, ints, strides)
+        _sample_weighted(pixels, work, spec.rounding, outs, strides)
     return height
 
 
@@ -113,7 +117,7 @@ def _set_tone(spec, rgb, tone):
         tone[1, channel] = of_axis(spec.mean, channel)
         tone[2, channel] = 1.0 / of_axis(spec.std, channel)
         tone[3, channel] = channel if (spec.color == _RGB) == rgb else 2 - channel
-    if spec.dtype == _FLOAT32:
+    if spec.dtype == _FLOAT32 or spec.dtype == _FLOAT16:
         tone[4, 0], tone[4, 1] = -np.inf, np.inf
     elif spec.dtype == _UINT8:
         tone[4, 0], tone[4, 1] = 0.0, 255.0
@@ -142,7 +146,7 @@ def _finish(lines, column_in, tone, rounding):
 
 @jit
 def _store(lines, out, y, strides):
-    """`lines` f32 [3,S], finished, as row y of `out` (f32, u8 or i32, flat): planes, or pixels of three channels."""
+    """`lines` f32 [3,S], finished, as row y of `out` (flat, of the tensor's type): planes, or pixels of 3 channels."""
     size, at, step = lines.shape[1], y * strides[1], strides[2]
     if step == 1:
         for channel in range(3):
@@ -158,13 +162,35 @@ def _store(lines, out, y, strides):
 
 
 @jit
-def _store_row(lines, floats, bytes, ints, y, strides):
+def _make_halves(line):
+    """line f32 [S]: its bits become those of the nearest float16, half way the even one, as numpy casts."""
+    bits, _ = take(line, 0, line.shape, np.int32)  # the same memory
+    for x in range(line.shape[0]):
+        sign, rest = (bits[x] >> 16) & 0x8000, bits[x] & 0x7FFFFFFF
+        if rest > 0x7F800000:  # not a number
+            half = 0x7E00
+        elif rest >= 0x38800000:  # 2^-14, the least with a leading one: the exponent's bias shrinks from 127 to 15
+            half = min((rest - 0x38000000 + 0xFFF + ((rest >> 13) & 1)) >> 13, 0x7C00)
+        else:
+            shift = min(126 - (rest >> 23), 31)
+            whole = (rest & 0x7FFFFF) | 0x800000
+            half = (whole + (1 << (shift - 1)) - 1 + ((whole >> shift) & 1)) >> shift
+        bits[x] = sign | half
+
+
+@jit
+def _store_row(lines, outs, y, strides):
+    floats, bytes, ints, halves = outs
     if floats.shape[0] > 0:
         _store(lines, floats, y, strides)
     elif bytes.shape[0] > 0:
         _store(lines, bytes, y, strides)
-    else:
+    elif ints.shape[0] > 0:
         _store(lines, ints, y, strides)
+    else:
+        for channel in range(3):
+            _make_halves(lines[channel])
+        _store(take(lines, 0, lines.shape, np.int32)[0], halves, y, strides)
 
 
 @jit
@@ -221,7 +247,7 @@ def _last(index):
 
 
 @jit
-def _sample_linear(bgr, work, rounding, floats, bytes, ints, strides):
+def _sample_linear(bgr, work, rounding, outs, strides):
     """Bilinear sampling, columns first."""
     columns, column_weight, column_in = work.columns.index, work.columns.weight[0], work.columns.inside
     rows, row_weight, row_in = work.rows.index, work.rows.weight[0], work.rows.inside
@@ -254,7 +280,7 @@ def _sample_linear(bgr, work, rounding, floats, bytes, ints, strides):
             else:
                 _blend(words[top], words[bottom], column_weight, row_weight[y], tone, done)
         _finish(done, column_in, tone, rounding)
-        _store_row(done, floats, bytes, ints, y, strides)
+        _store_row(done, outs, y, strides)
 
 
 @jit
@@ -312,7 +338,7 @@ def _sum_four_columns(line, columns, weight, source, done):
 
 
 @jit
-def _sample_weighted(bgr, work, rounding, floats, bytes, ints, strides):
+def _sample_weighted(bgr, work, rounding, outs, strides):
     """Separable sampling, rows first: that makes the pass over the whole picture contiguous."""
     (columns, column_weight, column_in), (rows, row_weight, row_in) = work.columns, work.rows
     tone, lines, line = work.tone, work.lines[0], work.line
@@ -328,4 +354,4 @@ def _sample_weighted(bgr, work, rounding, floats, bytes, ints, strides):
         else:
             _pad_lines(lines, tone)
         _finish(lines, column_in, tone, rounding)
-        _store_row(lines, floats, bytes, ints, y, strides)
+        _store_row(lines, outs, y, strides)

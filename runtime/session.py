@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.postprocess import decoder, decoder_params, suppression_params
+from posert.runtime.constants import TYPES, Constant, constants_of
 from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
 from posert.runtime.files.state import sha256_of
 from posert.runtime.metadata import metadata_text
 from posert.runtime.options import ModelOptions, OptionChanges, with_detector
 from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
-
-_ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
 
 
 class Model(AbstractContextManager["Model"]):
@@ -49,6 +48,7 @@ class Model(AbstractContextManager["Model"]):
             for stage in spec.stages
             if stage.suppress is not None
         }
+        self._constants = {name: constants_of(one.get_inputs(), self._stages[name]) for name, one in sessions.items()}
 
     def params(self, stage: str) -> Any:
         """The decoder's `Params` of a stage, values of the file over the defaults."""
@@ -58,9 +58,14 @@ class Model(AbstractContextManager["Model"]):
         """The `Params` of a stage's suppression rule, values of the file over the defaults."""
         return self._rules[stage]
 
+    def constants(self, stage: str) -> list[Constant]:
+        """What the stage's network takes besides the picture."""
+        return self._constants[stage]
+
     def single_row(self, stage: str) -> bool:
         """Whether the stage's network takes one row at a time: its batch axis is fixed to 1."""
-        return bool(self._session(stage).get_inputs()[0].shape[0] == 1)
+        name = self._stages[stage].input.name
+        return any(tensor.name == name and tensor.shape[0] == 1 for tensor in self._session(stage).get_inputs())
 
     def _session(self, stage: str) -> Any:
         if stage not in self._sessions:
@@ -68,7 +73,7 @@ class Model(AbstractContextManager["Model"]):
         return self._sessions[stage]
 
     def run(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Role -> output array of the stage's network for one input tensor.
+        """Role -> output array of the stage's network for one input tensor; float16 comes as float32.
 
         A network whose batch axis is fixed to 1 gets the rows one by one.
 
@@ -76,19 +81,27 @@ class Model(AbstractContextManager["Model"]):
             PosertError: the network does not take this shape, or the model is closed.
         """
         outputs, session = self._stages[stage].outputs, self._session(stage)
-        feed, fetch = self._stages[stage].input.name, list(outputs.values())
+        fetch = list(outputs.values())
         try:
             if len(tensor) > 1 and self.single_row(stage):
-                rows = [session.run(fetch, {feed: row[None]}) for row in tensor]
+                rows = [session.run(fetch, self._feeds(stage, row[None])) for row in tensor]
                 arrays = [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
             else:
-                arrays = session.run(fetch, {feed: tensor})
+                arrays = session.run(fetch, self._feeds(stage, tensor))
         except Exception as error:  # ONNX Runtime's own exception types are not public
             raise PosertError(
                 f"the network of stage {stage!r} failed on input {list(tensor.shape)}: {_first_line(error)}",
                 "its input may be fixed to one size, or the device has run out of memory",
             ) from error
-        return dict(zip(outputs, arrays, strict=True))
+        floats = [array.astype(np.float32) if array.dtype == np.float16 else array for array in arrays]
+        return dict(zip(outputs, floats, strict=True))
+
+    def _feeds(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Input name -> tensor: the picture's, and the constants for as many rows."""
+        given = self._stages[stage].input
+        high, wide = tensor.shape[1:3] if given.layout == "NHWC" else tensor.shape[2:]
+        others = {one.name: one.tensor(len(tensor), (wide, high)) for one in self._constants[stage]}
+        return {given.name: tensor, **others}
 
     def close(self) -> None:
         """Free the sessions; the model cannot run any more."""
@@ -233,9 +246,9 @@ def _check_tensors(session: Any, stage: Stage, file: Path) -> None:
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
     outputs = {tensor.name: tensor for tensor in session.get_outputs()}
     given = inputs.get(stage.input.name)
-    if given is None or len(inputs) != 1:
+    if given is None:
         wrong.append(f"input {stage.input.name!r}, the graph has {', '.join(inputs)}")
-    elif len(given.shape) != 4 or _ORT_TYPES.get(given.type) != stage.input.dtype:
+    elif len(given.shape) != 4 or TYPES.get(given.type) != stage.input.dtype:
         wrong.append(f"input {given.name!r} {stage.input.dtype} of rank 4, the graph has {given.type} {given.shape}")
     else:
         sides = given.shape[1:3] if stage.input.layout == "NHWC" else given.shape[2:4]

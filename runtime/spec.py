@@ -13,7 +13,8 @@ from posert.errors import PosertError
 from posert.poses import TORSO, Skeleton
 from posert.typed import Misfit, Range, read
 
-FORMAT = 1
+FORMAT, NEWEST_FORMAT = 1, 2
+"""What a file is written with, unless it says what only the newest can; and the newest that is read."""
 METADATA_KEY = "posert"
 METADATA_LIMIT_BYTES = 1_000_000
 _AGAIN = "export the model again (posert export), or give it its metadata with: posert tag FILE `name`"
@@ -21,6 +22,12 @@ _AGAIN = "export the model again (posert export), or give it its metadata with: 
 Side = Annotated[int, Range(0, 16384)]
 Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
 Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin"]
+Number = Literal["width", "height"] | int | float
+"""Of a constant: itself, or a side of the input, px."""
+# what format 1 had not: fields and what they are where they say nothing, and words
+_NEW_IN_INPUT: Mapping[str, Any] = {"margin": None}
+_NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}}
+_NEW_WORDS = {"float16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class InputSpec:
     Attributes:
         name: tensor name in the graph.
         layout: order of the axes; N is the row (region) axis.
-        dtype: element type.
+        dtype: element type; `float16` is the nearest one to float32, as numpy casts.
         color: channel order.
         size_wh: largest input width and height, px; 0 = that side is free.
         fit: `stretch` fills the input; `center` and `corner` keep the aspect ratio and pad around, or right and below;
@@ -39,6 +46,7 @@ class InputSpec:
             `square` is the padded square around the frame's centre; `boxes` widens each box to the input's aspect.
         multiple_of: the input's sides are the content's, rounded up to a multiple of this; 0 = exactly `size_wh`.
         multiple_plus: such a side is this much more than a multiple: 16 and 1 give 16 k + 1.
+        margin: how many times as large as its box a window is; None = 1.2 for `square`, 1.25 otherwise.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
             and TensorFlow resize); `half_pixel_blend` there too, the frame's border blending into the padding;
             `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S (warpAffine).
@@ -52,7 +60,7 @@ class InputSpec:
 
     name: str
     layout: Literal["NCHW", "NHWC"]
-    dtype: Literal["float32", "uint8", "int32"]
+    dtype: Literal["float32", "uint8", "int32", "float16"]
     color: Literal["rgb", "bgr"]
     size_wh: tuple[Side, Side]
     fit: Fit
@@ -64,6 +72,7 @@ class InputSpec:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     multiple_plus: Side = 0
+    margin: Annotated[float, Range(above=0, most=100)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,8 @@ class Stage:
             the whole frame, and decoders that can.
         file, sha256: the companion file of this stage, a bare name in the model's own folder, and its hash; None means
             the model file itself.
+        constants: further inputs of the graph, tensor name -> the numbers of one row, or of the whole tensor if its
+            first axis has a fixed length; a single number fills it. `width` and `height` are those of `input`, px.
     """
 
     name: str
@@ -96,6 +107,7 @@ class Stage:
     file: str | None = None
     sha256: str | None = None
     scales: tuple[Annotated[float, Range(above=0, most=1)], ...] = (1.0,)
+    constants: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +115,7 @@ class ModelSpec:
     """Everything the runtime needs to know of a model.
 
     Attributes:
+        format: `FORMAT`; `to_json` writes a newer one where a field needs it.
         system, model: labels for people (`openpose`, `tfpose-mobilenet-v2-small`); no code looks at them.
         skeleton: keypoints and limbs of the last stage.
         stages: in order; each one's boxes are the next one's regions.
@@ -122,8 +135,22 @@ class ModelSpec:
 
 
 def to_json(spec: ModelSpec) -> str:
-    """Compact JSON; `from_json` gives the same value back."""
-    return json.dumps(dataclasses.asdict(spec), separators=(",", ":"), allow_nan=False)
+    """Compact JSON; `from_json` gives the same value back.
+
+    A file that says nothing new is readable by every posert; of another one an older posert says to update.
+    """
+    data = dataclasses.asdict(spec)
+    newer = [_is_newer(stage, _NEW_IN_STAGE) | _is_newer(stage["input"], _NEW_IN_INPUT) for stage in data["stages"]]
+    data["format"] = NEWEST_FORMAT if any(newer) else spec.format
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
+
+
+def _is_newer(record: dict[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether it says what format 1 could not; fields that format 1 had not are dropped where they say nothing."""
+    for name, nothing in fields.items():
+        if record[name] == nothing:
+            del record[name]
+    return not fields.keys().isdisjoint(record) or record.get("dtype") in _NEW_WORDS
 
 
 def from_json(text: str) -> ModelSpec:
@@ -141,9 +168,9 @@ def from_json(text: str) -> ModelSpec:
     except (ValueError, RecursionError) as error:
         raise PosertError(f"the model's metadata is not JSON: {error}", _AGAIN) from None
     found = data.get("format") if isinstance(data, dict) else None
-    if isinstance(found, int) and found > FORMAT:
+    if isinstance(found, int) and found > NEWEST_FORMAT:
         raise PosertError(
-            f"the model's metadata has format {found}; this posert reads up to {FORMAT}",
+            f"the model's metadata has format {found}; this posert reads up to {NEWEST_FORMAT}",
             "update posert: pip install -U posert",
         )
     try:
@@ -151,7 +178,7 @@ def from_json(text: str) -> ModelSpec:
         check(spec)
     except Misfit as error:
         raise PosertError(f"the model's metadata is wrong: {error.what}", _AGAIN) from None
-    return spec
+    return dataclasses.replace(spec, format=min(spec.format, FORMAT))
 
 
 def check(spec: ModelSpec) -> None:
@@ -179,6 +206,7 @@ def _rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
     plain = given.interpolation not in ("cubic", "area") or given.align == "half_pixel"
     one_scale = len(stage.scales) == 1 or (stage.region == "frame" and given.multiple_of > 0)
     rule = stage.suppress is None or stage.region == "boxes"
+    fed = given.name not in stage.constants and all(stage.constants.values())
     return [
         ("name", len(same) == 1, "a name of its own", stage.name),
         ("region", seen, f"frame or boxes, to follow takes {', '.join(TORSO)}", stage.region),
@@ -190,4 +218,5 @@ def _rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
         ("scales", one_scale, "one, the input has one size", stage.scales),
         ("suppress", rule, "none, the stage does not look at boxes", stage.suppress),
         ("file", bare, "a bare file name", file),
+        ("constants", fed, "one number or more of each, and not the picture", dict(stage.constants)),
     ]

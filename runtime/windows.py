@@ -16,7 +16,7 @@ from posert.postprocess.kernels.registry import F32x2, F64x1, F64x2, I64x1, jit,
 from posert.postprocess.kernels.workspace import of_axis
 from posert.runtime.spec import InputSpec
 
-# How much larger than its box a window is: AlphaPose's convention, and what MoveNet's tutorial leaves around a body.
+# How much larger than its box a window is if nobody says: AlphaPose's convention; what MoveNet's tutorial leaves.
 _BOX_MARGIN, _SQUARE_MARGIN = 1.25, 1.2
 _STRETCH, _CORNER = index_of(InputSpec, "fit", "stretch"), index_of(InputSpec, "fit", "corner")
 _CENTER, _LETTERBOX = index_of(InputSpec, "fit", "center"), index_of(InputSpec, "fit", "letterbox")
@@ -90,7 +90,8 @@ def place_boxes(numbers: F64x1, boxes: F32x2, windows: F64x2) -> int:
     """R; windows f64 [R,4] around boxes f32 [R,4], with a margin and the aspect of the input."""
     spec = read_spec(numbers)
     wide, high = spec.size_wh
-    margin, aspect = _SQUARE_MARGIN if spec.fit == _SQUARE else _BOX_MARGIN, high / wide
+    usual, aspect = _SQUARE_MARGIN if spec.fit == _SQUARE else _BOX_MARGIN, high / wide
+    margin = spec.margin if spec.margin == spec.margin else usual
     for row in range(boxes.shape[0]):
         left, top = np.float64(boxes[row, 0]), np.float64(boxes[row, 1])
         right, bottom = np.float64(boxes[row, 2]), np.float64(boxes[row, 3])

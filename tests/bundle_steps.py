@@ -10,20 +10,39 @@ import onnxruntime
 from posert.export.embed.library import BGR, Image, NativeModel, People
 from posert.poses import Poses
 
-DTYPES = (np.float32, np.uint8, np.int32)
+DTYPES = (np.float32, np.uint8, np.int32, np.float16, np.int64, np.float64)
+
+
+class Constant(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p), ("type", ctypes.c_int), ("axes", ctypes.c_int), ("dims", ctypes.c_int64 * 5),
+        ("data", ctypes.c_void_p),
+    ]  # fmt: skip
+
+    def array(self) -> np.ndarray:
+        return _array(self.data, self.type, tuple(self.dims[: self.axes]))
 
 
 class Feed(ctypes.Structure):
     _fields_ = [
         ("stage", ctypes.c_int), ("file", ctypes.c_char_p), ("input", ctypes.c_char_p), ("type", ctypes.c_int),
         ("dims", ctypes.c_int64 * 4), ("data", ctypes.c_void_p), ("output_count", ctypes.c_int),
-        ("outputs", ctypes.POINTER(ctypes.c_char_p)),
+        ("outputs", ctypes.POINTER(ctypes.c_char_p)), ("constant_count", ctypes.c_int),
+        ("constants", ctypes.POINTER(Constant)),
     ]  # fmt: skip
 
     def array(self) -> np.ndarray:
-        dtype, shape = DTYPES[self.type], tuple(self.dims)
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return np.frombuffer(ctypes.string_at(self.data, size), dtype).reshape(shape)
+        return _array(self.data, self.type, tuple(self.dims))
+
+    def constant_arrays(self) -> dict[str, np.ndarray]:
+        given = [self.constants[i] for i in range(self.constant_count)]
+        return {constant.name.decode(): constant.array() for constant in given}
+
+
+def _array(data: int, kind: int, shape: tuple[int, ...]) -> np.ndarray:
+    dtype = DTYPES[kind]
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(ctypes.string_at(data, size), dtype).reshape(shape)
 
 
 class Tensor(ctypes.Structure):
@@ -73,8 +92,8 @@ class Steps(NativeModel):
                 str(self.folder / file), options, providers=["CPUExecutionProvider"]
             )
         wanted = [feed.outputs[i].decode() for i in range(feed.output_count)]
-        found: list[np.ndarray] = self.sessions[file].run(wanted, {feed.input.decode(): feed.array()})
-        return found
+        given = {feed.input.decode(): feed.array(), **feed.constant_arrays()}
+        return [array.astype(np.float32) for array in self.sessions[file].run(wanted, given)]
 
     def estimate(self, pixels: np.ndarray, form: int = BGR) -> Poses:
         self._check(self.begin(pixels, form))

@@ -67,9 +67,10 @@ static int picture(posert *p)
     must(posert_next(p, &feed, &people) == POSERT_OK, posert_error(p));
     while (number() == 1) {
         must(feed.data != NULL && feed.stage == number(), "the stage");
+        static const int sizes[] = {4, 1, 4, 2};
         const size_t size = (size_t)number();
-        must(size == (size_t)(feed.dims[0] * feed.dims[1] * feed.dims[2] * feed.dims[3]) *
-                         (feed.type == POSERT_UINT8 ? 1 : 4), "the input's size");
+        must(size == (size_t)(feed.dims[0] * feed.dims[1] * feed.dims[2] * feed.dims[3] * sizes[feed.type]),
+             "the input's size");
         same(feed.data, size, "the input");
         give(p);
         must(posert_next(p, &feed, &people) == POSERT_OK, posert_error(p));

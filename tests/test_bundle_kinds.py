@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fields
+import media
 import numpy as np
 import onnx
 import pytest
@@ -13,10 +14,12 @@ import tiny_many
 import tiny_maps
 import tiny_topdown
 from bundles import assert_same_people, built, noise
+from command import Run
 from tiny_kinds import KINDS
 
 from posert import estimate, open_model
 from posert.errors import PosertError
+from posert.export.embed import bundle as embedded
 from posert.export.embed import library
 from posert.export.embed.bundle import bundle
 from posert.poses import Frame
@@ -45,6 +48,21 @@ def test_rows_of_people_are_the_same(tmp_path: Path) -> None:
 
 def test_a_detector_and_its_crops_give_the_same_people(top_down: Path) -> None:
     assert assert_same_people(top_down / "pose.onnx", top_down, noise()) >= 4
+
+
+def test_what_a_network_takes_besides_is_the_same(tmp_path: Path, run: Run) -> None:
+    """Float16 in and out, three further inputs, windows with a margin of their own; then as a user compares."""
+    folder = built(KINDS["fed"](tmp_path), tmp_path / "c")
+    assert assert_same_people(folder / "fed.onnx", folder, noise()) >= 4
+    video = media.video(tmp_path / "v.mp4", size_wh=(128, 96))
+    code, out, _ = run("verify", "--c", folder, "--source", video)
+    assert (code, out) == (0, "12 frames, 24 people, largest difference 0\n")
+
+
+def test_too_much_besides_the_picture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_MOST_CONSTANTS", 2)
+    with pytest.raises(PosertError, match="fed takes 3 tensors besides the picture; C gives at most 2, of"):
+        bundle(KINDS["fed"](tmp_path), tmp_path / "c")
 
 
 def moving(count: int) -> list[Frame]:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import fields
@@ -11,12 +12,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tiny_fed
 import tiny_topdown
 from bundles import built
 from onnx import TensorProto, helper
 from tiny_kinds import KINDS
 
+from posert import open_model
 from posert.export.embed.fuse import fuse
+from posert.postprocess.decoders import heatmap
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),
@@ -134,3 +138,17 @@ def test_a_fused_network_of_several_rows(limbs: Path, tmp_path: Path) -> None:
     name = fused.get_inputs()[0].name
     alone, twice = (fused.run(None, {name: np.concatenate([one] * rows)}) for rows in (1, 2))
     assert twice[0].tobytes() == alone[0].tobytes() * 2
+
+
+def test_a_network_that_takes_more_is_fused_with_its_numbers(tmp_path: Path) -> None:
+    """In float16, of several rows: the people of each are those that posert finds."""
+    image = replace(tiny_fed.CROP, fit="stretch", margin=None)
+    path = tiny_fed.fed(tmp_path / "fed.onnx", region="frame", input=image, suppress=None)
+    fused = session(built(path, tmp_path / "c"), fuse(path, tmp_path / "fused.onnx"))
+    assert [value.name for value in fused.get_inputs()] == ["image"]
+    rows = np.random.default_rng(0).random((3, 3, 32, 24)).astype(np.float16)
+    keypoints, scores = fused.run(None, {"image": rows})
+    with open_model(path, device="cpu") as model:
+        people = heatmap.decode(model.run("pose", rows), model.spec.skeleton, model.params("pose"), (24, 32))
+    assert keypoints.tobytes() == b"".join(poses.keypoints.tobytes() for poses in people)
+    assert scores.tobytes() == b"".join(poses.scores.tobytes() for poses in people)

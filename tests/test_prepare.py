@@ -152,6 +152,20 @@ def test_integers_are_cut_off_and_stay_in_their_range(dtype: str, low: int, high
     assert (seen(image, replace(spec, dtype=dtype)) == np.clip(floats, low, high).astype(dtype)).all()
 
 
+@settings(max_examples=40 if COMPILED else 10, deadline=None)
+@given(
+    seed=st.integers(0, 99), rule=st.sampled_from(sorted(OPENCV)), layout=st.sampled_from(["NCHW", "NHWC"]),
+    mean=st.floats(-300, 300), std=st.sampled_from([1.0, 58.0, -3.0, 1e-3, 2e6, 1e8, 1e12]),
+)  # fmt: skip
+def test_float16_is_what_numpy_makes_of_float32(seed, rule, layout, mean, std) -> None:
+    """From infinity down to the smallest numbers, and nothing."""
+    image = np.random.default_rng(seed).integers(0, 256, (9, 7, 3), np.uint8)
+    spec = replace(PLAIN, size_wh=(5, 6), interpolation=rule, layout=layout, mean=(mean,) * 3, std=(std, std, 1))
+    with np.errstate(over="ignore"):
+        expected = seen(image, spec).astype(np.float16)
+    assert seen(image, replace(spec, dtype="float16")).tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("crop", [np.s_[:, ::-1], np.s_[::2, 3:9], np.s_[:, :, ::-1]])
 def test_frames_that_are_views(crop: tuple) -> None:
     view = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)[crop]
@@ -231,6 +245,9 @@ def test_boxes_widen_to_the_aspect_of_the_input() -> None:
     assert sides[1] == pytest.approx([125, 125 / 0.75])
     assert sides[2] == pytest.approx([0, 0])
     assert place((100, 100), spec)[0].shape == (0, 4)
+    wider = place((100, 100), replace(spec, margin=1.5), boxes)[0]
+    assert wider[:2, 2:] - wider[:2, :2] == pytest.approx(sides[:2] * 1.5 / 1.25)
+    assert wider[0] == pytest.approx([-30, -10, 60, 110])
 
 
 @pytest.mark.parametrize("fit", [fit for fit in typing.get_args(Fit) if fit != "boxes"])

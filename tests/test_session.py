@@ -38,7 +38,7 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-FUTURE = to_json(tiny.SPEC).replace('"format":1', '"format":2')
+FUTURE = to_json(tiny.SPEC).replace('"format":1', '"format":3')
 REFUSED = {
     "missing": (lambda p: p / "none.onnx", "there is no model file", "posert models list"),
     "a folder": (lambda p: p, "is a folder", ".onnx file"),
@@ -56,7 +56,7 @@ REFUSED = {
         "at most 1000000",
         "posert",
     ),
-    "newer format": (lambda p: tiny.bright_spot(p / "m.onnx", metadata=FUTURE), "format 2", "pip install -U posert"),
+    "newer format": (lambda p: tiny.bright_spot(p / "m.onnx", metadata=FUTURE), "format 3", "pip install -U posert"),
     "unknown decoder": (lambda p: tiny.bright_spot(p / "m.onnx", decoder="os.path"), "the decoder 'os.path'", "update"),
     "decoder of a private part": (
         lambda p: tiny.bright_spot(p / "m.onnx", decoder="__init__"),

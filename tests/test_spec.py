@@ -19,6 +19,29 @@ def test_round_trip() -> None:
     assert from_json(to_json(two)) == two
 
 
+def test_a_file_that_says_nothing_new_is_of_the_first_format() -> None:
+    """Older posert refuses fields that it does not know, without a word of what would help."""
+    data = json.loads(to_json(SPEC))
+    assert data["format"] == 1
+    assert not {"margin"} & data["stages"][0]["input"].keys()
+    assert not {"constants"} & data["stages"][0].keys()
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        replace(STAGE, input=replace(INPUT, margin=1.5)),
+        replace(STAGE, input=replace(INPUT, dtype="float16")),
+        replace(STAGE, constants={"im_shape": ("height", "width"), "scale_factor": (1, 1.5)}),
+    ],
+)
+def test_a_file_that_says_something_new_is_of_the_second_format(stage: Stage) -> None:
+    """An older posert then says to update."""
+    spec = replace(SPEC, stages=(STAGE, replace(stage, name="second")))
+    assert json.loads(to_json(spec))["format"] == 2
+    assert from_json(to_json(spec)) == spec
+
+
 def _edit(**changes: object) -> str:
     return json.dumps(json.loads(to_json(SPEC)) | changes)
 
@@ -40,7 +63,7 @@ def _edit_input(**changes: object) -> str:
         ("{" * 100_000, "not JSON"),
         ("[1]", "expected an object"),
         ("x" * (METADATA_LIMIT_BYTES + 1), "at most 1000000"),
-        (_edit(format=2), "format 2; this posert reads up to 1"),
+        (_edit(format=3), "format 3; this posert reads up to 2"),
         (_edit(format="1"), "posert.format"),
         (_edit(format=True), "posert.format"),
         (_edit(surprise=1), "surprise"),
@@ -58,6 +81,11 @@ def _edit_input(**changes: object) -> str:
         (_edit_stage(outputs={"heatmaps": 3}), "outputs.heatmaps"),
         (_edit_stage(scales=[1.0] * 17), "1 to 16 values"),
         (_edit_stage(scales=[]), "1 to 16 values"),
+        (_edit_stage(constants={"a": []}), "one number or more of each"),
+        (_edit_stage(constants={"image": [1]}), "one number or more of each, and not the picture"),
+        (_edit_stage(constants={"a": ["depth"]}), "constants.a[0] = 'depth', expected width | height"),
+        (_edit_stage(constants={"a": [True]}), "constants.a[0] = True"),
+        (_edit_input(margin=0), "input.margin = 0"),
         (_edit_input(size_wh=[-1, 2]), "from 0 to 16384"),
         (_edit_input(size_wh=[0, 256], fit="boxes"), "two sides other than 0"),
         (_edit_input(interpolation="cubic", align="corners"), "half_pixel unless linear"),

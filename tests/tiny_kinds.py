@@ -6,6 +6,7 @@ import composite_fields
 import fields
 import numpy as np
 import tiny
+import tiny_fed
 import tiny_many
 import tiny_maps
 import tiny_mmpose
@@ -76,6 +77,12 @@ def bins(folder: Path) -> Path:
     )
 
 
+def fed(folder: Path) -> Path:
+    """Crops in float16, with further inputs, wider than usual around their boxes."""
+    companion = tiny_topdown.first_stage(tiny_topdown.detector(folder / "detector.onnx"))
+    return tiny_fed.fed(folder / "fed.onnx", companion, suppress=None)
+
+
 def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A few values in a thousand are no numbers, without end, or huge."""
     rng = np.random.default_rng(5)
@@ -85,4 +92,4 @@ def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return maps
 
 
-KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins)}
+KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins, fed)}

@@ -52,6 +52,12 @@ def detector(path: Path, *, classes: int = 80, boxes: tuple[tuple[int, int], ...
     return write(path, nodes, constants, (["n", 3, 64, 64], ["n", 84, 5 + classes]), spec)
 
 
+def first_stage(companion: Path) -> Stage:
+    """The stage of a detector in a file of its own."""
+    digest = hashlib.sha256(companion.read_bytes()).hexdigest()
+    return Stage("detector", "frame", IMAGE, DETECTOR.outputs, "detect", {}, None, {}, companion.name, digest)
+
+
 def pose(path: Path, companion: Path | None = None) -> Path:
     """Keypoints on the first and the last of the brightest cells of the crop, 8 x 6; the second a bit less sure."""
     nodes = [
@@ -59,11 +65,7 @@ def pose(path: Path, companion: Path | None = None) -> Path:
         helper.make_node("MaxPool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
         helper.make_node("Mul", ["cells", "trust"], ["maps"]),
     ]
-    stages: tuple[Stage, ...] = (POSE,)
-    if companion is not None:
-        digest = hashlib.sha256(companion.read_bytes()).hexdigest()
-        first = Stage("detector", "frame", IMAGE, DETECTOR.outputs, "detect", {}, None, {}, companion.name, digest)
-        stages = (first, POSE)
+    stages = (POSE,) if companion is None else (first_stage(companion), POSE)
     spec = ModelSpec(1, "toy", "bright-person", SKELETON, stages)
     later = np.arange(48).reshape(8, 6) * 1e-6
     trust = np.stack([np.ones((8, 6)), 0.9 + later]).astype(np.float32)[None]

@@ -31,6 +31,7 @@ from posert.runtime.windows import place
 
 SOURCES = Path(__file__).with_name("c")
 PREFIX = "posert_k_"
+_MOST_CONSTANTS, _MOST_AXES = 8, 5  # POSERT__CONSTANTS and POSERT__AXES of c/internal.h
 _C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "uint8": "uint8_t"}
 _NAMES = {
     "posert": r"\bposert(?=_(?!k_)|\.h\b| \*| \{| posert;|;)",  # functions and types, neither kernels nor prose
@@ -91,6 +92,13 @@ def _check(model: Model) -> None:
             raise PosertError(
                 f"{spec.model} averages over several sizes, which C cannot",
                 "make the model with one size, or use it from Python",
+            )
+        given = model.constants(stage.name)
+        if len(given) > _MOST_CONSTANTS or any(len(one.shape) + one.per_row > _MOST_AXES for one in given):
+            raise PosertError(
+                f"{spec.model} takes {len(given)} tensors besides the picture; C gives at most {_MOST_CONSTANTS}, of "
+                f"at most {_MOST_AXES} axes",
+                "use it from Python",
             )
         boxes = np.array([[0, 0, 32, 24]], np.float32) if stage.region == "boxes" else None
         _, (width, height) = place((64, 48), stage.input, boxes)

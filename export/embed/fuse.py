@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, compose, helper, numpy_helper
 
+from posert import open_model
 from posert.errors import PosertError
 from posert.export import onnx_file
 from posert.export.embed.table import wanted_outputs
 from posert.postprocess import decoder_params
+from posert.runtime.constants import Constant
 from posert.runtime.session import find_model
 from posert.runtime.spec import ModelSpec, Stage
 
@@ -42,11 +44,14 @@ def fuse(model: str | Path, out: Path) -> Path:
     spec, graph = onnx_file.read_metadata(path), compose.add_prefix(onnx_file.load(path), _PREFIX)
     if len(spec.stages) > 1 or len(spec.stages[0].scales) > 1 or spec.stages[0].region == "boxes":
         raise PosertError(f"{path} ({spec.model}) works in several steps and cannot be fused", "run it with posert")
-    op = _Builder()
+    op, constants = _Builder(), []
+    if spec.stages[0].constants:
+        with open_model(path, device="cpu") as opened:
+            constants = opened.constants(spec.stages[0].name)
     if spec.stages[0].decoder == "direct":
-        image = _with_standard_operators(op, graph, spec, path)
+        image = _with_standard_operators(op, graph, spec, path, constants)
     else:
-        image = _with_our_operator(op, graph, spec.stages[0])
+        image = _with_our_operator(op, graph, spec.stages[0], constants)
     del graph.graph.node[:], graph.graph.input[:], graph.graph.output[:], graph.graph.value_info[:]
     graph.graph.node.extend(op.nodes)
     graph.graph.initializer.extend(op.constants)
@@ -60,18 +65,19 @@ def fuse(model: str | Path, out: Path) -> Path:
         return out
 
 
-def _with_our_operator(op: "_Builder", graph: Any, stage: Stage) -> Any:
+def _with_our_operator(op: "_Builder", graph: Any, stage: Stage, constants: list[Constant]) -> Any:
     """The decoder as `posert::People`; returns the graph's input, the network's own."""
     onnx_file.rename_tensor(graph, _PREFIX + stage.input.name, stage.input.name)
+    _give(op, constants, stage.input.name, stage)
     op.nodes += graph.graph.node
-    maps = [_PREFIX + name for name in wanted_outputs(stage).values()]
+    maps = [_floats(op, graph, name) for name in wanted_outputs(stage).values()]
     shape = op.Shape(stage.input.name)
     op.nodes.append(helper.make_node("People", [shape, *maps], ["keypoints", "scores"], domain="posert"))
     graph.opset_import.append(helper.make_opsetid("posert", 1))
-    return deepcopy(graph.graph.input[0])
+    return deepcopy(next(value for value in graph.graph.input if value.name == stage.input.name))
 
 
-def _with_standard_operators(op: "_Builder", graph: Any, spec: ModelSpec, path: Path) -> Any:
+def _with_standard_operators(op: "_Builder", graph: Any, spec: ModelSpec, path: Path, constants: list[Constant]) -> Any:
     """The steps of `prepare` and of the decoder `direct` around the network; returns the graph's input, the frame."""
     (stage,) = spec.stages
     if "keypoints" not in stage.outputs or stage.input.fit != "square" or stage.input.layout != "NHWC":
@@ -87,8 +93,9 @@ def _with_standard_operators(op: "_Builder", graph: Any, spec: ModelSpec, path: 
     low = op.Sub(op.Div(hw, 2.0), op.Div(side, 2.0))
     pixels = _window(op, hw, side, low, stage.input.size_wh)
     op.Cast(pixels, to=helper.np_dtype_to_tensor_dtype(np.dtype(stage.input.dtype)), out=_PREFIX + stage.input.name)
+    _give(op, constants, _PREFIX + stage.input.name, stage)
     op.nodes += graph.graph.node
-    rows = op.Squeeze(_PREFIX + stage.outputs["keypoints"], [0])
+    rows = op.Squeeze(_floats(op, graph, stage.outputs["keypoints"]), [0])
     scored = op.Slice(rows, [2], [3], [2])
     places = _in_frame(op, op.Slice(rows, [0], [2], [2]), side, low, stage.input.size_wh)
     found = op.Greater(scored, np.float32(0))
@@ -98,6 +105,33 @@ def _with_standard_operators(op: "_Builder", graph: Any, spec: ModelSpec, path: 
     op.Compress(whole, person, out="keypoints", axis=0)
     op.Compress(score, person, out="scores", axis=0)
     return helper.make_tensor_value_info("frame", TensorProto.UINT8, ["height", "width", 3])
+
+
+def _give(op: "_Builder", constants: list[Constant], image: str, stage: Stage) -> None:
+    """What the network takes besides the tensor `image`, for as many rows."""
+    shape = op.Shape(image)
+    axes = {"height": 1, "width": 2} if stage.input.layout == "NHWC" else {"height": 2, "width": 3}
+    for one in constants:
+        kind, side = helper.np_dtype_to_tensor_dtype(np.dtype(one.dtype)), np.array(one.shape, np.int64)
+        parts = [
+            op.Cast(op.Gather(shape, [axes[number]], axis=0), to=kind)
+            if isinstance(number, str)
+            else np.array([number], one.dtype)
+            for number in one.numbers
+        ]
+        whole = op.Expand(op.Concat(*parts, axis=0), [int(np.prod(side))])
+        if one.per_row:
+            rows = op.Concat(op.Slice(shape, [0], [1]), side, axis=0)
+            op.Expand(op.Reshape(whole, [1, *one.shape]), rows, out=_PREFIX + one.name)
+        else:
+            op.Reshape(whole, side, out=_PREFIX + one.name)
+
+
+def _floats(op: "_Builder", graph: Any, name: str) -> str:
+    """The network's output of that name, as float32."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.graph.output}
+    halves = kinds[_PREFIX + name] == TensorProto.FLOAT16
+    return op.Cast(_PREFIX + name, to=TensorProto.FLOAT) if halves else _PREFIX + name
 
 
 class _Builder:

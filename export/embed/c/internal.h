@@ -11,6 +11,7 @@
 #define POSERT__3(at, a, b, c) POSERT__2(at, a, b), (int64_t)(c)
 
 enum { POSERT__ROLES = 4, POSERT__AXES = 5 }; /* a decoder's arrays, and the axes of one */
+enum { POSERT__CONSTANTS = 8 };               /* of a network, at most */
 
 /* The kernels of a decoder (shapes, size, numbers, table ...; see `DecoderKernels` in Python), and of a rule. */
 typedef int64_t posert__decoder_workspace(int64_t *, int64_t, int64_t, int64_t *, int64_t, double *, int64_t, int64_t *,
@@ -45,6 +46,16 @@ typedef struct posert__rule { /* drops people found twice */
     const char *const *problems;
 } posert__rule;
 
+/* What a network takes besides the picture: numbers, or the input's width (side 1) or height (side 2), px. */
+typedef struct posert__constant {
+    const char *name;
+    posert_type type;
+    int per_row, axes; /* axes: of a row, or of the whole */
+    int64_t dims[POSERT__AXES];
+    posert__numbers numbers; /* as many as dims have, or one for all */
+    const int *sides;
+} posert__constant;
+
 typedef enum posert__region { POSERT__FRAME, POSERT__BOXES, POSERT__FOLLOW } posert__region;
 
 /* One network and the decoder of its outputs. */
@@ -60,6 +71,8 @@ typedef struct posert__stage {
     int output_count;
     const char *const *outputs;
     const int *roles; /* of each output: which array of the decoder it is */
+    int constant_count;
+    const posert__constant *constants;
     posert__decoder decoder;
     const posert__rule *rule; /* or NULL */
 } posert__stage;
@@ -111,7 +124,8 @@ struct posert {
     void *runtime; /* NULL = the program runs the network itself */
     posert__turn turn;
     posert__people found[3]; /* of the stage at work and of the one before; `last` is the result. [2]: of the rule */
-    posert__buffer packed, tensor, windows, sampling, ruling;
+    posert__buffer packed, tensor, constants, windows, sampling, ruling;
+    posert__buffer widened[POSERT__ROLES]; /* outputs that came as float16 */
     int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
     int last;                          /* which of `found` holds the last picture's people */
     int opened, follows;               /* follows: `followed` holds where the last picture's person is */
@@ -127,6 +141,8 @@ posert_status posert__fail(posert *p, posert_status status, const char *format, 
     ;
 /* The buffer, with room for so many bytes; what was in it is lost. NULL without memory. */
 void *posert__at_least(posert__buffer *buffer, int64_t bytes);
+/* Bytes of an element. */
+int64_t posert__size(posert_type type);
 /* The handle and what it needs to decode, or NULL. posert_close() frees it. */
 posert *posert__new(void);
 
@@ -137,6 +153,10 @@ posert_status posert__decode(posert *p, int stage, const posert_tensor *outputs,
 /* Drops the people found twice; `regions` are where they were looked for, in the same order. */
 posert_status posert__suppress(posert *p, const posert__rule *rule, const posert__people *regions,
                                posert__people *people);
+
+/* constants.c */
+/* Adds the stage's constants to the feed, for its rows and its input's size. */
+posert_status posert__feed_constants(posert *p, const posert__stage *stage, posert_feed *feed);
 
 /* ort.c; a program that is compiled with POSERT_WITHOUT_ORT goes without, and without ops.c */
 posert_status posert__load(posert *p, const posert_options *options);

@@ -154,33 +154,78 @@ void *posert__read_tensor(ort_api api, const void *value, posert_tensor *tensor,
     return status;
 }
 
+static void *make_tensor(posert__runtime *runtime, const void *data, posert_type type, const int64_t *dims, int axes,
+                         void **value)
+{
+    static const int kinds[] = {ORT_FLOAT, ORT_UINT8, ORT_INT32, ORT_FLOAT16, ORT_INT64, ORT_DOUBLE};
+    int64_t bytes = posert__size(type);
+    for (int axis = 0; axis < axes; axis++) bytes *= dims[axis];
+    return ORT(runtime->api, CreateTensorWithDataAsOrtValue)(runtime->memory_info, data, (size_t)bytes, dims,
+                                                             (size_t)axes, kinds[type], value);
+}
+
+/* Runs the network on the picture and its constants. */
+static void *run_network(posert__runtime *runtime, const posert_feed *feed, void **values)
+{
+    void *failed = NULL, *inputs[1 + POSERT__CONSTANTS] = {NULL};
+    const char *names[1 + POSERT__CONSTANTS] = {feed->input};
+    const int count = 1 + feed->constant_count;
+    failed = make_tensor(runtime, feed->data, feed->type, feed->dims, 4, &inputs[0]);
+    for (int i = 1; failed == NULL && i < count; i++) {
+        const posert_constant *constant = &feed->constants[i - 1];
+        names[i] = constant->name;
+        failed = make_tensor(runtime, constant->data, constant->type, constant->dims, constant->axes, &inputs[i]);
+    }
+    if (failed == NULL)
+        failed = ORT(runtime->api, Run)(runtime->sessions[feed->stage], NULL, names, (const void *const *)inputs,
+                                        (size_t)count, feed->outputs, (size_t)feed->output_count, values);
+    for (int i = 0; i < count; i++)
+        if (inputs[i] != NULL) ORT(runtime->api, ReleaseValue)(inputs[i]);
+    return failed;
+}
+
+static float float_of(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 31u, part = half & 0x3ffu;
+    uint32_t bits = sign | (exponent == 31u ? 0x7f800000u : (exponent + 112u) << 23) | part << 13;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    if (exponent > 0) return value;
+    value = (float)part / 16777216.0f; /* 2^24 */
+    return sign ? -value : value;
+}
+
+/* The output's data as floats. */
+static posert_status widen(posert *p, posert__buffer *buffer, posert_tensor *output)
+{
+    const uint16_t *halves = (const void *)output->data;
+    int64_t count = 1;
+    for (int axis = 0; axis < output->axes; axis++) count *= output->dims[axis];
+    float *floats = posert__at_least(buffer, count * (int64_t)sizeof *floats);
+    if (floats == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the network's outputs");
+    for (int64_t i = 0; i < count; i++) floats[i] = float_of(halves[i]);
+    output->data = floats;
+    return POSERT_OK;
+}
+
 /* Runs the network and gives its outputs to the turn. */
 static posert_status run(posert *p, const posert_feed *feed)
 {
     posert__runtime *runtime = p->runtime;
-    const ort_api api = runtime->api;
-    static const int kinds[] = {ORT_FLOAT, ORT_UINT8, ORT_INT32};
-    const size_t bytes = (size_t)(feed->dims[0] * feed->dims[1] * feed->dims[2] * feed->dims[3]) *
-                         (feed->type == POSERT_UINT8 ? 1 : 4);
-    void *input = NULL, *values[POSERT__ROLES] = {NULL};
+    void *values[POSERT__ROLES] = {NULL};
     posert_tensor outputs[POSERT__ROLES];
-    void *failed = ORT(api, CreateTensorWithDataAsOrtValue)(runtime->memory_info, feed->data, bytes, feed->dims, 4,
-                                                            kinds[feed->type], &input);
-    const void *const inputs[1] = {input};
-    if (failed == NULL)
-        failed = ORT(api, Run)(runtime->sessions[feed->stage], NULL, &feed->input, inputs, 1, feed->outputs,
-                               (size_t)feed->output_count, values);
-    posert_status status = check(p, failed, POSERT_FAILED, "the network failed");
-    if (input != NULL) ORT(api, ReleaseValue)(input);
+    posert_status status = check(p, run_network(runtime, feed, values), POSERT_FAILED, "the network failed");
     for (int i = 0; status == POSERT_OK && i < feed->output_count; i++) {
         int type = 0;
-        status = check(p, posert__read_tensor(api, values[i], &outputs[i], &type), POSERT_FAILED, feed->outputs[i]);
-        if (status == POSERT_OK && (type != ORT_FLOAT || outputs[i].axes > POSERT__AXES))
+        void *failed = posert__read_tensor(runtime->api, values[i], &outputs[i], &type);
+        status = check(p, failed, POSERT_FAILED, feed->outputs[i]);
+        if (status == POSERT_OK && ((type != ORT_FLOAT && type != ORT_FLOAT16) || outputs[i].axes > POSERT__AXES))
             status = posert__fail(p, POSERT_FAILED, "the output %s is no float tensor of 1 to 5 axes", feed->outputs[i]);
+        if (status == POSERT_OK && type == ORT_FLOAT16) status = widen(p, &p->widened[i], &outputs[i]);
     }
     if (status == POSERT_OK) status = posert_give(p, outputs, feed->output_count);
     for (int i = 0; i < POSERT__ROLES; i++)
-        if (values[i] != NULL) ORT(api, ReleaseValue)(values[i]);
+        if (values[i] != NULL) ORT(runtime->api, ReleaseValue)(values[i]);
     return status;
 }
 

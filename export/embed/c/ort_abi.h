@@ -8,7 +8,7 @@
 
 enum { ORT_API_WANTED = 11 };
 enum { ORT_LOG_ERROR = 3, ORT_ARENA_ALLOCATOR = 1, ORT_MEMORY_DEFAULT = 0, ORT_FAIL = 1 };
-enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT32 = 6, ORT_INT64 = 7 };
+enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT32 = 6, ORT_INT64 = 7, ORT_FLOAT16 = 10, ORT_DOUBLE = 11 };
 
 /* The place of each function in the table, and its type. A status (`void *`) of NULL means success. */
 #define ORT_FUNCTIONS(F)                                                                                              \

@@ -93,6 +93,8 @@ void posert_close(posert *p)
     }
     free(p->packed.at);
     free(p->tensor.at);
+    free(p->constants.at);
+    for (int i = 0; i < POSERT__ROLES; i++) free(p->widened[i].at);
     free(p->windows.at);
     free(p->sampling.at);
     free(p->ruling.at);
@@ -212,6 +214,7 @@ static posert_status sample(posert *p, const posert__stage *stage, double *windo
 {
     const posert__pixels *pixels = &p->turn.pixels;
     const int64_t w = p->turn.input_wh[0], h = p->turn.input_wh[1], size = 3 * w * h;
+    const int64_t raw = stage->type == POSERT_UINT8 ? size : stage->type == POSERT_FLOAT16 ? 2 * size : 0;
     const int64_t bytes = posert_k_sample_workspace(POSERT__1(stage->place.at, stage->place.count), pixels->width,
                                                     pixels->height, POSERT__1(window, 4), w, h);
     if (posert__at_least(&p->sampling, bytes) == NULL)
@@ -219,7 +222,7 @@ static posert_status sample(posert *p, const posert__stage *stage, double *windo
     const int64_t found = posert_k_sample_window(
         pixels->rgb, POSERT__2(pixels->at, pixels->height, 3 * pixels->width), POSERT__1(window, 4),
         POSERT__1(stage->place.at, stage->place.count), w, h, POSERT__1(p->sampling.at, bytes),
-        POSERT__1(row, stage->type == POSERT_FLOAT32 ? size : 0), POSERT__1(row, stage->type == POSERT_UINT8 ? size : 0),
+        POSERT__1(row, stage->type == POSERT_FLOAT32 ? size : 0), POSERT__1(row, raw),
         POSERT__1(row, stage->type == POSERT_INT32 ? size : 0));
     return found >= 0 ? POSERT_OK : posert__fail(p, POSERT_FAILED, "the picture does not fit the network's input");
 }
@@ -230,7 +233,7 @@ static posert_status feed_rows(posert *p, posert_feed *feed)
     posert__turn *turn = &p->turn;
     const posert__stage *stage = &posert__the_model.stages[turn->stage];
     const int64_t left = turn->count - turn->start, w = turn->input_wh[0], h = turn->input_wh[1];
-    const int64_t each = 3 * w * h * (stage->type == POSERT_UINT8 ? 1 : 4);
+    const int64_t each = 3 * w * h * posert__size(stage->type);
     posert_status status = POSERT_OK;
     turn->rows = left < stage->most_rows ? left : stage->most_rows;
     char *tensor = posert__at_least(&p->tensor, each * turn->rows);
@@ -239,7 +242,8 @@ static posert_status feed_rows(posert *p, posert_feed *feed)
         status = sample(p, stage, (double *)p->windows.at + 4 * (turn->start + row), tensor + each * row);
     *feed = (posert_feed){turn->stage, stage->file, stage->input, stage->type,
                           {turn->rows, stage->nhwc ? h : 3, stage->nhwc ? w : h, stage->nhwc ? 3 : w},
-                          status == POSERT_OK ? tensor : NULL, stage->output_count, stage->outputs};
+                          status == POSERT_OK ? tensor : NULL, stage->output_count, stage->outputs, 0, NULL};
+    if (status == POSERT_OK) status = posert__feed_constants(p, stage, feed);
     turn->state = POSERT__FED;
     return status;
 }

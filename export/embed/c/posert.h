@@ -127,7 +127,23 @@ POSERT_API const char *posert_version(void);
  * Each of the three may fail; the picture is lost then, and the last one forgotten, as in posert_estimate(). */
 
 /** Type of a tensor's elements. */
-typedef enum posert_type { POSERT_FLOAT32 = 0, POSERT_UINT8 = 1, POSERT_INT32 = 2 } posert_type;
+typedef enum posert_type {
+    POSERT_FLOAT32 = 0,
+    POSERT_UINT8 = 1,
+    POSERT_INT32 = 2,
+    POSERT_FLOAT16 = 3, /**< two bytes each, IEEE 754 */
+    POSERT_INT64 = 4,
+    POSERT_FLOAT64 = 5
+} posert_type;
+
+/** What a network takes besides the picture. */
+typedef struct posert_constant {
+    const char *name;
+    posert_type type;
+    int axes; /**< 0 to 5 */
+    int64_t dims[5];
+    const void *data;
+} posert_constant;
 
 /** What the network is to be run on. All of it belongs to the handle; the data are valid until posert_give(). */
 typedef struct posert_feed {
@@ -139,9 +155,11 @@ typedef struct posert_feed {
     const void *data; /**< NULL = the picture is done */
     int output_count;
     const char *const *outputs; /**< names of the outputs that posert_give() wants, in this order */
+    int constant_count;
+    const posert_constant *constants; /**< what the network takes besides, for most networks nothing */
 } posert_feed;
 
-/** A float tensor, the caller's, only read. */
+/** A float tensor, the caller's, only read. A network may give float16; the caller makes floats of them. */
 typedef struct posert_tensor {
     const float *data;
     int axes; /**< 1 to 5 */
