@@ -21,13 +21,13 @@ _AGAIN = "export the model again (posert export), or give it its metadata with: 
 
 Side = Annotated[int, Range(0, 16384)]
 Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
-Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin"]
+Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin", "edges"]
 Number = Literal["width", "height"] | int | float
 """Of a constant: itself, or a side of the input, px."""
 # what format 1 had not: fields and what they are where they say nothing, and words
 _NEW_IN_INPUT: Mapping[str, Any] = {"margin": None}
 _NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}}
-_NEW_WORDS = {"float16"}
+_NEW_WORDS = {"float16", "edges"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class InputSpec:
         margin: how many times as large as its box a window is; None = 1.2 for `square`, 1.25 otherwise.
         align: where sample i of S lies in the window: `half_pixel` at (i + 0.5) / S of it, in pixel centres (OpenCV
             and TensorFlow resize); `half_pixel_blend` there too, the frame's border blending into the padding;
-            `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S (warpAffine).
+            `corners` on corner pixels (TensorFlow's crop_and_resize); `origin` at i / S (warpAffine); `edges` at
+            i / (S - 1), on both edges (UDP, whose maps the decoder `heatmap` reads with `udp`).
             Cubic and area know only `half_pixel`.
         interpolation: `area` averages when it shrinks and is linear when it enlarges; cubic is Keys with a = -0.75;
             `linear_or_cubic` is linear when it shrinks and cubic when it enlarges.

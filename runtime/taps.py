@@ -16,6 +16,7 @@ from posert.runtime.spec import InputSpec
 
 HALF_PIXEL, BLEND = index_of(InputSpec, "align", "half_pixel"), index_of(InputSpec, "align", "half_pixel_blend")
 CORNERS, ORIGIN = index_of(InputSpec, "align", "corners"), index_of(InputSpec, "align", "origin")
+EDGES = index_of(InputSpec, "align", "edges")
 _LINEAR, _AREA = index_of(InputSpec, "interpolation", "linear"), index_of(InputSpec, "interpolation", "area")
 _LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
 _HALF = np.float32(0.5)
@@ -62,6 +63,8 @@ def set_taps(spec, linear, low, high, length, taps):
     elif spec.align == BLEND:  # the places of half_pixel, seen from the first pixel's centre
         shift = 0.5 * (high - low) / len(taps.inside) - 0.5
         linear_taps(low + shift, high + shift, length, ORIGIN, taps)
+    elif spec.align == EDGES:  # as origin, in a window that ends one sample later
+        linear_taps(low, high + (high - low) / max(1, len(taps.inside) - 1), length, ORIGIN, taps)
     else:
         linear_taps(low, high, length, spec.align, taps)
 

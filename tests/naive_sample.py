@@ -15,7 +15,7 @@ def source(i: int, low: float, high: float, size: int, length: int, align: str) 
         if size == 1:
             return 0.5 * (low + high) / length * (length - 1)
         return low / length * (length - 1) + i * (high - low) / length * (length - 1) / (size - 1)
-    return low + i * (high - low) / size
+    return low + i * (high - low) / (max(1, size - 1) if align == "edges" else size)
 
 
 def keys(x: float) -> float:
@@ -35,13 +35,13 @@ def taps(
         return None
     if align == "half_pixel" and not -0.5 <= x < length - 0.5:
         return None
-    if align == "origin" and not -1 < x < length:
+    if align in ("origin", "edges") and not -1 < x < length:
         return None
     clamp = lambda k: min(max(k, 0), length - 1)  # noqa: E731
     first = math.floor(x)
     if rule == "linear":
         pair = [(first, 1 - (x - first)), (first + 1, x - first)]
-        if align == "origin":
+        if align in ("origin", "edges"):
             return [(k if 0 <= k < length else -1, w) for k, w in pair]
         return [(clamp(k), w) for k, w in pair]
     if rule == "cubic":

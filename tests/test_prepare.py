@@ -96,6 +96,19 @@ def test_crops_of_boxes_are_alphaposes(golden: Path) -> None:
     assert difference.mean() < 0.5
 
 
+def test_crops_of_udp_reach_from_edge_to_edge() -> None:
+    """MMPose's matrix with use_udp: the window's left edge on pixel 0, its right edge on the last pixel."""
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8), (15, 15), 0)
+    spec = InputSpec("i", "NHWC", "float32", "bgr", (48, 64), "boxes", align="edges")
+    windows, input_wh = place((160, 120), spec, np.array([[30.5, 20, 77, 99], [-20, 40, 90, 130]], np.float32))
+    for window, found in zip(windows, prepare(image, windows, spec, input_wh), strict=True):
+        step = (input_wh[0] - 1) / (window[2] - window[0]), (input_wh[1] - 1) / (window[3] - window[1])
+        matrix = np.array([[step[0], 0, -window[0] * step[0]], [0, step[1], -window[1] * step[1]]])
+        difference = np.abs(found - cv2.warpAffine(image, matrix, input_wh))
+        assert difference.max() <= 1  # grey levels are rounded, and OpenCV 4 takes coordinates in 1/32 px
+        assert difference.mean() < 0.5
+
+
 OPENCV = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 
 
@@ -272,7 +285,8 @@ def test_windows_without_any_frame_in_them(rule: str, window: tuple) -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # without compilation numpy mentions the overflow
 @pytest.mark.parametrize(
-    ("rule", "align"), [(rule, "half_pixel") for rule in OPENCV] + [("linear", "corners"), ("linear", "origin")]
+    ("rule", "align"),
+    [(rule, "half_pixel") for rule in OPENCV] + [("linear", align) for align in ("corners", "origin", "edges")],
 )
 @pytest.mark.parametrize("window", [(np.nan,) * 4, (-np.inf, -np.inf, np.inf, np.inf), (-1e300, 0, -1e299, 40)])
 def test_windows_that_are_no_place(rule: str, align: str, window: tuple) -> None:
@@ -335,7 +349,7 @@ extent = st.floats(0.5, 60, allow_nan=False)
 @given(
     seed=st.integers(0, 99), left=edge, top=edge, width=extent, height=extent,
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)), frame_hw=st.tuples(st.integers(1, 23), st.integers(1, 23)),
-    rule=st.sampled_from(sorted(OPENCV)), align=st.sampled_from(["half_pixel", "corners", "origin"]),
+    rule=st.sampled_from(sorted(OPENCV)), align=st.sampled_from(["half_pixel", "corners", "origin", "edges"]),
     color=st.sampled_from(["bgr", "rgb"]), layout=st.sampled_from(["NCHW", "NHWC"]),
 )  # fmt: skip
 def test_the_slow_twin_agrees(seed, left, top, width, height, size, frame_hw, rule, align, color, layout) -> None:

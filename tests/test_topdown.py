@@ -54,7 +54,7 @@ def unmirrored(maps: np.ndarray) -> np.ndarray:
     """f32 [R,K,H,W] of mirrored inputs as of the inputs themselves."""
     out = np.empty_like(maps)
     for row, k in np.ndindex(maps.shape[:2]):
-        heatmap.unmirror(maps[row, FLIP[k]].ravel(), maps.shape[3], out[row, k].reshape(-1))
+        heatmap.unmirror(maps[row, FLIP[k]].ravel(), maps.shape[3], 1, out[row, k].reshape(-1))
     return out
 
 

@@ -1,6 +1,8 @@
 """One tiny model per decoder and way of looking, for tests that go over all of them."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import composite_fields
 import fields
@@ -63,18 +65,19 @@ def crops(folder: Path) -> Path:
 
 def bins(folder: Path) -> Path:
     """Decoder `simcc`, in the crops of a detector."""
-    companion = tiny_topdown.detector(folder / "detector.onnx")
-    params = {"split_ratio": 2.5, "score": "mean"}
-    return tiny_mmpose.simcc(
-        folder / "bins.onnx",
-        (48, 64),
-        5,
-        ratio=2.5,
-        weights=(0.5, 1),
-        companion=companion,
-        params=params,
-        suppress="poses",
-    )
+    return _crops_of(folder, tiny_mmpose.simcc, "bins", (0.5, 1), {"split_ratio": 2.5, "score": "mean"}, ratio=2.5)
+
+
+def _crops_of(folder: Path, make: Callable[..., Path], name: str, weights: tuple, params: dict, **others: Any) -> Path:
+    detector = tiny_topdown.detector(folder / f"{name}_detector.onnx")
+    others |= {"weights": weights, "params": params, "companion": detector, "suppress": "poses"}
+    return make(folder / f"{name}.onnx", (48, 64), 5, **others)
+
+
+def peaks(folder: Path) -> Path:
+    """Decoder `heatmap` with DARK and UDP, in crops that reach from edge to edge."""
+    params = {"refine": "dark_udp", "udp": True, "kernel_size": 7}
+    return _crops_of(folder, tiny_mmpose.heatmaps, "peaks", (0.5, 0.2), params, image={"align": "edges"})
 
 
 def fed(folder: Path) -> Path:
@@ -92,4 +95,4 @@ def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return maps
 
 
-KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins, fed)}
+KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins, peaks, fed)}

@@ -4,6 +4,9 @@
 """
 
 import hashlib
+import types
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from posert.poses import Skeleton
 from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, to_json
+from posert.skeletons import COCO_17
 
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
-def crop(input_wh: tuple[int, int], color: str = "rgb") -> InputSpec:
+def crop(input_wh: tuple[int, int]) -> InputSpec:
     """MMPose's crop of a box, as `warpAffine` makes it."""
-    return InputSpec("input", "NCHW", "float32", color, input_wh, "boxes", align="origin", mean=MEAN, std=STD)  # type: ignore[arg-type]
+    return InputSpec("input", "NCHW", "float32", "rgb", input_wh, "boxes", align="origin", mean=MEAN, std=STD)
 
 
 def places(input_wh: tuple[int, int], keypoints: int, seed: int) -> np.ndarray:
@@ -59,7 +64,7 @@ def heatmaps(
     rng, (bells, noise) = np.random.default_rng(seed), weights
     wide, high, middle = input_wh[0] // 4, input_wh[1] // 4, places(input_wh, keypoints, seed) / 4
     nodes, constants = _convolutions(rng, keypoints, 4)
-    constants["noise"] = np.array(noise)
+    constants["noise"] = np.array(float(noise))
     constants["bells"] = bells * _bell(high, middle[:, 1], 2.0)[:, :, None] * _bell(wide, middle[:, 0], 2.0)[:, None]
     nodes.append(helper.make_node("Mul", ["maps", "noise"], ["noisy"]))
     nodes.append(helper.make_node("Add", ["noisy", "bells"], ["heatmaps"]))
@@ -79,11 +84,11 @@ def _convolutions(rng: np.random.Generator, keypoints: int, stride: int) -> tupl
 
 
 def _spec(
-    input_wh: tuple[int, int], outputs: dict, decoder: str, keypoints: int, *, color: str = "rgb",
-    params: dict[str, Any] | None = None, companion: Path | None = None, suppress: str | None = None,
+    input_wh: tuple[int, int], outputs: dict, decoder: str, keypoints: int, *, image: Mapping[str, Any] = NOTHING,
+    params: Mapping[str, Any] = NOTHING, companion: Path | None = None, suppress: str | None = None,
 ) -> ModelSpec:  # fmt: skip
     roles = {name: name for name in outputs} if decoder == "simcc" else {"maps": "heatmaps"}
-    stages = (Stage("pose", "boxes", crop(input_wh, color), roles, decoder, params or {}, suppress),)
+    stages = (Stage("pose", "boxes", replace(crop(input_wh), **image), roles, decoder, params, suppress),)
     if companion is not None:
         import tiny_topdown
 
@@ -93,8 +98,9 @@ def _spec(
             seen.name, seen.region, seen.input, seen.outputs, seen.decoder, {}, None, {}, companion.name, digest
         )
         stages = (first, *stages)
-    names = tuple(f"point_{k}" for k in range(keypoints))
-    return ModelSpec(1, "toy", decoder, Skeleton(names, ((0, 1),), (), tuple(range(keypoints))[::-1]), stages)
+    points = tuple(f"point_{k}" for k in range(keypoints))
+    skeleton = COCO_17 if keypoints == 17 else Skeleton(points, ((0, 1),), (), tuple(range(keypoints))[::-1])
+    return ModelSpec(1, "toy", decoder, skeleton, stages)
 
 
 def _write(

@@ -129,6 +129,11 @@ def others() -> Iterator[Case]:
             decoding("heatmap", skeleton(136, 100), {"integral": 68}, (192, 256)),
         )
         yield (
+            f"heatmap {kind} dark",
+            lambda kind=kind: {"maps": filled(kind, 64, 136, 64, 48)},
+            decoding("heatmap", skeleton(136, 100), {"refine": "dark_udp", "kernel_size": 63}, (192, 256)),
+        )
+        yield (
             f"simcc {kind}",
             lambda kind=kind: {"simcc_x": filled(kind, 64, 133, 2000), "simcc_y": filled(kind, 64, 133, 2000)},
             decoding("simcc", skeleton(133, 100), {}, (1000, 1000)),
