@@ -3,6 +3,7 @@
 Owns what makes a box usable. Knows keypoints, boxes and pixels, nothing of networks or files.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from posert.poses import TORSO, Float32Array, Poses, Skeleton
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, jit, kernel
-from posert.postprocess.kernels.sort import sort_descending
+from posert.postprocess.kernels.sort import least_of_strongest, sort_descending
 from posert.postprocess.kernels.workspace import outside
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
@@ -77,6 +78,26 @@ def box_nms(boxes, count, iou_threshold, extra_px, inclusive, alive, order):
             if iou > iou_threshold or (inclusive and iou >= iou_threshold):
                 alive[i] = 0
     return kept
+
+
+@jit
+def strongest(boxes, count, most):
+    """The number of the first `count` boxes f32 [P,5+] that stay, moved to the front: the strongest `most`."""
+    if count <= most:
+        return count
+    least, kept = least_of_strongest(boxes[:count, 4:5], _ZERO, most), 0
+    for i in range(count):
+        if boxes[i, 4] >= least:
+            for column in range(boxes.shape[1]):
+                boxes[kept, column] = boxes[i, column]
+            kept += 1
+    return kept
+
+
+@jit
+def sigmoid(value):
+    """The sigmoid of a f32."""
+    return _ONE / (_ONE + math.exp(-value))
 
 
 @kernel

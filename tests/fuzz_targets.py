@@ -7,6 +7,7 @@ them, `test_fuzz.py` a share of them.
 import functools
 import json
 import types
+import typing
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from posert.flags import parse_params, with_flags
 from posert.poses import Frame, Poses, Skeleton
 from posert.postprocess import decoder, decoder_params, suppression_params
 from posert.postprocess.decoders import paf
+from posert.postprocess.decoders.rows import Column
 from posert.postprocess.suppression import poses as pose_rule
 from posert.runtime.files.formats import FORMATS, sink_of
 from posert.runtime.jobs.job import finite_people
@@ -283,6 +285,16 @@ def _skeleton(rng: Random) -> Skeleton:
     return Skeleton(tuple("abcdef"[:count]), tuple(map(tuple, ends.tolist())), (), flip)
 
 
+def _said(rng: Random, params: dict[str, Any], rows: int, count: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of what the decoder `rows` reads: so many rows of the batch, each of so many."""
+    classes, points = params["classes"], params["keypoints"] * (3 if params.get("keypoint_scores", True) else 2)
+    widths = {"box": 4, "scores": classes, "keypoints": points}
+    width = sum(widths.get(word, 1) for word in params["columns"])
+    apart = {"scores": (rows, count, classes), "labels": (rows, count), "keypoints": (rows, count, points)}
+    given = {role: shape for role, shape in apart.items() if rng.random() < 0.5}
+    return {"rows": (rows, width, count) if rng.random() < 0.3 else (rows, count, width), **given}
+
+
 def _decode(name: str, rng: Random, folder: Path) -> None:
     """Any outputs for any skeleton and parameters; half of them of shapes that fit."""
     made, bones = decoder(name), _skeleton(rng)
@@ -301,6 +313,11 @@ def _decode(name: str, rng: Random, folder: Path) -> None:
         input_wh = (32 * min(w, 3), 32 * min(h, 3))
     if name == "simcc":
         params["split_ratio"] = float(odd.pick(rng, (0.5, 1, 2, 2.5)))
+    if name == "rows":
+        words = [str(word) for word in rng.permutation(typing.get_args(Column))[: rng.integers(1, 7)]]
+        params |= {"columns": words, "classes": int(rng.integers(1, 4)), "keypoints": int(rng.integers(0, 7))}
+        if rng.random() < 0.2:
+            params["cells"] = rng.integers(1, 40, (int(rng.integers(1, 3)), 2)).tolist()
     wide, high = input_wh
     cells = [(high // s, wide // s) for s in (8, 16, 32)]
     shapes = {
@@ -313,6 +330,7 @@ def _decode(name: str, rng: Random, folder: Path) -> None:
             for axis, side in zip("xy", input_wh, strict=True)
         },
         "direct": lambda: {"people": (rows, h, 3 * k + 5)} if w % 2 else {"keypoints": (rows, 1, k, 3)},
+        "rows": lambda: _said(rng, params, rows, h * w),
         "detect": lambda: (
             {"grid_rows": (rows, sum(a * b for a, b in cells), 5 + classes)}
             if w % 2
@@ -345,7 +363,7 @@ def suppression(rng: Random, folder: Path) -> None:
         assert len(pose_rule.suppress(found, regions, params)) <= count
 
 
-DECODERS = ("direct", "heatmap", "simcc", "detect", "paf", "bodyparts", "cifcaf")
+DECODERS = ("direct", "heatmap", "simcc", "detect", "rows", "paf", "bodyparts", "cifcaf")
 TARGETS: dict[str, tuple[Target, int]] = {
     "metadata": (metadata, 120_000),
     "container": (container, 80_000),

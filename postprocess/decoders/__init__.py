@@ -6,9 +6,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from posert.postprocess.decoders import bodyparts, cifcaf, detect, direct, heatmap, paf, simcc
+    from posert.postprocess.decoders import bodyparts, cifcaf, detect, direct, heatmap, paf, rows, simcc
     from posert.postprocess.decoding import Decoder
 
     def _held_to_it(*decoders: Decoder) -> None: ...
 
-    _held_to_it(bodyparts, cifcaf, detect, direct, heatmap, paf, simcc)
+    _held_to_it(bodyparts, cifcaf, detect, direct, heatmap, paf, rows, simcc)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels
-from posert.postprocess.geometry import box_nms
+from posert.postprocess.geometry import box_nms, sigmoid, strongest
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
-from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import of_axis, shaped, take
 from posert.typed import Count, Index, Misfit, settle
 
@@ -153,12 +152,6 @@ def yolox_boxes(rows, width, height, min_score, person, found):
 
 
 @jit
-def _sigmoid(value):
-    one = np.float32(1)
-    return one / (one + math.exp(-value))
-
-
-@jit
 def yolov3_boxes(head, scale, min_score, person, found, count):
     """`count` and the people of one head, f32 [3*(5+C),H,W]; found is written from row `count` on, as `yolox_boxes`."""
     channels = head.shape[0] // 3
@@ -167,36 +160,22 @@ def yolov3_boxes(head, scale, min_score, person, found, count):
         for column in range(head.shape[2]):
             for anchor in range(3):
                 first = anchor * channels
-                score = _sigmoid(head[first + 4, line, column])
+                score = sigmoid(head[first + 4, line, column])
                 if not score > min_score:
                     continue
                 best = 0
                 for c in range(1, channels - 5):
                     if head[first + 5 + c, line, column] > head[first + 5 + best, line, column]:
                         best = c
-                if best != person or _sigmoid(head[first + 5 + person, line, column]) == 0:
+                if best != person or sigmoid(head[first + 5 + person, line, column]) == 0:
                     continue
-                x = (_sigmoid(head[first, line, column]) + np.float32(column)) * size
-                y = (_sigmoid(head[first + 1, line, column]) + np.float32(line)) * size
+                x = (sigmoid(head[first, line, column]) + np.float32(column)) * size
+                y = (sigmoid(head[first + 1, line, column]) + np.float32(line)) * size
                 width = math.exp(head[first + 2, line, column]) * (_ANCHORS[6 * scale + 2 * anchor] / size) * size
                 height = math.exp(head[first + 3, line, column]) * (_ANCHORS[6 * scale + 2 * anchor + 1] / size) * size
                 _write(found, count, x, y, width, height, score, score)
                 count += 1
     return count
-
-
-@jit
-def _strongest(boxes, count, most):
-    """The number of the first `count` boxes f32 [P,6] that stay, moved to the front: the strongest `most`."""
-    if count <= most:
-        return count
-    least, kept = least_of_strongest(boxes[:count, 4:5], np.float32(0.0), most), 0
-    for i in range(count):
-        if boxes[i, 4] >= least:
-            for column in range(boxes.shape[1]):
-                boxes[kept, column] = boxes[i, column]
-            kept += 1
-    return kept
 
 
 @jit
@@ -207,7 +186,7 @@ def _from_heads(heads, shapes, row, params, found):
         channels, height, width = shapes[1 + scale, 1], shapes[1 + scale, 2], shapes[1 + scale, 3]
         head = shaped(of_axis(heads, scale), row * channels * height * width, (channels, height, width))
         count = yolov3_boxes(head, scale, params.min_score, params.person, boxes, count)
-    count = _strongest(boxes, count, params.max_boxes)
+    count = strongest(boxes, count, params.max_boxes)
     kept = box_nms(boxes, count, params.max_iou, 1.0, 1, found.alive, found.order)
     if kept > params.crowd:
         kept = box_nms(boxes, count, params.crowd_max_iou, 1.0, 1, found.alive, found.order)
@@ -220,7 +199,7 @@ def _from_rows(grid_rows, shapes, row, size, params, found):
     cells, channels = shapes[0, 1], shapes[0, 2]
     grid = shaped(grid_rows, row * cells * channels, (cells, channels))
     count = yolox_boxes(grid, size[WIDTH], size[HEIGHT], params.min_score, params.person, found.boxes)
-    count = _strongest(found.boxes, count, params.max_boxes)
+    count = strongest(found.boxes, count, params.max_boxes)
     return box_nms(found.boxes, count, params.max_iou, 0.0, 0, found.alive, found.order)
 
 

@@ -79,8 +79,15 @@ def numbers_of(values: Any) -> NDArray[np.float64]:
 
 
 def lists_of(values: Any) -> list[Any]:
-    """The list fields of a dataclass, in order."""
-    return [getattr(values, name) for name, hint in _hints(type(values)).items() if _is_list(hint)]  # type: ignore[arg-type]
+    """The list fields of a dataclass, in order; a word of a `Literal` is its place among them."""
+    kind: type = type(values)
+    lists = [(name, typing.get_args(hint)[0]) for name, hint in _hints(kind).items() if _is_list(hint)]
+    return [_numbered(each, getattr(values, name)) for name, each in lists]
+
+
+def _numbered(hint: Any, values: Any) -> Any:
+    words = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    return [words.index(value) for value in values] if words else values
 
 
 def table_of(lists: Iterable[Iterable[Any]]) -> NDArray[np.int64]:

@@ -68,6 +68,21 @@ def detect() -> Iterator[Case]:
         yield f"detect heads {kind}", make, decoding("detect", Skeleton((), ()), {"classes": 1}, (side, side))
 
 
+def rows() -> Iterator[Case]:
+    count, bones = 65_536, skeleton(17, 0)
+    for kind in ("random", "constant", "infinite", "nan", "mixed", "apart"):
+
+        def outputs(kind: str = kind) -> dict[str, np.ndarray]:
+            made = filled("random" if kind == "apart" else kind, 1, count, 56)
+            if kind == "apart":  # small boxes that do not meet, each a person
+                made[0, :, :4] = np.arange(count)[:, None] + [0, 0, 0.5, 0.5]
+                made[0, :, 4] = 0.4 + 0.5 * np.arange(count) / count
+            return {"rows": made}
+
+        params = {"columns": ("box", "scores", "keypoints"), "max_iou": 0.7}
+        yield f"rows {kind}", outputs, decoding("rows", bones, params, (4096, 4096))
+
+
 def limbs(name: str, parts: int, edges: int, cells: tuple[int, int], **params: Any) -> Iterator[Case]:
     bones = skeleton(parts, edges)
     channels = tuple((2 * i % 64, (2 * i + 1) % 64) for i in range(len(bones.edges)))
@@ -152,6 +167,7 @@ def others() -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     yield from detect()
+    yield from rows()
     for name in ("paf", "bodyparts"):
         yield from limbs(name, 102, 5000, (46, 82))
         yield from joined(name, 102, 5000, (46, 82))
