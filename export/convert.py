@@ -142,7 +142,7 @@ def tag(
         _check_ready(name)
     if not file.is_file():
         raise PosertError(f"there is no file {file}", "check the path")
-    optional("onnx", "writing ONNX files needs the package onnx", "export")
+    optional("onnx", "writing ONNX files needs the package onnx", "convert")
     from posert.export import onnx_file, own_file
 
     if recipe is None:
@@ -169,7 +169,7 @@ def guess(file: str | Path) -> str:
     Raises:
         PosertError: there is no such file, it is no ONNX file, or it takes no picture.
     """
-    optional("onnx", "reading ONNX files needs the package onnx", "export")
+    optional("onnx", "reading ONNX files needs the package onnx", "convert")
     from posert.export import guess as from_graph
 
     return from_graph.guess(Path(file))

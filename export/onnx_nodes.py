@@ -45,7 +45,8 @@ def add_nodes(graph: Any, recipe: Recipe) -> Any:
     image, made = recipe.spec.stages[0].input, [name for node in recipe.nodes for name in node.outputs]
     _check(recipe, tensors | {image.name}, given)
     if image.name not in tensors:
-        rows = shape_of(next((given[name] for name in made if name in given), next(iter(given.values()))))[0]
+        fed = shape_of(next((given[name] for name in made if name in given), next(iter(given.values()))))
+        rows = fed[0] if len(fed) == 4 else 1  # the graph's own input decides how many pictures it takes
         sides: Sequence[int | str] = [side or word for side, word in zip(image.size_wh[::-1], ("h", "w"), strict=True)]
         shape = [rows or "batch", 3, *sides] if image.layout == "NCHW" else [rows or "batch", *sides, 3]
         graph.graph.input.append(helper.make_tensor_value_info(image.name, ONNX_TYPES[image.dtype], shape))

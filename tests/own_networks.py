@@ -33,15 +33,15 @@ def network(
     return path
 
 
-def constant(path: Path, shape: Sequence[Any], outputs: dict[str, np.ndarray], *, opset: int = 17) -> Path:
-    """One input `image` f32 of this shape; the outputs are these arrays, [1,...], whatever the picture."""
-    nodes, constants = [helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0)], {"nothing": np.float32(0)}
+def constant(path: Path, shape: Sequence[Any], outputs: dict[str, np.ndarray], *, image: str = "image") -> Path:
+    """One input f32 of this shape; the outputs are these arrays, [1,...], whatever the picture."""
+    nodes, constants = [helper.make_node("ReduceMean", [image], ["mean"], keepdims=0)], {"nothing": np.float32(0)}
     nodes.append(helper.make_node("Mul", ["mean", "nothing"], ["zero"]))
     for name, array in outputs.items():
         constants[f"{name}_fixed"] = np.asarray(array, np.float32)
         nodes.append(helper.make_node("Add", [f"{name}_fixed", "zero"], [name]))
     shapes = {name: tuple(array.shape) for name, array in outputs.items()}
-    return network(path, nodes, constants, {"image": tuple(shape)}, shapes, opset=opset)
+    return network(path, nodes, constants, {image: tuple(shape)}, shapes)
 
 
 def brightest_cells(path: Path, *, last: bool = False, parts: int = 2, extra: bool = False) -> Path:
