@@ -67,7 +67,26 @@ def trial(model: Model, bgr: NDArray[np.uint8]) -> list[str]:
     lines = [f"input {list(tensor.shape)}: {_range(tensor)}"]
     lines += [f"{role} {list(value.shape)}: {_range(value)}" for role, value in outputs.items()]
     scores = f", scores {_range(found.scores)}" if len(found) else ""
+    if model.single_row(stage.name):
+        lines.append("the network takes one picture at a time")
     return [*lines, f"people in a drawn picture: {len(found)}{scores}"]
+
+
+def takes_rows(model: Model, bgr: NDArray[np.uint8]) -> bool:
+    """Whether the last network gives a picture u8 [H,W,3] the same outputs with another one in its batch as alone."""
+    stage, (tensor, _) = model.spec.stages[-1], _tensor(model, bgr)
+    if model.single_row(stage.name):
+        return True
+    alone = model.run(stage.name, tensor)
+    try:
+        together = model.run(stage.name, np.concatenate([tensor, np.zeros_like(tensor)]))
+    except PosertError:
+        return False
+    same = [together[role].shape == (2, *value.shape[1:]) for role, value in alone.items()]
+    return all(same) and all(
+        np.allclose(together[role][:1], value, rtol=1e-2, atol=1e-3 * float(np.abs(value).max(initial=0)))
+        for role, value in alone.items()
+    )
 
 
 def _range(values: NDArray[Any]) -> str:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError, optional
 from posert.export import weights
-from posert.export.compare import compare, trial
+from posert.export.compare import compare, takes_rows, trial
 from posert.export.fetch import Progress
 from posert.export.recipe import NO_DETECTOR, read_recipe
 from posert.export.systems import find_system
 from posert.runtime.files.state import sha256_of
 from posert.runtime.media.read import frames
+from posert.runtime.session import Model
 
 if TYPE_CHECKING:
     from posert.export.onnx_file import Exported
@@ -156,11 +157,33 @@ def tag(
         beside = target.with_name(read.detector)
     exported = own_file.build(file, read)
     exported = exported if beside is None else pair(exported, _in_its_folder(beside, target))
-    lines: list[str] = []
-    onnx_file.save(exported, target, lambda model: lines.extend(trial(model, _drawn())))
-    for line in lines:
+    read.check(exported.spec)
+    for line in _save_tried(exported, target):
         report(line)
     return target
+
+
+class _OneRow(Exception):
+    """A network whose batch axis is free by its words alone."""
+
+
+def _save_tried(exported: "Exported", target: Path) -> list[str]:
+    """Saves what has been tried on a drawn picture, as a network of one row if more do not work; what it gave."""
+    from posert.export import onnx_file, onnx_nodes
+
+    picture, lines = _drawn(), list[str]()
+
+    def try_it(model: Model) -> None:
+        lines[:] = trial(model, picture)
+        if not takes_rows(model, picture):
+            raise _OneRow
+
+    try:
+        onnx_file.save(exported, target, try_it)
+    except _OneRow:
+        onnx_nodes.fix_rows(exported.graph, exported.spec.stages[-1].input.name)
+        onnx_file.save(exported, target, try_it)
+    return lines
 
 
 def guess(file: str | Path) -> str:

@@ -89,9 +89,9 @@ def read_metadata(path: Path) -> ModelSpec:
 
 
 def load(path: Path) -> Any:
-    """The onnx.ModelProto in a file; PosertError if it is none."""
+    """The onnx.ModelProto in a file, with the weights that lie in others beside it; PosertError if it is none."""
     try:
-        graph = onnx.load(str(path), load_external_data=False)
+        graph = onnx.load(str(path))
         onnx.checker.check_model(graph)
     except Exception as error:  # protobuf's and onnx's own kinds
         raise PosertError(

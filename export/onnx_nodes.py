@@ -146,3 +146,8 @@ def _inferred(graph: Any, recipe: Recipe) -> Any:
                 "onnx.ai/onnx/operators says what each operator takes and gives",
             ) from None
         return onnx.shape_inference.infer_shapes(graph)
+
+
+def fix_rows(graph: Any, name: str) -> None:
+    """Declares that the input `name` of the graph has one row."""
+    inputs_of(graph)[name].type.tensor_type.shape.dim[0].dim_value = 1

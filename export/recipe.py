@@ -82,6 +82,14 @@ class Recipe:
         """The error about the value of a key."""
         return _wrong(self.where, Misfit(key, expected, got).what)
 
+    def check(self, spec: ModelSpec) -> None:
+        """Rules over several keys, of the whole model, its detector included; raises PosertError, by key."""
+        try:
+            check(spec)
+        except Misfit as error:
+            own = error.path.replace(f"posert.stages.{self.spec.stages[0].name}", "stage").removeprefix("posert.")
+            raise _wrong(self.where, error.at(own).what) from None
+
 
 def read_recipe(recipe: str | Path | Mapping[str, Any], model: str) -> Recipe:
     """The recipe in a TOML file, or already parsed.
@@ -145,11 +153,6 @@ def _read(where: str, data: dict[str, Any], model: str) -> Recipe:
     _check_stage(stage, keys.detector)
     made_by = f"posert {__version__}"
     spec = ModelSpec(FORMAT, "own", keys.model or model, skeleton, (stage,), keys.licence, keys.source, made_by)
-    try:
-        check(spec)
-    except Misfit as error:
-        own = error.path.replace(f"posert.stages.{stage.name}", "stage").removeprefix("posert.")
-        raise error.at(own) from None
     return Recipe(where, spec, keys.detector, keys.nodes)
 
 

@@ -13,6 +13,7 @@ import own_networks
 import pytest
 import tiny_topdown
 from command import Run
+from onnx import helper
 
 import posert
 from posert import estimate_image, open_model
@@ -218,3 +219,54 @@ def test_a_tensor_inside_the_graph_may_be_an_output(tmp_path: Path) -> None:
     graph = onnx.load(str(posert.tag(file, recipe=recipe, out=tmp_path / "own.onnx"))).graph
     assert [value.name for value in graph.output] == ["inner"]
     assert "Transpose" not in {node.op_type for node in graph.node}
+
+
+def test_a_batch_that_is_free_by_its_words_alone(tmp_path: Path) -> None:
+    """Exporters often free the axis of the input and leave a Reshape to one row inside."""
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("MaxPool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Concat", ["cells", "cells"], ["both"], axis=1),
+        helper.make_node("Reshape", ["both", "one"], ["heat"]),
+    ]
+    shapes = {"image": ("n", 3, 32, 24)}, {"heat": ("n", 2, 8, 6)}
+    file = own_networks.network(tmp_path / "net.onnx", nodes, {"one": np.array([1, 2, 8, 6])}, *shapes)
+    said: list[str] = []
+    written = posert.tag(file, recipe=tomllib.loads(RECIPE), out=tmp_path / "own.onnx", report=said.append)
+    assert "the network takes one picture at a time" in said
+    boxes = np.array([[10, 0, 40, 40], [0, 0, 30, 40], [5, 5, 35, 38]], np.float32)
+    with open_model(written, device="cpu") as model:
+        (result,) = posert.estimate(model, [_photo()], boxes=lambda frame: boxes)
+    assert len(result.poses) == 3
+
+
+def test_rows_that_depend_on_each_other_are_kept_apart(tmp_path: Path) -> None:
+    """A graph frozen in training mode normalises over the whole batch."""
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("MaxPool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[0, 1, 2, 3], keepdims=1),
+        helper.make_node("Mul", ["cells", "mean"], ["scaled"]),
+        helper.make_node("Concat", ["scaled", "scaled"], ["heat"], axis=1),
+    ]
+    shapes = {"image": ("n", 3, 32, 24)}, {"heat": ("n", 2, 8, 6)}
+    file = own_networks.network(tmp_path / "net.onnx", nodes, {}, *shapes)
+    recipe = _set(tomllib.loads(RECIPE), "stage.input.mean", [100, 0, 0])
+    written = posert.tag(file, recipe=recipe, out=tmp_path / "own.onnx")
+    with open_model(written, device="cpu") as model:
+        assert model.single_row("pose")
+
+
+def test_weights_beside_the_file_come_into_the_new_one(tmp_path: Path) -> None:
+    """Today's exporters of PyTorch write net.onnx and net.onnx.data."""
+    graph = onnx.load(str(own_networks.brightest_cells(tmp_path / "plain.onnx")))
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / "net.onnx"
+    onnx.save(graph, str(file), save_as_external_data=True, location="net.onnx.data", size_threshold=0)
+    assert (tmp_path / "in" / "net.onnx.data").exists()
+    written = posert.tag(file, recipe=tomllib.loads(RECIPE), out=tmp_path / "own.onnx")
+    (tmp_path / "in" / "net.onnx.data").unlink()
+    with open_model(written, device="cpu") as model:
+        assert model.spec.model == "spots"
+    with pytest.raises(PosertError, match=r"net\.onnx is not a valid ONNX file"):
+        posert.tag(file, recipe=tomllib.loads(RECIPE), out=tmp_path / "other.onnx")
