@@ -73,10 +73,10 @@ def _simcc(seen: Seen) -> Guess | None:
 
 
 def _composite_fields(seen: Seen) -> Guess | None:
-    """[K,5,h,w] and [L,8 or 9,h,w]."""
+    """[K,5,h,w] and [L,8,h,w]."""
     fields = _of_rank(seen, 4)
     cif = [name for name, shape in fields.items() if shape[1] == 5]
-    caf = [name for name, shape in fields.items() if shape[1] in (8, 9)]
+    caf = [name for name, shape in fields.items() if shape[1] == 8]
     if not cif or not caf:
         return None
     outputs = {"cif": cif[0], "caf": caf[0]}
@@ -230,7 +230,7 @@ def _listed(seen: Seen) -> Guess | None:
 
 
 def _queries(seen: Seen) -> Guess | None:
-    """DETR's: as many boxes, scores of classes, and perhaps keypoints, as queries."""
+    """As many boxes, scores of classes, and perhaps keypoints: DETR's queries, YOLO-NAS."""
     rows = {name: shape for name, shape in seen.outputs.items() if len(shape) in (2, 3) and shape[0] <= _MOST_LISTED}
     boxes = next((name for name, shape in rows.items() if shape[1:] == (4,)), None)
     if boxes is None:
@@ -241,15 +241,14 @@ def _queries(seen: Seen) -> Guess | None:
     if scores is None:
         return None
     outputs, parts = {"rows": boxes, "scores": scores}, others[points][0] if points else 0
-    params = {
-        "columns": ["box"], "box": "cxcywh", "unit": "share", "classes": others[scores][0], "sigmoid_scores": True,
-        "person": OPEN,
-    }  # fmt: skip
+    classes = others[scores][0]
+    params: dict[str, Any] = {"columns": ["box"], "box": OPEN, "unit": OPEN, "sigmoid_scores": OPEN, "classes": classes}
+    params |= {"person": OPEN} if classes > 1 else {}
     if points is None:
         params["keypoints"] = 0
     else:
         outputs["keypoints"], params["keypoint_scores"] = points, others[points][1] == 3
-    return Guess("queries: boxes and classes in 0..1", parts, "rows", outputs, params, usual=_IMAGENET, fit="stretch")
+    return Guess("boxes and scores, as of queries", parts, "rows", outputs, params, usual=_IMAGENET, fit="stretch")
 
 
 def _regression(seen: Seen) -> Guess | None:
