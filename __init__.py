@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from posert.errors import PosertError
     from posert.export.convert import guess, tag
+    from posert.export.named import open_model
     from posert.poses import Features, Frame, Poses, Result, Skeleton
     from posert.runtime.loop import TopDown, estimate, estimate_image
     from posert.runtime.media.read import frames
     from posert.runtime.options import ModelOptions
-    from posert.runtime.session import Model, open_model
+    from posert.runtime.session import Model
     from posert.runtime.spec import ModelSpec
 
 __version__ = "0.1.0"
@@ -25,11 +26,12 @@ __all__ = [
 _PUBLIC = {
     "errors": ("PosertError",),
     "export.convert": ("guess", "tag"),
+    "export.named": ("open_model",),
     "poses": ("Features", "Frame", "Poses", "Result", "Skeleton"),
     "runtime.loop": ("TopDown", "estimate", "estimate_image"),
     "runtime.media.read": ("frames",),
     "runtime.options": ("ModelOptions",),
-    "runtime.session": ("Model", "open_model"),
+    "runtime.session": ("Model",),
     "runtime.spec": ("ModelSpec",),
 }
 

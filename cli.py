@@ -21,7 +21,18 @@ from typer.core import TyperGroup
 
 from posert.errors import PosertError
 from posert.export import commands
-from posert.flags import parse_params, parse_shard, parse_size, progress, visible, with_flags
+from posert.flags import (
+    MODEL,
+    AcceptLicence,
+    AcceptUnpinned,
+    model_file,
+    parse_params,
+    parse_shard,
+    parse_size,
+    progress,
+    visible,
+    with_flags,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from posert.runtime.jobs.job import Job, Outcome
@@ -65,7 +76,7 @@ def options(
 
 @app.command()
 def infer(
-    model: Annotated[str, typer.Argument(help="An .onnx file of `posert export` or `posert tag`, or: nano.")],
+    model: Annotated[str, typer.Argument(help=MODEL)],
     sources: Annotated[
         list[str], typer.Argument(help="Image, video, folder, pattern, @list.txt, webcam number, URL, or -.")
     ],
@@ -81,7 +92,7 @@ def infer(
     long_edge: LongEdge = 0,
     scale_number: ScaleNumber = 1,
     scale_gap: ScaleGap = 0.25,
-    detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
+    detector: Annotated[str | None, typer.Option(help="File or name of what finds boxes for a top-down model.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO-style JSON of boxes, instead of a detector.")] = None,
     detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
     pose_batch: Annotated[int, typer.Option(min=1, help="People per network call of a top-down model.")] = 64,
@@ -109,6 +120,8 @@ def infer(
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of raw RGB frames on stdin.")] = None,
     fps: Annotated[float, typer.Option(min=0.001, help="Frames per second on stdin.")] = 30.0,
     live: Annotated[bool, typer.Option("--live", help="Leave frames out rather than lag, as with cameras.")] = False,
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Find the people in images and videos.
@@ -123,9 +136,11 @@ def infer(
     from posert.runtime.loop import TopDown
     from posert.runtime.options import ModelOptions
 
+    jobs = plan(sources, output, overlay, form)  # first: what is wrong here should cost no download
+    found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned, quiet=quiet)
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
-        detector=detector, params=parse_params(params),
+        detector=detector and found(detector), params=parse_params(params),
     )  # fmt: skip
     settings = Settings(
         form=form, batch=batch, track=track, smooth=smooth, features=features, include_empty=include_empty,
@@ -133,8 +148,8 @@ def infer(
         boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale, live=live,
         top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip),
     )  # fmt: skip
-    recipe = Recipe(model, settings, options)
-    jobs, part = plan(sources, output, overlay, form), parse_shard(shard)
+    recipe = Recipe(found(model), settings, options)
+    part = parse_shard(shard)
     folder = any(job.listed for job in jobs)
     if not folder and (resume or on):
         raise PosertError("--resume and --on need a folder for the results", "name one with -o")
@@ -196,12 +211,17 @@ class _Formatter(logging.Formatter):
 
 
 @app.command()
-def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) -> None:
+def info(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
+) -> None:
     """Show what a model file says about itself."""
     from posert.runtime.session import open_model
 
-    with open_model(file, device="cpu", threads=1) as model:
-        spec = model.spec
+    file = model_file(model, accept_licence, accept_unpinned)
+    with open_model(file, device="cpu", threads=1) as opened:
+        spec = opened.spec
         lines = [
             f"model     {spec.model} ({spec.system})",
             f"licence   {spec.licence or 'not stated'}",
@@ -219,7 +239,7 @@ def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) 
                 lines.append(f"  scales  {', '.join(map(str, stage.scales))}")
             lines += [
                 f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}",
-                f"  params  {model.params(stage.name)}",
+                f"  params  {opened.params(stage.name)}",
             ]
     for line in lines:
         print(visible(line.replace("\n", " ")))
@@ -227,11 +247,11 @@ def info(file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")]) 
 
 @app.command("eval")
 def evaluate(
-    file: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")],
+    model: Annotated[str, typer.Argument(help=MODEL)],
     coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
     images: Annotated[Path, typer.Option(help="Folder of the pictures.")],
     boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
-    detector: Annotated[str | None, typer.Option(help="An .onnx file that finds boxes, for a top-down model.")] = None,
+    detector: Annotated[str | None, typer.Option(help="File or name of what finds boxes for a top-down model.")] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     device: Device = "auto",
     threads: Threads = 0,
@@ -239,18 +259,21 @@ def evaluate(
     scale_number: ScaleNumber = 1,
     scale_gap: ScaleGap = 0.25,
     params: Params = None,
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
 ) -> None:
     """Measure OKS average precision on COCO keypoints."""
     from posert.measure.evaluate import evaluate as measure
     from posert.runtime.options import ModelOptions
     from posert.runtime.session import open_model
 
+    found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
-        detector=detector, params=parse_params(params),
+        detector=detector and found(detector), params=parse_params(params),
     )  # fmt: skip
-    with open_model(file, options) as model, progress(file, 0, "images") as on_image:
-        score = measure(model, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
+    with open_model(found(model), options) as opened, progress(model, 0, "images") as on_image:
+        score = measure(opened, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
     print(
         f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
         f"AR {score.ar:.3f}  ({score.images} images, {score.people} people)"

@@ -9,13 +9,22 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from posert.errors import PosertError
 
+AcceptLicence = Annotated[
+    bool, typer.Option("--accept-licence", help="Take weights by name whose licence is not permissive, or not known.")
+]
+AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
+MODEL = "An .onnx file, or a name of `posert models list`: nano, movenet-thunder, ..."
 _SAME_NAME = (
-    "accept_unpinned", "cpu", "debug", "detect_every", "device", "flip", "fps", "keypoint_scale", "long_edge", "on",
-    "overlay", "overwrite", "resume", "scale_gap", "scale_number", "shard", "stride", "track", "verify", "workers",
+    "accept_licence", "accept_unpinned", "cpu", "debug", "detect_every", "device", "flip", "fps", "keypoint_scale",
+    "long_edge", "on", "overlay", "overwrite", "resume", "scale_gap", "scale_number", "shard", "stride", "track",
+    "verify", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",
@@ -126,3 +135,21 @@ def progress(title: str, total: int, unit: str, quiet: bool = False) -> Iterator
             bar.update(task, completed=done, total=whole or None, rate=done / (bar.tasks[0].elapsed or 1e-9))
 
         yield show
+
+
+def model_file(model: str, accept_licence: bool, accept_unpinned: bool, quiet: bool = False) -> str:
+    """The path that the runtime opens, of a path or a name; what is fetched and made for it is said."""
+    if Path(model).is_file():
+        return model
+    from posert.export.named import Terms, model_file
+
+    with progress(model, 0, "bytes", quiet) as show:
+        return str(model_file(model, Terms(accept_licence, accept_unpinned, show, _unsaid if quiet else _say)))
+
+
+def _say(line: str) -> None:
+    print(with_flags(line), file=sys.stderr)
+
+
+def _unsaid(line: str) -> None:
+    pass

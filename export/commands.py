@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import progress
+from posert.flags import MODEL, AcceptLicence, AcceptUnpinned, model_file, progress
 
-_AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
 app.add_typer(models, name="models")
@@ -28,7 +27,7 @@ def export(
         str | None, typer.Option(help="Detector written beside a top-down model, by name; none = none.")
     ] = None,
     photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
-    accept_unpinned: _AcceptUnpinned = False,
+    accept_unpinned: AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
     """Convert official weights to ONNX and compare the result with the original.
@@ -68,30 +67,35 @@ def tag(
 
 @app.command()
 def fuse(
-    file: Annotated[str, typer.Argument(help="An exported network of one stage.")],
+    model: Annotated[str, typer.Argument(help="A network of one stage: " + MODEL)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
 ) -> None:
     """Write a network that gives people, for the ONNX Runtime of any language."""
     from posert.export.embed.fuse import fuse as write
 
-    print(write(file, output))
+    print(write(model_file(model, accept_licence, accept_unpinned), output))
 
 
 @app.command("bundle")
 def write_bundle(
-    model: Annotated[str, typer.Argument(help="An .onnx file, or: nano.")],
+    model: Annotated[str, typer.Argument(help=MODEL)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
     target: Annotated[str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, ...")] = "x86_64-linux",
     cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
     prefix: Annotated[
         str, typer.Option(help="What library and functions are called: for several in a program.")
     ] = "posert",
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
 ) -> None:
     """Write a folder from which a C compiler builds the model's library: `make` there."""
     from posert.export.embed.bundle import bundle
     from posert.postprocess.kernels.build import TARGETS
 
-    written = bundle(model, output, target=target, cpu=cpu, prefix=prefix)
+    file = model_file(model, accept_licence, accept_unpinned)
+    written = bundle(file, output, target=target, cpu=cpu, prefix=prefix)
     print(f"{output}: {len(written)} files for {target} ({cpu or TARGETS[target].cpu}); build them with: make")
 
 
@@ -124,7 +128,7 @@ def models_list() -> None:
 @models.command()
 def pull(
     names: Annotated[list[str], typer.Argument(help="Names of `posert models list`.")],
-    accept_unpinned: _AcceptUnpinned = False,
+    accept_unpinned: AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing but from a mirror folder.")] = False,
 ) -> None:
     """Fetch official weights into the cache (POSERT_HOME), from their address or from POSERT_MIRROR."""

@@ -30,6 +30,7 @@ def convert(
     options: Iterable[str] = (),
     detector: str | None = None,
     photo: Path | None = None,
+    compared: bool = True,
     accept_unpinned: bool = False,
     offline: bool = False,
     progress: Progress | None = None,
@@ -44,6 +45,7 @@ def convert(
             usual one.
         options: what the system's `OPTIONS` offers.
         photo: compared on this picture; a drawn one if None.
+        compared: with the original, wherever that can be asked.
         report: gets one line per step.
 
     Raises:
@@ -76,8 +78,8 @@ def convert(
     exported, detector = system.build(entry, source, chosen), detector or entry.detector
     if exported.spec.stages[0].region == "boxes" and detector != "none":
         found = convert(
-            detector, target.parent, photo=photo, accept_unpinned=accept_unpinned, offline=offline, progress=progress,
-            report=report,
+            detector, target.parent, photo=photo, compared=compared, accept_unpinned=accept_unpinned, offline=offline,
+            progress=progress, report=report,
         )  # fmt: skip
         exported = pair(exported, found)
     onnx_file.save(exported, target)

@@ -76,7 +76,8 @@ def checked(graph: Any, path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         raise PosertError(
-            f"{path} cannot be written: {error.strerror or error}", "choose another place with -o"
+            f"{path} cannot be written: {error.strerror or error}",
+            "free some space, or choose another place: `output`, or POSERT_HOME for models by name",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

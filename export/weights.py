@@ -12,7 +12,7 @@ import shutil
 import tomllib
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,11 @@ from posert.runtime.files.locks import release, take
 from posert.runtime.files.ours import cache_folder
 from posert.runtime.files.state import sha256_of
 
+_PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0")
+_EXTRAS = {
+    "onnx": "convert", "tfjs": "convert", "caffe": "convert", "tflite": "export-tf", "saved_model": "export-tf",
+    "frozen_graph": "export-tf", "state_dict": "export-torch", "checkpoint": "export-torch", "darknet": "export-torch",
+}  # fmt: skip
 _LOG = logging.getLogger("posert")
 _LOCK = Path(__file__).parent.parent / "models.lock"
 _MOST_BYTES = 1 << 30  # of a file whose size is not known; the largest official one has a third of it
@@ -88,8 +93,18 @@ class Entry(File):
 
     @property
     def light(self) -> bool:
-        """Whether it becomes a model file with the package onnx alone."""
-        return self.route in ("onnx", "tfjs")
+        """Whether it becomes a model file without a framework, with the package onnx alone."""
+        return self.extra in ("", "convert")
+
+    @property
+    def extra(self) -> str:
+        """The extra of posert that its conversion needs; empty if it needs none."""
+        return _EXTRAS.get(self.route, "")
+
+    @property
+    def permissive(self) -> bool:
+        """Whether the licence of the weights lets everybody use them for everything."""
+        return self.licence in _PERMISSIVE
 
     @property
     def files(self) -> list[File]:
@@ -116,10 +131,13 @@ def find(name: str) -> Entry:
     known = entries()
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, 3, 0.4)
-    raise PosertError(
-        f"there is no model {name!r}", f"did you mean {' or '.join(near)}?" if near else "posert models list"
-    )
+    near = nearest(name, 0.4)
+    raise PosertError(f"there is no model {name!r}", f"did you mean {near}?" if near else "posert models list")
+
+
+def nearest(name: str, least: float = 0.6) -> str:
+    """The names most like this one, in words; empty if none is so alike, 0..1."""
+    return " or ".join(difflib.get_close_matches(name, entries(), 3, least))
 
 
 def status(entry: Entry) -> Literal["embedded", "cached", "damaged", "unpinned", "not fetched"]:
@@ -241,6 +259,8 @@ def _fetch(entry: Entry, file: File, path: Path, offline: bool, progress: Progre
             else:
                 _ask(entry, file, part, path, mirror, progress)
     except OSError as error:
+        with suppress(OSError):  # a full disk wants it back
+            part.unlink()
         raise PosertError(
             f"{path} cannot be written: {error.strerror or error}",
             "free some space, or set POSERT_HOME to another folder",

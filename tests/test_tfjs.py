@@ -1,6 +1,7 @@
 """TensorFlow.js graph models become ONNX without TensorFlow: each operation, the official networks, files that lie."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import onnxruntime
 import pytest
 import tensorflow_graphs
 import tfjs_files
+from bundles import assert_same_people, built, pictures
 from command import ROOT
 from tfjs_files import node
 
@@ -361,6 +363,13 @@ def test_it_finds_the_tutorials_keypoints_on_photos(official: tuple[str, Path], 
             bgr = cv2.imread(str(assets / "media" / "coco100" / "images" / str(photo)))
             found = estimate_image(model, Frame(bgr, 0, 0.0, str(photo))).poses.keypoints[0]
             assert np.abs(found - expected).max() < 0.01
+
+
+@pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel")
+def test_c_finds_the_same_people(official: tuple[str, Path], assets: Path, tmp_path: Path) -> None:
+    path = official[1]
+    assert assert_same_people(path, built(path, tmp_path / "c"), pictures(assets)) >= 6
 
 
 def test_no_framework_is_needed(assets: Path, tmp_path: Path) -> None:

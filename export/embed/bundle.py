@@ -19,14 +19,13 @@ from pathlib import Path
 import numpy as np
 
 import posert
-from posert import open_model
 from posert.errors import PosertError
 from posert.export.embed.table import model_table
 from posert.postprocess import decoder
 from posert.postprocess.kernels import build, sources
 from posert.postprocess.kernels.build import TARGETS
 from posert.postprocess.kernels.registry import KERNELS, Axes, Kernel
-from posert.runtime.session import Model, find_model
+from posert.runtime.session import Model, find_model, open_model
 from posert.runtime.windows import place
 
 SOURCES = Path(__file__).with_name("c")

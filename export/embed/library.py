@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posert import estimate, open_model
+from posert import estimate
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, no_poses
 from posert.runtime.devices import import_onnxruntime
+from posert.runtime.session import open_model
 
 BGR, RGB, BGRA, RGBA = range(4)
 

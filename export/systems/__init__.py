@@ -34,7 +34,7 @@ class System(Protocol):
         """
 
     def reference(self, entry: "Entry", path: Path) -> "Reference":
-        """The original network; not asked for where the route is light (`Entry.light`): no framework is there then."""
+        """The original network; not asked for where the route is `onnx`, a file that is its own original, or `tfjs`."""
 
 
 if TYPE_CHECKING:
