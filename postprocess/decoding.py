@@ -51,7 +51,6 @@ class DecoderKernels:
             people of all R rows, or a problem. counts gets that of each row. Pixels are the network input's.
         row_threads: a row is long enough in work to be given to a thread of its own.
         boxes_only: people have no keypoints yet, whatever the skeleton (K = 0).
-        one_each: every row has one person, whatever comes.
     """
 
     roles: tuple[str, ...]
@@ -60,7 +59,6 @@ class DecoderKernels:
     people: Kernel
     row_threads: bool = False
     boxes_only: bool = False
-    one_each: bool = False
 
     @classmethod
     def of(

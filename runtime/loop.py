@@ -192,9 +192,10 @@ class People:
         crops = [(frame, window) for frame, (own, _) in zip(group, placed, strict=True) for window in own]
         rows = iter(runner(crops, input_wh, clock))
         with clock("decode"):
-            people = [runner.in_frame(list(islice(rows, len(own))), own, input_wh) for own, _ in placed]
-            if stage.suppress is not None and found is not None:
-                people = [runner.suppress(*pair) for pair in zip(people, found, strict=True)]
+            people = [
+                runner.in_frame(list(islice(rows, len(own))), own, input_wh, regions)
+                for (own, _), regions in zip(placed, each, strict=True)
+            ]
         if runner is not self.runners[-1]:
             return [usable(poses, frame.size_wh) for poses, frame in zip(people, group, strict=True)]
         return people

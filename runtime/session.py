@@ -139,12 +139,6 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
         _check_tensors(sessions[stage.name], stage, file)
         if len(stage.scales) > 1 and decoder(stage.decoder).merge is None:
             raise PosertError(f"{spec.model} cannot average over several sizes", "leave `scale_number` away")
-        if stage.suppress is not None and not decoder(stage.decoder).KERNELS.one_each:
-            raise PosertError(
-                f"{file}: the rule {stage.suppress!r} needs one person of each box, the decoder {stage.decoder!r} may "
-                "find none or several",
-                "export it again without suppress",
-            )
     params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
     device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)
     return Model(spec, sessions, params, device, workers, chosen.threads or cpu_cores())

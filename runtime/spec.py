@@ -151,7 +151,7 @@ def _is_newer(record: dict[str, Any], fields: Mapping[str, Any]) -> bool:
     for name, nothing in fields.items():
         if record[name] == nothing:
             del record[name]
-    return not fields.keys().isdisjoint(record) or record.get("dtype") in _NEW_WORDS
+    return not fields.keys().isdisjoint(record) or not _NEW_WORDS.isdisjoint((record.get("dtype"), record.get("align")))
 
 
 def from_json(text: str) -> ModelSpec:

@@ -55,16 +55,21 @@ class StageRunner:
         batches = [crops[start : start + step] for start in range(0, len(crops), step)]
         return [poses for batch in batches for poses in self._decoded(batch, input_wh, clock)]
 
-    def in_frame(self, rows: list[Poses], windows: NDArray[np.float64], input_wh: tuple[int, int]) -> Poses:
-        """The people of all windows f64 [R,4] of one frame, in its pixels."""
-        moved = [to_frame(row, window, input_wh) for row, window in zip(rows, windows, strict=True)]
-        return join(moved, len(self._skeleton.names))
+    def in_frame(
+        self, rows: list[Poses], windows: NDArray[np.float64], input_wh: tuple[int, int], regions: Poses | None
+    ) -> Poses:
+        """The people of all windows f64 [R,4] of one frame, in its pixels, without doubles if the stage has a rule.
 
-    def suppress(self, people: Poses, regions: Poses) -> Poses:
-        """The people without doubles, by the stage's rule."""
-        rule = suppression_rule(str(self.stage.suppress))
-        kept: Poses = rule.suppress(people, regions, self._model.suppression_params(self.stage.name))
-        return kept
+        `regions` are the R regions that the windows show; None where they are none.
+        """
+        moved = [to_frame(row, window, input_wh) for row, window in zip(rows, windows, strict=True)]
+        people = join(moved, len(self._skeleton.names))
+        if self.stage.suppress is None or regions is None:
+            return people
+        of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])  # each person's region
+        own = Poses(regions.keypoints[of], regions.scores[of], regions.boxes_xyxy[of])
+        params = self._model.suppression_params(self.stage.name)
+        return suppression_rule(self.stage.suppress).suppress(people, own, params)
 
     def _decoded(self, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock) -> list[Poses]:
         """One network call, or one per scale."""

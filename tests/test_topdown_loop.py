@@ -53,6 +53,15 @@ def test_people_of_a_frame(pair: Path) -> None:
     assert result.poses.scores == pytest.approx([0.95 + 1 + 1.25] * 2, abs=1e-4)  # mean + box + 1.25 best
 
 
+def test_a_crop_may_hold_nobody(tmp_path: Path) -> None:
+    """The others keep their own regions: a rule once took only decoders that find one person in each."""
+    model = tiny_topdown.spots(tmp_path / "pose.onnx", tiny_topdown.detector(tmp_path / "detector.onnx"))
+    with open_model(model) as opened:
+        frames = [spots((56, 56)), spots(index=1), spots((8, 8), (56, 56), index=2)]
+        boxes = [result.poses.boxes_xyxy.tolist() for result in estimate(opened, frames)]
+    assert boxes == [[[32, 32, 64, 64]], [], [[0, 0, 32, 32], [32, 32, 64, 64]]]
+
+
 def test_crops_of_several_frames_are_one_batch(pair: Path, monkeypatch) -> None:
     frames = [spots((8, 8), index=0), spots(index=1), spots((8, 8), (56, 56), index=2)]
     with open_model(pair) as model:

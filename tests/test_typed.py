@@ -8,14 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import tiny
-import tiny_topdown
 from command import Run
 
 from posert import estimate_image, open_model
 from posert.errors import PosertError
 from posert.postprocess import decoder_params, suppression_params
 from posert.runtime.options import ModelOptions
-from posert.runtime.spec import ModelSpec
 
 
 @pytest.fixture
@@ -102,17 +100,6 @@ def test_a_closed_model_says_so(model: Path) -> None:
         pass
     with pytest.raises(PosertError, match="the model is closed"):
         estimate_image(opened, np.zeros((64, 64, 3), np.uint8))
-
-
-def test_a_rule_for_boxes_needs_one_person_of_each(run: Run, tmp_path: Path) -> None:
-    """`direct` leaves out rows of a low score; then the people have no boxes of their own any more."""
-    stage = replace(tiny_topdown.POSE, decoder="direct", outputs={"keypoints": "maps"})
-    spec = ModelSpec(1, "toy", "drops-rows", tiny_topdown.SKELETON, (stage,))
-    nodes, constants = tiny_topdown.helper.make_node("Identity", ["image"], ["maps"]), {}
-    path = tiny_topdown.write(tmp_path / "m.onnx", [nodes], constants, (["n", 3, 32, 24], ["n", 3, 32, 24]), spec)
-    code, _, err = run("info", path)
-    assert code == 1
-    assert "the rule 'poses' needs one person of each box, the decoder 'direct' may find none or several" in err
 
 
 def test_escapes_of_a_model_are_shown(run: Run, tmp_path: Path, photo: Path) -> None:

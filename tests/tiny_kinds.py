@@ -86,6 +86,11 @@ def fed(folder: Path) -> Path:
     return tiny_fed.fed(folder / "fed.onnx", companion, suppress=None)
 
 
+def spots(folder: Path) -> Path:
+    """A detector and crops that may hold nobody."""
+    return tiny_topdown.spots(folder / "spots.onnx", tiny_topdown.detector(folder / "detector.onnx"))
+
+
 def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A few values in a thousand are no numbers, without end, or huge."""
     rng = np.random.default_rng(5)
@@ -95,4 +100,4 @@ def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return maps
 
 
-KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins, peaks, fed)}
+KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins, peaks, fed, spots)}

@@ -1,6 +1,7 @@
 """Tiny top-down models: a detector whose boxes stand still, and a pose network that finds the brightest spot."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,20 @@ def first_stage(companion: Path) -> Stage:
     """The stage of a detector in a file of its own."""
     digest = hashlib.sha256(companion.read_bytes()).hexdigest()
     return Stage("detector", "frame", IMAGE, DETECTOR.outputs, "detect", {}, None, {}, companion.name, digest)
+
+
+def spots(path: Path, companion: Path) -> Path:
+    """Two keypoints in the middle of each crop, as sure as its brightest pixel; a dark crop holds nobody."""
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["most"], axes=[1, 2, 3], keepdims=1),
+        helper.make_node("Mul", ["most", "sure"], ["scores"]),
+        helper.make_node("Add", ["scores", "middle"], ["keypoints"]),
+    ]
+    constants = {name: np.zeros((1, 1, 2, 3), np.float32) for name in ("sure", "middle")}
+    constants["sure"][..., 2], constants["middle"][..., :2] = 0.8, 0.5
+    stage = replace(POSE, decoder="direct", outputs={"keypoints": "keypoints"})
+    spec = ModelSpec(1, "toy", "spots", SKELETON, (first_stage(companion), stage))
+    return write(path, nodes, constants, (["n", 3, 32, 24], ["n", 1, 2, 3]), spec)
 
 
 def pose(path: Path, companion: Path | None = None) -> Path:

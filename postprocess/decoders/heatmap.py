@@ -209,5 +209,5 @@ def _centre_of_mass(cells, width, point):
         point[0], point[1], point[2] = x / total, y / total, best
 
 
-KERNELS = DecoderKernels.of(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people, one_each=True)
+KERNELS = DecoderKernels.of(("maps", "mirrored_maps"), _PROBLEMS, heatmap_workspace, heatmap_people)
 decode = KERNELS.decode

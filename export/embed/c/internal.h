@@ -91,7 +91,7 @@ extern const posert__model posert__the_model;
 /* People that grow as they are found. */
 typedef struct posert__people {
     int64_t count, room;
-    float *keypoints, *scores, *boxes;
+    float *keypoints, *scores, *boxes, *region_boxes, *region_scores; /* the region: where a person was looked for */
 } posert__people;
 
 typedef struct posert__buffer {
@@ -150,9 +150,8 @@ posert *posert__new(void);
 /* Adds the people of row `row` of the stage's outputs, in pixels of the network's input. */
 posert_status posert__decode(posert *p, int stage, const posert_tensor *outputs, int64_t row, const int64_t input_wh[2],
                              posert__people *people);
-/* Drops the people found twice; `regions` are where they were looked for, in the same order. */
-posert_status posert__suppress(posert *p, const posert__rule *rule, const posert__people *regions,
-                               posert__people *people);
+/* Drops the people found twice. */
+posert_status posert__suppress(posert *p, const posert__rule *rule, posert__people *people);
 
 /* constants.c */
 /* Adds the stage's constants to the feed, for its rows and its input's size. */

@@ -23,7 +23,8 @@ static posert_status grow(posert *p, posert__people *people, int64_t more)
     const int64_t room = people->count + people->count / 2 + more + 8;
     if (people->keypoints != NULL && people->count + more <= people->room) return POSERT_OK;
     if (!enlarge(&people->keypoints, people->count, room, 3 * (int64_t)posert__the_model.keypoint_count) ||
-        !enlarge(&people->scores, people->count, room, 1) || !enlarge(&people->boxes, people->count, room, 4))
+        !enlarge(&people->scores, people->count, room, 1) || !enlarge(&people->boxes, people->count, room, 4) ||
+        !enlarge(&people->region_boxes, people->count, room, 4) || !enlarge(&people->region_scores, people->count, room, 1))
         return posert__fail(p, POSERT_NO_MEMORY, "no memory for %ld people", (long)room);
     people->room = room;
     return POSERT_OK;
@@ -112,8 +113,7 @@ posert_status posert__decode(posert *p, int index, const posert_tensor *outputs,
     return POSERT_OK;
 }
 
-posert_status posert__suppress(posert *p, const posert__rule *rule, const posert__people *regions,
-                               posert__people *people)
+posert_status posert__suppress(posert *p, const posert__rule *rule, posert__people *people)
 {
     posert__people *merged = &p->found[2], old = *people;
     const int64_t count = people->count, parts = posert__the_model.keypoint_count;
@@ -127,8 +127,8 @@ posert_status posert__suppress(posert *p, const posert__rule *rule, const posert
         return posert__fail(p, POSERT_NO_MEMORY, "no memory to compare people");
     memset(p->ruling.at, 0, (size_t)bytes);
     merged->count = rule->people(
-        POSERT__3(people->keypoints, count, parts, 3), POSERT__2(regions->boxes, regions->count, 4),
-        POSERT__1(regions->scores, regions->count), POSERT__1(rule->numbers.at, rule->numbers.count),
+        POSERT__3(people->keypoints, count, parts, 3), POSERT__2(people->region_boxes, count, 4),
+        POSERT__1(people->region_scores, count), POSERT__1(rule->numbers.at, rule->numbers.count),
         POSERT__1(p->ruling.at, bytes), POSERT__3(merged->keypoints, count, parts, 3), POSERT__1(merged->scores, count),
         POSERT__2(merged->boxes, count, 4));
     if (merged->count < 0) return posert__fail(p, POSERT_FAILED, "%s", rule->problems[-merged->count - 1]);

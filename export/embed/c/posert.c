@@ -90,6 +90,8 @@ void posert_close(posert *p)
         free(p->found[i].keypoints);
         free(p->found[i].scores);
         free(p->found[i].boxes);
+        free(p->found[i].region_boxes);
+        free(p->found[i].region_scores);
     }
     free(p->packed.at);
     free(p->tensor.at);
@@ -160,7 +162,7 @@ static posert_status leave(posert *p)
     const double width = p->turn.pixels.width, height = p->turn.pixels.height;
     posert__people *people = &p->found[p->last];
     if (stage->rule != NULL) {
-        const posert_status status = posert__suppress(p, stage->rule, &p->found[!p->last], people);
+        const posert_status status = posert__suppress(p, stage->rule, people);
         if (status != POSERT_OK) return status;
     }
     if (p->turn.stage < model->stage_count - 1)
@@ -301,11 +303,16 @@ posert_status posert_give(posert *p, const posert_tensor *outputs, int count)
     if (p == NULL || !p->opened) return POSERT_BAD_ARGUMENT;
     p->error[0] = 0;
     posert__turn *turn = &p->turn;
-    posert__people *people = &p->found[p->last];
+    posert__people *people = &p->found[p->last], *regions = &p->found[!p->last];
     posert_status status = check(p, &posert__the_model.stages[turn->state == POSERT__FED ? turn->stage : 0], outputs, count);
     for (int64_t row = 0; row < turn->rows && status == POSERT_OK; row++) {
         const int64_t before = people->count, parts = posert__the_model.keypoint_count;
         status = posert__decode(p, turn->stage, outputs, row, turn->input_wh, people);
+        const int64_t region = turn->start + row;
+        for (int64_t person = before; person < people->count && region < regions->count; person++) {
+            memcpy(people->region_boxes + 4 * person, regions->boxes + 4 * region, 4 * sizeof(float));
+            people->region_scores[person] = regions->scores[region];
+        }
         if (status == POSERT_OK)
             posert_k_to_frame(POSERT__3(people->keypoints + 3 * parts * before, people->count - before, parts, 3),
                               POSERT__2(people->boxes + 4 * before, people->count - before, 4),
