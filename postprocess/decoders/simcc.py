@@ -129,6 +129,5 @@ KERNELS = DecoderKernels.of(
     _PROBLEMS,
     simcc_workspace,
     simcc_people,
-    one_each=True,
 )
 decode = KERNELS.decode
