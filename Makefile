@@ -70,12 +70,14 @@ $(COMPILED): $(KERNELS) | .venv/cpu
 	$(BIN)/python $(PIP) 'setuptools>=77' ziglang auditwheel lief
 	@touch $@
 
-# torch first and pinned: a later resolve would take a build with gigabytes of CUDA.
+# torch first and pinned: a later resolve would take a build with gigabytes of CUDA. rtmlib wants two packages of OpenCV
+# that overwrite ours, so it comes alone.
 .venv-export/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-export
 	$(EXPORT)/python $(PIP) --upgrade pip
 	$(EXPORT)/python $(PIP) torch==2.13.0
-	$(EXPORT)/python $(PIP) -e '.[cpu,test,export]'
+	$(EXPORT)/python $(PIP) -e '.[cpu,test,export]' tqdm
+	$(EXPORT)/python $(PIP) --no-deps rtmlib==0.0.16
 	@touch $@
 
 # openpifpaf pins torch 1.13 and its build compiles a C++ decoder for minutes; loading its checkpoints needs the Python

@@ -88,7 +88,7 @@ def _spec(
     params: Mapping[str, Any] = NOTHING, companion: Path | None = None, suppress: str | None = None,
 ) -> ModelSpec:  # fmt: skip
     roles = {name: name for name in outputs} if decoder == "simcc" else {"maps": "heatmaps"}
-    stages = (Stage("pose", "boxes", replace(crop(input_wh), **image), roles, decoder, params, suppress),)
+    stages = (Stage("pose", "boxes", replace(crop(input_wh), **image), roles, decoder, dict(params), suppress),)
     if companion is not None:
         import tiny_topdown
 
