@@ -16,6 +16,7 @@ from posert.export.recipe import NO_DETECTOR, read_recipe
 from posert.export.systems import find_system
 from posert.runtime.files.state import sha256_of
 from posert.runtime.media.read import frames
+from posert.runtime.options import detector_of
 from posert.runtime.session import Model
 
 if TYPE_CHECKING:
@@ -100,9 +101,10 @@ def pair(exported: "Exported", detector: Path) -> "Exported":
     from posert.export import onnx_file
 
     spec = onnx_file.read_metadata(detector)
-    if spec.skeleton.names or len(spec.stages) != 1 or exported.spec.stages[0].region != "boxes":
-        raise PosertError(f"{spec.model} cannot find boxes for {exported.spec.model}", "give a detector, or none")
-    first = replace(spec.stages[0], name="detector", file=detector.name, sha256=sha256_of(detector))
+    if exported.spec.stages[0].region != "boxes":
+        raise PosertError(f"{exported.spec.model} looks at no boxes", "leave `detector` away")
+    first = detector_of(spec, exported.spec, detector)
+    first = replace(first, file=detector.name, sha256=sha256_of(detector))
     return onnx_file.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
 
 

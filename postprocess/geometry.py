@@ -102,7 +102,10 @@ def sigmoid(value):
 
 @kernel
 def _to_frame(keypoints: F32x3, boxes: F32x2, window: F64x1, width: int, height: int) -> int:
-    """N; keypoints f32 [N,K,3] and boxes f32 [N,4] of an input of width x height px move to the frame, in place."""
+    """N; keypoints f32 [N,K,3] and boxes f32 [N,4] of an input of width x height px move to the frame, in place.
+
+    window: f64 [4], or [6], the last two the cosine and sine of its turn.
+    """
     for axis in range(2):
         shift, scale = window[axis], (window[2 + axis] - window[axis]) / (width if axis == 0 else height)
         for person in range(keypoints.shape[0]):
@@ -111,7 +114,36 @@ def _to_frame(keypoints: F32x3, boxes: F32x2, window: F64x1, width: int, height:
                 keypoints[person, k, axis] = moved if keypoints[person, k, 2] != 0 else _ZERO
             boxes[person, axis] = boxes[person, axis] * scale + shift
             boxes[person, 2 + axis] = boxes[person, 2 + axis] * scale + shift
+    if is_turned(window):
+        _turn(keypoints, boxes, window)
     return keypoints.shape[0]
+
+
+@jit
+def is_turned(window):
+    """Whether a window f64 [4] or [6] is turned at all."""
+    return window.shape[0] == 6 and not (window[4] == 1.0 and window[5] == 0.0)
+
+
+@jit
+def _turn(keypoints, boxes, window):
+    """Found keypoints turn around the window's centre; boxes become those around what they were, turned."""
+    x, y = (window[0] + window[2]) / 2, (window[1] + window[3]) / 2
+    cosine, sine = window[4], window[5]
+    for person in range(keypoints.shape[0]):
+        for k in range(keypoints.shape[1]):
+            if keypoints[person, k, 2] != 0:
+                across, down = keypoints[person, k, 0] - x, keypoints[person, k, 1] - y
+                keypoints[person, k, 0] = x + cosine * across - sine * down
+                keypoints[person, k, 1] = y + sine * across + cosine * down
+        left, top = np.float64(boxes[person, 0]), np.float64(boxes[person, 1])
+        right, bottom = np.float64(boxes[person, 2]), np.float64(boxes[person, 3])
+        across, down = (left + right) / 2 - x, (top + bottom) / 2 - y
+        wide = (abs(cosine) * (right - left) + abs(sine) * (bottom - top)) / 2
+        high = (abs(sine) * (right - left) + abs(cosine) * (bottom - top)) / 2
+        middle, level = x + cosine * across - sine * down, y + sine * across + cosine * down
+        boxes[person, 0], boxes[person, 1] = middle - wide, level - high
+        boxes[person, 2], boxes[person, 3] = middle + wide, level + high
 
 
 def to_frame(poses: Poses, window_xyxy: Sequence[float] | NDArray[np.floating], input_wh: tuple[int, int]) -> Poses:
@@ -119,10 +151,12 @@ def to_frame(poses: Poses, window_xyxy: Sequence[float] | NDArray[np.floating], 
 
     Args:
         poses: coordinates in pixels of the network input.
-        window_xyxy: the frame rectangle that fills the input (f64 [4], px); it may reach beyond the frame.
+        window_xyxy: the frame rectangle that fills the input (f64 [4], px; it may reach beyond the frame); or [6], with
+            cosine and sine of the angle by which it is turned around its centre, clockwise as one sees it.
         input_wh: width and height of the network input, px.
 
-    Found keypoints (score != 0) move linearly, input 0 to the window's left/top edge and input W/H to its right/bottom.
+    Found keypoints (score != 0) move linearly, input 0 to the window's left/top edge and input W/H to its right/bottom;
+    a box of a turned window becomes the upright one around it.
     """
     keypoints = np.array(poses.keypoints, np.float32, order="C")
     boxes = np.array(poses.boxes_xyxy, np.float32, order="C")

@@ -17,6 +17,7 @@ from posert.poses import Frame, Poses
 from posert.postprocess.geometry import next_regions, next_window, usable
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec, Stage
+from posert.runtime.turned import turned_regions, turned_windows
 from posert.runtime.windows import place
 from posert.typed import Misfit, Px, read
 
@@ -59,11 +60,13 @@ class Gaze:
         return [next_regions(self._last, group[0].size_wh)]
 
     def windows(self, stage: Stage, frame: Frame, found: Poses | None) -> tuple[NDArray[np.float64], tuple[int, int]]:
-        """The windows of a stage in a frame, f64 [R,4], and the width and height of the input, px.
+        """The windows of a stage in a frame, f64 [R,4], turned ones [R,6], and the width and height of the input, px.
 
         `found` are the regions from boxes or the stage before; None for the first stage that looks at whole frames.
         """
         at_boxes = stage.region == "boxes" or (stage.region == "follow" and self._boxes is not None)
+        if stage.region == "boxes" and stage.turn is not None and found is not None:
+            return turned_windows(found, stage.turn, stage.input), stage.input.size_wh
         boxes = found.boxes_xyxy if at_boxes and found is not None else None
         windows, input_wh = place(frame.size_wh, stage.input, boxes)
         if stage.region == "follow" and self._window is not None:
@@ -76,8 +79,16 @@ class Gaze:
             return
         self._last = people
         self._since_detection += 1
-        if self._boxes is None and self._spec.stages[-1].region == "follow":
-            self._window = next_window(people, frame.size_wh, self._spec.skeleton)
+        last = self._spec.stages[-1]
+        if self._boxes is None and last.region == "follow":
+            self._window = self._after(people, frame, last)
+
+    def _after(self, people: Poses, frame: Frame, stage: Stage) -> NDArray[np.float64] | None:
+        """The window in the next frame of a stage that follows: after the first person, if he is seen well enough."""
+        if stage.turn is None:
+            return next_window(people, frame.size_wh, self._spec.skeleton)
+        first = turned_regions(Poses(people.keypoints[:1], people.scores[:1], people.boxes_xyxy[:1]), stage.turn)
+        return turned_windows(first, stage.turn, stage.input)[0] if len(first) else None
 
 
 def regions(boxes: NDArray[np.floating]) -> Poses:

@@ -20,6 +20,7 @@ from posert.runtime.look import Boxes, Gaze
 from posert.runtime.prefetch import FramesAhead, Pictures
 from posert.runtime.session import Model
 from posert.runtime.stage_runner import Clock, StageRunner, mirrors
+from posert.runtime.turned import turned_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,10 @@ class People:
             )
         if how.flip and not any(mirrors(stage) for stage in stages):
             raise PosertError(f"{name} cannot average mirrored pictures", "leave `flip` away")
+        turned = any(stage.turn is not None for stage in stages)
+        if turned and (boxes is not None or how.detect_every > 1):
+            given = "boxes" if boxes is not None else "detect_every"
+            raise PosertError(f"{name} turns its regions by keypoints that only it finds", f"leave `{given}` away")
         if how.detect_every > 1 and not any(stage.region == "boxes" for stage in stages):
             raise PosertError(f"{name} has no detector to leave out", "leave `detect_every` away")
         self.gaze = Gaze(model.spec, boxes, how.detect_every)
@@ -196,6 +201,9 @@ class People:
                 runner.in_frame(list(islice(rows, len(own))), own, input_wh, regions)
                 for (own, _), regions in zip(placed, each, strict=True)
             ]
-        if runner is not self.runners[-1]:
-            return [usable(poses, frame.size_wh) for poses, frame in zip(people, group, strict=True)]
-        return people
+        if runner is self.runners[-1]:
+            return people
+        turn = self.runners[self.runners.index(runner) + 1].stage.turn
+        if turn is not None:
+            return [turned_regions(poses, turn) for poses in people]
+        return [usable(poses, frame.size_wh) for poses, frame in zip(people, group, strict=True)]

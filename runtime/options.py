@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from posert.errors import PosertError
 from posert.postprocess import decoder_params
-from posert.runtime.spec import ModelSpec
+from posert.runtime.spec import ModelSpec, Stage
 from posert.typed import Count, Index, settle
 
 
@@ -77,17 +77,29 @@ def with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelS
     """`spec` with the single stage of `other`, the model in `file`, in place of its own detector.
 
     Raises:
-        PosertError: `spec` looks at no boxes, or `other` finds something else.
+        PosertError: `spec` looks at no boxes, or `other` is no detector for it.
     """
     looking = tuple(stage for stage in spec.stages if stage.region == "boxes")
     if not looking:
         raise PosertError(f"{spec.model} finds people without a detector", "leave `detector` away")
-    if len(other.stages) != 1 or other.stages[0].region != "frame" or other.skeleton.names:
+    return replace(spec, stages=(replace(detector_of(other, spec, file), file=None, sha256=None), *looking))
+
+
+def detector_of(other: ModelSpec, spec: ModelSpec, file: str | Path) -> Stage:
+    """The stage `detector` of `spec`: the single stage of `other`, the model in `file`.
+
+    Raises:
+        PosertError: `other` finds something else than boxes; or, where `spec` turns its regions, too few keypoints.
+    """
+    turns, found = [stage.turn for stage in spec.stages if stage.turn is not None], len(other.skeleton.names)
+    wanted = 1 + max((max(turn.keypoints) for turn in turns), default=-1)
+    if len(other.stages) != 1 or other.stages[0].region != "frame" or found < wanted or (found > 0 and not turns):
         raise PosertError(
-            f"{file} is no detector: {other.model} finds {len(other.skeleton.names)} keypoints",
+            f"{file} is no detector for {spec.model}: {other.model} finds {found} keypoints"
+            + (f", {wanted} are needed to turn the regions" if turns else ""),
             "give a file that finds boxes, tagged with: posert tag FILE `name` (names: posert models list)",
         )
-    return replace(spec, stages=(replace(other.stages[0], name="detector", file=None, sha256=None), *looking))
+    return replace(other.stages[0], name="detector", keypoint_count=found)
 
 
 def _resized(spec: ModelSpec, long_edge: int) -> ModelSpec:

@@ -23,13 +23,13 @@ def prepare(
 
     Args:
         bgr: u8 [H,W,3], the frame.
-        windows: f64 [R,4] px, one per row of the tensor.
+        windows: f64 [R,4] px, or turned ones [R,6], one per row of the tensor.
         spec: colour order, interpolation, rounding, padding, mean and std.
         input_wh: width and height of the tensor, px.
         out: written and returned if given (C-contiguous, the right shape and dtype).
 
     Raises:
-        ValueError: sizes without pixels, or an `out` of another size.
+        ValueError: sizes without pixels, an `out` of another size, turned windows that are not to be sampled linearly.
     """
     width, height = input_wh
     shape = (len(windows), height, width, 3) if spec.layout == "NHWC" else (len(windows), 3, height, width)

@@ -1,7 +1,8 @@
 """The sampling kernel: a rectangle of a frame straight into the network's tensor. Knows pixels, windows and numbers.
 
-Everything is separable and upright: taps (source index and weight) are computed once per column and once per row, then
-one pass interpolates, rounds, normalises, reorders the channels and writes the layout.
+What is upright is separable: taps (source index and weight) are computed once per column and once per row, then one
+pass interpolates, rounds, normalises, reorders the channels and writes the layout; `turned.turned_row` interpolates
+the others.
 
 `tone` f32 [5,3], per output channel: pad value, mean, 1 / std, the index of its source channel, and (lowest, highest,
 unused) value that the tensor holds. `strides`: distances in the flat tensor between channels, rows and columns.
@@ -11,11 +12,13 @@ from collections import namedtuple
 
 import numpy as np
 
+from posert.postprocess.geometry import is_turned
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
 from posert.postprocess.kernels.workspace import of_axis, take
 from posert.runtime.spec import InputSpec
-from posert.runtime.taps import is_linear, set_taps, take_taps, tap_count
+from posert.runtime.taps import CORNERS, LINEAR, is_linear, set_taps, take_taps, tap_count
+from posert.runtime.turned import turned_row
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
 
 _NEAREST, _NHWC = index_of(InputSpec, "rounding", "round"), index_of(InputSpec, "layout", "NHWC")
@@ -52,9 +55,13 @@ def _work(workspace, spec, frame, window, width, height):
 @jit
 def _bytes_needed(numbers, frame, window, width, height):
     least, most = min(frame[0], frame[1], width, height), max(frame[0], frame[1], width, height)
-    if least < 1 or most > _LONGEST_SIDE or len(window) != 4 or len(numbers) != SPEC_NUMBERS:
+    sides = len(window) == 4 or len(window) == 6
+    if least < 1 or most > _LONGEST_SIDE or not sides or len(numbers) != SPEC_NUMBERS:
         return -1
-    needed = _work(_NOTHING, read_spec(numbers), frame, window, width, height).end
+    spec = read_spec(numbers)
+    if is_turned(window) and (spec.interpolation != LINEAR or spec.align == CORNERS):
+        return -1
+    needed = _work(_NOTHING, spec, frame, window, width, height).end
     return needed if needed <= _MOST_BYTES else -1
 
 
@@ -82,7 +89,8 @@ def sample_window(
     """The rows written, which is the height of the input, or -1: something does not fit.
 
     Args:
-        pixels: u8 [H,W*3], the frame, BGR, or RGB if `rgb` is not 0. window: f64 [4], left, top, right, bottom px.
+        pixels: u8 [H,W*3], the frame, BGR, or RGB if `rgb` is not 0. window: f64 [4], left, top, right,
+            bottom px, or [6], turned (`turned`), which only linear sampling knows.
         numbers: see `windows.spec_numbers`. width, height: of the input, px.
         workspace: as many bytes as `sample_workspace` says, with whatever is in them.
         floats, bytes, ints: the tensor's row, flat, in the one of its type, a float16 as two bytes; the others have
@@ -100,9 +108,12 @@ def sample_window(
     outs = (floats, bytes[:whole], ints, take(bytes, whole, ((len(bytes) - whole) // 2,), np.uint16)[0])
     work = _work(workspace, spec, frame, window, width, height)
     _set_tone(spec, rgb != 0, work.tone)
+    strides = (1, 3 * width, 3) if spec.layout == _NHWC else (height * width, width, 1)
+    if is_turned(window):
+        _sample_turned(pixels, work, spec, window, outs, strides)
+        return height
     set_taps(spec, work.linear, window[0], window[2], frame[0], work.columns)
     set_taps(spec, work.linear, window[1], window[3], frame[1], work.rows)
-    strides = (1, 3 * width, 3) if spec.layout == _NHWC else (height * width, width, 1)
     if work.linear:
         _sample_linear(pixels, work, spec.rounding, outs, strides)
     else:
@@ -281,6 +292,15 @@ def _sample_linear(bgr, work, rounding, outs, strides):
                 _blend(words[top], words[bottom], column_weight, row_weight[y], tone, done)
         _finish(done, column_in, tone, rounding)
         _store_row(done, outs, y, strides)
+
+
+@jit
+def _sample_turned(bgr, work, spec, window, outs, strides):
+    lines, inside, height = work.lines[2], work.columns.inside, work.rows.inside.shape[0]
+    for y in range(height):
+        turned_row(bgr, spec, window, y, height, work.tone, lines, inside)
+        _finish(lines, inside, work.tone, spec.rounding)
+        _store_row(lines, outs, y, strides)
 
 
 @jit

@@ -139,6 +139,11 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
         _check_tensors(sessions[stage.name], stage, file)
         if len(stage.scales) > 1 and decoder(stage.decoder).merge is None:
             raise PosertError(f"{spec.model} cannot average over several sizes", "leave `scale_number` away")
+        if stage.keypoint_count and decoder(stage.decoder).KERNELS.boxes_only:
+            raise PosertError(
+                f"{file}: the decoder {stage.decoder!r} of stage {stage.name!r} finds boxes, no keypoints",
+                "export it again without keypoint_count, or with another decoder",
+            )
     params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
     device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)
     return Model(spec, sessions, params, device, workers, chosen.threads or cpu_cores())

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from posert.errors import PosertError
 from posert.poses import TORSO, Skeleton
-from posert.typed import Misfit, Range, read
+from posert.typed import Index, Misfit, Range, read
 
 FORMAT, NEWEST_FORMAT = 1, 2
 """What a file is written with, unless it says what only the newest can; and the newest that is read."""
@@ -22,11 +22,12 @@ _AGAIN = "export the model again (posert export), or give it its metadata with: 
 Side = Annotated[int, Range(0, 16384)]
 Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
 Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin", "edges"]
+_Shift = Annotated[float, Range(-100, 100)]
 Number = Literal["width", "height"] | int | float
 """Of a constant: itself, or a side of the input, px."""
 # what format 1 had not: fields and what they are where they say nothing, and words
 _NEW_IN_INPUT: Mapping[str, Any] = {"margin": None}
-_NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}}
+_NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}, "turn": None, "keypoint_count": 0}
 _NEW_WORDS = {"float16", "edges"}
 
 
@@ -77,6 +78,28 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """How a region is turned: by the line between two keypoints, so that in the crop it points one way.
+
+    The keypoints are those that the stage before found (`boxes`), or this one in the last frame (`follow`). Who lacks
+    one of the two, or has both at one place, has no region. Only linear sampling, not `corners`.
+
+    Attributes:
+        keypoints: indices of the line's first and last.
+        points: where the line points in the crop.
+        around: what gives the region its centre and its sides, which `InputSpec.margin` then widens: the `box`; the box
+            along the turned axes around all found `keypoints`; or the `line`, its first keypoint being the centre, the
+            sides twice its length.
+        shift: of the centre, to the right and down in the crop, in shares of those sides.
+    """
+
+    keypoints: tuple[Index, Index]
+    points: Literal["up", "right", "down", "left"] = "up"
+    around: Literal["box", "keypoints", "line"] = "box"
+    shift: tuple[_Shift, _Shift] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One network and the decoder of its outputs.
 
@@ -95,6 +118,8 @@ class Stage:
             the model file itself.
         constants: further inputs of the graph, tensor name -> the numbers of one row, or of the whole tensor if its
             first axis has a fixed length; a single number fills it. `width` and `height` are those of `input`, px.
+        turn: how regions of people are turned; None = they are upright.
+        keypoint_count: how many keypoints the decoder finds, if this is not the last stage, whose are the skeleton's.
     """
 
     name: str
@@ -109,6 +134,8 @@ class Stage:
     sha256: str | None = None
     scales: tuple[Annotated[float, Range(above=0, most=1)], ...] = (1.0,)
     constants: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
+    turn: Turn | None = None
+    keypoint_count: Annotated[int, Range(0, 1000)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +160,13 @@ class ModelSpec:
     licence: str = ""
     source: str = ""
     made_by: str = ""
+
+
+def skeleton_of(spec: ModelSpec, stage: Stage) -> Skeleton:
+    """What the stage's decoder finds: the model's skeleton, or, of a stage before the last, keypoints by number."""
+    if not stage.keypoint_count or stage is spec.stages[-1]:
+        return spec.skeleton
+    return Skeleton(tuple(map(str, range(stage.keypoint_count))), ())
 
 
 def to_json(spec: ModelSpec) -> str:
@@ -194,7 +228,7 @@ def check(spec: ModelSpec) -> None:
     if not spec.stages:
         raise Misfit("posert.stages", "at least one stage", spec.stages)
     for stage in spec.stages:
-        for place, good, expected, got in _rules(stage, spec):
+        for place, good, expected, got in [*_rules(stage, spec), *_turn_rules(stage, spec)]:
             if not good:
                 raise Misfit(f"posert.stages.{stage.name}.{place}", expected, got)
 
@@ -203,7 +237,7 @@ def _rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
     """Of one stage: field, whether it is good, what is expected, what is there."""
     given, file, same = stage.input, stage.file, [other for other in spec.stages if other.name == stage.name]
     free, bare = 0 in given.size_wh, file is None or (file not in ("", ".", "..") and not {"/", "\\"} & set(file))
-    seen = stage.region != "follow" or set(TORSO) <= set(spec.skeleton.names)
+    seen = stage.region != "follow" or stage.turn is not None or set(TORSO) <= set(spec.skeleton.names)
     plain = given.interpolation not in ("cubic", "area") or given.align == "half_pixel"
     one_scale = len(stage.scales) == 1 or (stage.region == "frame" and given.multiple_of > 0)
     rule = stage.suppress is None or stage.region == "boxes"
@@ -220,4 +254,26 @@ def _rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
         ("suppress", rule, "none, the stage does not look at boxes", stage.suppress),
         ("file", bare, "a bare file name", file),
         ("constants", fed, "one number or more of each, and not the picture", dict(stage.constants)),
+    ]
+
+
+def _turn_rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
+    """As `_rules`, for a stage whose regions are turned."""
+    if stage.turn is None:
+        return []
+    given, index = stage.input, [other.name for other in spec.stages].index(stage.name)
+    count = len(spec.skeleton.names) if stage.region == "follow" else 1 << 30  # a detector may still come
+    if stage.region == "boxes" and index > 0:
+        count = spec.stages[index - 1].keypoint_count
+    first, second = stage.turn.keypoints
+    return [
+        ("turn", stage.region != "frame", "none, the whole frame is not turned", stage.region),
+        (
+            "turn.keypoints",
+            first != second and max(first, second) < count,
+            f"two of {count} keypoints, from 0 on",
+            (first, second),
+        ),
+        ("input.interpolation", given.interpolation == "linear", "linear, of turned regions", given.interpolation),
+        ("input.align", given.align != "corners", "another one, of turned regions", given.align),
     ]

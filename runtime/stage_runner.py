@@ -17,11 +17,11 @@ from posert.postprocess import decoder, suppression_rule
 from posert.postprocess.geometry import to_frame
 from posert.runtime.prepare import prepare
 from posert.runtime.session import Model
-from posert.runtime.spec import Stage
+from posert.runtime.spec import Stage, skeleton_of
 from posert.runtime.windows import place, scaled
 
 Crop = tuple[Frame, NDArray[np.float64]]
-"""A frame and a window in it, f64 [4], px."""
+"""A frame and a window in it, f64 [4] or, turned, [6], px."""
 _ROW_COUNTS = (1, 2, 4, 8, 16, 32, 64)  # batches of crops are padded to these for an accelerator, which plans per shape
 
 
@@ -44,7 +44,7 @@ class StageRunner:
     def __init__(self, model: Model, stage: Stage, pose_batch: int = 64, flip: bool = False) -> None:
         self.stage = stage
         self._model, self._decoder, self._params = model, decoder(stage.decoder), model.params(stage.name)
-        self._skeleton = model.spec.skeleton
+        self._skeleton = skeleton_of(model.spec, stage)
         self._most_crops = pose_batch if stage.region == "boxes" else 0
         self._mirrors = flip and mirrors(stage)
         self._tensors = threading.local()
@@ -58,7 +58,7 @@ class StageRunner:
     def in_frame(
         self, rows: list[Poses], windows: NDArray[np.float64], input_wh: tuple[int, int], regions: Poses | None
     ) -> Poses:
-        """The people of all windows f64 [R,4] of one frame, in its pixels, without doubles if the stage has a rule.
+        """The people of all windows f64 [R,4] or [R,6] of one frame, in its pixels; no doubles if the stage has a rule.
 
         `regions` are the R regions that the windows show; None where they are none.
         """

@@ -17,7 +17,7 @@ from posert.runtime.spec import InputSpec
 HALF_PIXEL, BLEND = index_of(InputSpec, "align", "half_pixel"), index_of(InputSpec, "align", "half_pixel_blend")
 CORNERS, ORIGIN = index_of(InputSpec, "align", "corners"), index_of(InputSpec, "align", "origin")
 EDGES = index_of(InputSpec, "align", "edges")
-_LINEAR, _AREA = index_of(InputSpec, "interpolation", "linear"), index_of(InputSpec, "interpolation", "area")
+LINEAR, _AREA = index_of(InputSpec, "interpolation", "linear"), index_of(InputSpec, "interpolation", "area")
 _LINEAR_OR_CUBIC = index_of(InputSpec, "interpolation", "linear_or_cubic")
 _HALF = np.float32(0.5)
 
@@ -42,7 +42,7 @@ def is_linear(spec, window, width, height):
     """Whether linear interpolation takes this window f64 [4] to width x height px."""
     across, down = (window[2] - window[0]) / width, (window[3] - window[1]) / height
     enlarges = (down if down > across else across) <= 1
-    return spec.interpolation == _LINEAR or spec.interpolation == (_AREA if enlarges else _LINEAR_OR_CUBIC)
+    return spec.interpolation == LINEAR or spec.interpolation == (_AREA if enlarges else _LINEAR_OR_CUBIC)
 
 
 @jit

@@ -87,20 +87,28 @@ def place_frame(numbers: F64x1, width: int, height: int, window: F64x1, input_wh
 
 @kernel
 def place_boxes(numbers: F64x1, boxes: F32x2, windows: F64x2) -> int:
-    """R; windows f64 [R,4] around boxes f32 [R,4], with a margin and the aspect of the input."""
+    """R; windows f64 [R,4] around boxes f32 [R,4], with a margin and the aspect of the input; [R,6]: not turned."""
     spec = read_spec(numbers)
-    wide, high = spec.size_wh
-    usual, aspect = _SQUARE_MARGIN if spec.fit == _SQUARE else _BOX_MARGIN, high / wide
-    margin = spec.margin if spec.margin == spec.margin else usual
     for row in range(boxes.shape[0]):
         left, top = np.float64(boxes[row, 0]), np.float64(boxes[row, 1])
         right, bottom = np.float64(boxes[row, 2]), np.float64(boxes[row, 3])
-        across, own = right - left, (bottom - top) * wide / high
-        width = (own if own > across or own != own else across) * margin
-        x, y, half, half_high = (left + right) / 2, (top + bottom) / 2, width / 2, width * aspect / 2
+        half, half_high = widened(spec, right - left, bottom - top)
+        x, y = (left + right) / 2, (top + bottom) / 2
         windows[row, 0], windows[row, 1] = x - half, y - half_high
         windows[row, 2], windows[row, 3] = x + half, y + half_high
+        if windows.shape[1] == 6:
+            windows[row, 4], windows[row, 5] = 1.0, 0.0
     return boxes.shape[0]
+
+
+@jit
+def widened(spec, across, down):
+    """Half the width and half the height of the window around a box of these sides."""
+    wide, high = spec.size_wh
+    usual, aspect = _SQUARE_MARGIN if spec.fit == _SQUARE else _BOX_MARGIN, high / wide
+    margin, own = spec.margin if spec.margin == spec.margin else usual, down * wide / high
+    width = (own if own > across or own != own else across) * margin
+    return width / 2, width * aspect / 2
 
 
 @jit

@@ -59,6 +59,19 @@ def test_what_a_network_takes_besides_is_the_same(tmp_path: Path, run: Run) -> N
     assert (code, out) == (0, "12 frames, 24 people, largest difference 0\n")
 
 
+@pytest.mark.parametrize("kind", ["palms", "turned"])
+def test_turned_regions_are_the_same(tmp_path: Path, run: Run, kind: str) -> None:
+    """After a detector's keypoints, and after the last picture's; and the detector cannot be left out in between."""
+    folder = built(KINDS[kind](tmp_path), tmp_path / "c")
+    assert assert_same_people(folder / f"{kind}.onnx", folder, [*noise(), *noise()]) >= 8
+    video = media.video(tmp_path / "v.mp4", size_wh=(128, 96))
+    code, out, _ = run("verify", "--c", folder, "--source", video)
+    people = 24 if kind == "palms" else 12
+    assert (code, out) == (0, f"12 frames, {people} people, largest difference 0\n")
+    with pytest.raises(PosertError, match="detect_every 2: the model turns its regions by keypoints"):
+        library.NativeModel(folder, detect_every=2)
+
+
 def test_too_much_besides_the_picture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_MOST_CONSTANTS", 2)
     with pytest.raises(PosertError, match="fed takes 3 tensors besides the picture; C gives at most 2, of"):

@@ -286,5 +286,5 @@ def test_the_detector_is_written_beside_the_model(assets: Path, tmp_path: Path, 
     with pytest.raises(PosertError, match="lies in another folder"):
         tag(source, "alphapose-ultralight-simplepose", alone, detector=tmp_path / "out" / "yolox-nano.onnx")
     exported = onnx_file.Exported(onnx_file.load(path), replace(onnx_file.read_metadata(path), stages=(second,)))
-    with pytest.raises(PosertError, match="cannot find boxes"):
+    with pytest.raises(PosertError, match="is no detector"):
         pair(exported, path)

@@ -7,7 +7,7 @@ import pytest
 
 from posert.errors import PosertError
 from posert.poses import Skeleton
-from posert.runtime.spec import METADATA_LIMIT_BYTES, InputSpec, ModelSpec, Stage, from_json, to_json
+from posert.runtime.spec import METADATA_LIMIT_BYTES, InputSpec, ModelSpec, Stage, Turn, from_json, to_json
 
 INPUT = InputSpec("image", "NCHW", "float32", "bgr", (384, 384), "corner", multiple_of=32, pad_value=(110, 110, 110))
 STAGE = Stage("pose", "frame", INPUT, {"heatmaps": "h", "pafs": "p"}, "paf", {"peak_threshold": 0.1})
@@ -23,8 +23,8 @@ def test_a_file_that_says_nothing_new_is_of_the_first_format() -> None:
     """Older posert refuses fields that it does not know, without a word of what would help."""
     data = json.loads(to_json(SPEC))
     assert data["format"] == 1
-    assert not {"margin"} & data["stages"][0]["input"].keys()
-    assert not {"constants"} & data["stages"][0].keys()
+    assert "margin" not in data["stages"][0]["input"]
+    assert not {"constants", "turn", "keypoint_count"} & data["stages"][0].keys()
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,9 @@ def test_a_file_that_says_nothing_new_is_of_the_first_format() -> None:
     [
         replace(STAGE, input=replace(INPUT, margin=1.5)),
         replace(STAGE, input=replace(INPUT, dtype="float16")),
+        replace(STAGE, input=replace(INPUT, align="edges")),
+        replace(STAGE, keypoint_count=7),
+        replace(STAGE, region="follow", turn=Turn((0, 1))),
         replace(STAGE, constants={"im_shape": ("height", "width"), "scale_factor": (1, 1.5)}),
     ],
 )
@@ -50,6 +53,11 @@ def _edit_stage(**changes: object) -> str:
     data = json.loads(to_json(SPEC))
     data["stages"][0] |= changes
     return json.dumps(data)
+
+
+def _edit_turned(**changes: object) -> str:
+    given = json.loads(to_json(SPEC))["stages"][0]["input"] | changes
+    return _edit_stage(region="follow", turn={"keypoints": [0, 1]}, input=given)
 
 
 def _edit_input(**changes: object) -> str:
@@ -85,6 +93,19 @@ def _edit_input(**changes: object) -> str:
         (_edit_stage(constants={"image": [1]}), "one number or more of each, and not the picture"),
         (_edit_stage(constants={"a": ["depth"]}), "constants.a[0] = 'depth', expected width | height"),
         (_edit_stage(constants={"a": [True]}), "constants.a[0] = True"),
+        (
+            _edit_stage(region="follow", turn={"keypoints": [0, 2]}),
+            "turn.keypoints = (0, 2), expected two of 2 keypoints, from 0 on",
+        ),
+        (
+            _edit_stage(region="follow", turn={"keypoints": [1, 1]}),
+            "turn.keypoints = (1, 1), expected two of 2 keypoints",
+        ),
+        (_edit_stage(turn={"keypoints": [0, 1]}), "expected none, the whole frame is not turned"),
+        (_edit_stage(region="boxes", turn={"keypoints": [0, 0]}), "turn.keypoints = (0, 0), expected two of"),
+        (_edit_stage(region="follow", turn={"keypoints": [0, 1], "points": "away"}), "turn.points = 'away'"),
+        (_edit_turned(align="corners"), "input.align = 'corners', expected another one, of turned regions"),
+        (_edit_turned(interpolation="area"), "input.interpolation = 'area', expected linear, of turned regions"),
         (_edit_input(margin=0), "input.margin = 0"),
         (_edit_input(size_wh=[-1, 2]), "from 0 to 16384"),
         (_edit_input(size_wh=[0, 256], fit="boxes"), "two sides other than 0"),

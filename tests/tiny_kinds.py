@@ -13,6 +13,7 @@ import tiny_many
 import tiny_maps
 import tiny_mmpose
 import tiny_topdown
+import tiny_turned
 
 from posert.postprocess.decoders import paf
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
@@ -91,6 +92,16 @@ def spots(folder: Path) -> Path:
     return tiny_topdown.spots(folder / "spots.onnx", tiny_topdown.detector(folder / "detector.onnx"))
 
 
+def palms(folder: Path) -> Path:
+    """A detector with keypoints, and crops that they turn."""
+    return tiny_turned.palms(folder / "palms.onnx")
+
+
+def turned(folder: Path) -> Path:
+    """One person, followed by a window that the last picture's keypoints turn."""
+    return tiny_turned.follow(folder / "turned.onnx")
+
+
 def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A few values in a thousand are no numbers, without end, or huge."""
     rng = np.random.default_rng(5)
@@ -100,4 +111,6 @@ def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return maps
 
 
-KINDS = {kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins, peaks, fed, spots)}
+KINDS = {
+    kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins, peaks, fed, spots, palms, turned)
+}

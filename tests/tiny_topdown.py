@@ -73,14 +73,17 @@ def spots(path: Path, companion: Path) -> Path:
     return write(path, nodes, constants, (["n", 3, 32, 24], ["n", 1, 2, 3]), spec)
 
 
-def pose(path: Path, companion: Path | None = None) -> Path:
-    """Keypoints on the first and the last of the brightest cells of the crop, 8 x 6; the second a bit less sure."""
+def pose(path: Path, companion: Path | None = None, *, stages: tuple[Stage, ...] = ()) -> Path:
+    """Keypoints on the first and the last of the brightest cells of the crop, 8 x 6; the second a bit less sure.
+
+    stages: instead of the usual ones.
+    """
     nodes = [
         helper.make_node("ReduceMax", ["image"], ["grey"], axes=[1], keepdims=1),
         helper.make_node("MaxPool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
         helper.make_node("Mul", ["cells", "trust"], ["maps"]),
     ]
-    stages = (POSE,) if companion is None else (first_stage(companion), POSE)
+    stages = stages or ((POSE,) if companion is None else (first_stage(companion), POSE))
     spec = ModelSpec(1, "toy", "bright-person", SKELETON, stages)
     later = np.arange(48).reshape(8, 6) * 1e-6
     trust = np.stack([np.ones((8, 6)), 0.9 + later]).astype(np.float32)[None]

@@ -26,6 +26,7 @@ from posert.postprocess.kernels import build, sources
 from posert.postprocess.kernels.build import TARGETS
 from posert.postprocess.kernels.registry import KERNELS, Axes, Kernel
 from posert.runtime.session import Model, find_model, open_model
+from posert.runtime.spec import skeleton_of
 from posert.runtime.windows import place
 
 SOURCES = Path(__file__).with_name("c")
@@ -103,7 +104,7 @@ def _check(model: Model) -> None:
         _, (width, height) = place((64, 48), stage.input, boxes)
         shape = (1, height, width, 3) if stage.input.layout == "NHWC" else (1, 3, height, width)
         outputs = model.run(stage.name, np.zeros(shape, stage.input.dtype))
-        decoder(stage.decoder).decode(outputs, spec.skeleton, model.params(stage.name), (width, height))
+        decoder(stage.decoder).decode(outputs, skeleton_of(spec, stage), model.params(stage.name), (width, height))
 
 
 def _write(folder: Path, texts: dict[str, str], about: dict[str, str]) -> None:

@@ -12,6 +12,7 @@
 
 enum { POSERT__ROLES = 4, POSERT__AXES = 5 }; /* a decoder's arrays, and the axes of one */
 enum { POSERT__CONSTANTS = 8 };               /* of a network, at most */
+enum { POSERT__WINDOW = 6 };                  /* left, top, right, bottom px, cosine and sine of its turn */
 
 /* The kernels of a decoder (shapes, size, numbers, table ...; see `DecoderKernels` in Python), and of a rule. */
 typedef int64_t posert__decoder_workspace(int64_t *, int64_t, int64_t, int64_t *, int64_t, double *, int64_t, int64_t *,
@@ -71,6 +72,8 @@ typedef struct posert__stage {
     int output_count;
     const char *const *outputs;
     const int *roles; /* of each output: which array of the decoder it is */
+    int keypoint_count;   /* of its people */
+    posert__numbers turn; /* `Turn`; none = its regions are upright */
     int constant_count;
     const posert__constant *constants;
     posert__decoder decoder;
@@ -79,7 +82,7 @@ typedef struct posert__stage {
 
 typedef struct posert__model {
     const char *name, *version;
-    int keypoint_count;
+    int keypoint_count, most_keypoints; /* of the last stage, and of the stage with the most */
     const char *const *names;
     int64_t *torso; /* left and right hip, left and right shoulder; -1 = the model has none */
     int stage_count;
@@ -129,7 +132,7 @@ struct posert {
     int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
     int last;                          /* which of `found` holds the last picture's people */
     int opened, follows;               /* follows: `followed` holds where the last picture's person is */
-    double followed[4];
+    double followed[POSERT__WINDOW];
     posert__bench benches[]; /* of each stage */
 };
 
@@ -151,7 +154,7 @@ posert *posert__new(void);
 posert_status posert__decode(posert *p, int stage, const posert_tensor *outputs, int64_t row, const int64_t input_wh[2],
                              posert__people *people);
 /* Drops the people found twice. */
-posert_status posert__suppress(posert *p, const posert__rule *rule, posert__people *people);
+posert_status posert__suppress(posert *p, const posert__stage *stage, posert__people *people);
 
 /* constants.c */
 /* Adds the stage's constants to the feed, for its rows and its input's size. */

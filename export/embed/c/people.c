@@ -22,7 +22,7 @@ static posert_status grow(posert *p, posert__people *people, int64_t more)
 {
     const int64_t room = people->count + people->count / 2 + more + 8;
     if (people->keypoints != NULL && people->count + more <= people->room) return POSERT_OK;
-    if (!enlarge(&people->keypoints, people->count, room, 3 * (int64_t)posert__the_model.keypoint_count) ||
+    if (!enlarge(&people->keypoints, people->count, room, 3 * (int64_t)posert__the_model.most_keypoints) ||
         !enlarge(&people->scores, people->count, room, 1) || !enlarge(&people->boxes, people->count, room, 4) ||
         !enlarge(&people->region_boxes, people->count, room, 4) || !enlarge(&people->region_scores, people->count, room, 1))
         return posert__fail(p, POSERT_NO_MEMORY, "no memory for %ld people", (long)room);
@@ -94,7 +94,7 @@ posert_status posert__decode(posert *p, int index, const posert_tensor *outputs,
     const posert__stage *stage = &posert__the_model.stages[index];
     const posert__decoder *decoder = &stage->decoder;
     posert__bench *bench = &p->benches[index];
-    const int64_t parts = posert__the_model.keypoint_count, size[3] = {input_wh[0], input_wh[1], parts};
+    const int64_t parts = stage->keypoint_count, size[3] = {input_wh[0], input_wh[1], parts};
     int64_t shapes[POSERT__ROLES][POSERT__AXES] = {{0}}, counts[POSERT__ROLES] = {0}, found = 0;
     float *arrays[POSERT__ROLES] = {&nothing, &nothing, &nothing, &nothing};
     take_row(stage, outputs, row, arrays, counts, shapes);
@@ -113,10 +113,11 @@ posert_status posert__decode(posert *p, int index, const posert_tensor *outputs,
     return POSERT_OK;
 }
 
-posert_status posert__suppress(posert *p, const posert__rule *rule, posert__people *people)
+posert_status posert__suppress(posert *p, const posert__stage *stage, posert__people *people)
 {
+    const posert__rule *rule = stage->rule;
     posert__people *merged = &p->found[2], old = *people;
-    const int64_t count = people->count, parts = posert__the_model.keypoint_count;
+    const int64_t count = people->count, parts = stage->keypoint_count;
     if (count == 0 || parts == 0) return POSERT_OK;
     const int64_t bytes = rule->workspace(count, parts, POSERT__1(rule->numbers.at, rule->numbers.count));
     if (bytes < 0) return posert__fail(p, POSERT_FAILED, "%s", rule->problems[-bytes - 1]);

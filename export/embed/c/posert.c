@@ -55,6 +55,9 @@ static posert_status read_options(posert *p, const posert_options *given, posert
         return posert__fail(p, POSERT_BAD_ARGUMENT, "threads %d: must be 0 or more", options->threads);
     if (options->detect_every < 0)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: must be 0 or more", options->detect_every);
+    if (options->detect_every > 1 && posert__the_model.stages[posert__the_model.stage_count - 1].turn.count > 0)
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: the model turns its regions by keypoints that only its "
+                            "detector finds", options->detect_every);
     if (options->detect_every > 1 && looks != POSERT__BOXES)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: the model has no detector to leave out",
                             options->detect_every);
@@ -126,6 +129,23 @@ static posert_status pack(posert *p, const posert_image *image, posert__pixels *
     return POSERT_OK;
 }
 
+/* How many of the people have a region that can be turned; they come first. */
+static int64_t turned(const posert__stage *stage, posert__people *people, int64_t count, int64_t parts)
+{
+    return posert_k_turned_regions(POSERT__1(stage->turn.at, stage->turn.count),
+                                   POSERT__3(people->keypoints, count, parts, 3), POSERT__2(people->boxes, count, 4),
+                                   POSERT__1(people->scores, count));
+}
+
+/* A window for each of these people, or for so many of them. */
+static void place_turned(const posert__stage *stage, const posert__people *people, int64_t count, int64_t parts,
+                         double *windows)
+{
+    posert_k_place_turned(POSERT__1(stage->place.at, stage->place.count), POSERT__1(stage->turn.at, stage->turn.count),
+                          POSERT__3(people->keypoints, count, parts, 3), POSERT__2(people->boxes, count, 4),
+                          POSERT__2(windows, count, POSERT__WINDOW));
+}
+
 /* The turn's stage begins, without people yet; it looks at the frame, after the last picture's person, or around each of
  * the people of the stage before. */
 static posert_status enter(posert *p)
@@ -138,20 +158,41 @@ static posert_status enter(posert *p)
     turn->start = 0;
     turn->count = stage->region == POSERT__BOXES ? regions->count : 1;
     int64_t found;
-    double *windows = posert__at_least(&p->windows, (turn->count + 1) * 4 * (int64_t)sizeof(double));
+    double *windows = posert__at_least(&p->windows, (turn->count + 1) * POSERT__WINDOW * (int64_t)sizeof(double));
     if (windows == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
     if (stage->region == POSERT__BOXES) {
         memcpy(turn->input_wh, stage->size_wh, sizeof turn->input_wh);
+        if (stage->turn.count > 0) {
+            place_turned(stage, regions, turn->count, stage[-1].keypoint_count, windows);
+            return POSERT_OK;
+        }
         found = posert_k_place_boxes(POSERT__1(stage->place.at, stage->place.count),
-                                     POSERT__2(regions->boxes, turn->count, 4), POSERT__2(windows, turn->count, 4));
+                                     POSERT__2(regions->boxes, turn->count, 4),
+                                     POSERT__2(windows, turn->count, POSERT__WINDOW));
     } else {
         found = posert_k_place_frame(POSERT__1(stage->place.at, stage->place.count), turn->pixels.width,
                                      turn->pixels.height, POSERT__1(windows, 4), POSERT__1(turn->input_wh, 2));
+        windows[4] = 1, windows[5] = 0;
         const int follows = stage->region == POSERT__FOLLOW && p->follows;
         if (follows) memcpy(windows, p->followed, sizeof p->followed);
         turn->count = found > 0 || follows;
     }
     return found >= 0 ? POSERT_OK : posert__fail(p, POSERT_FAILED, "the picture does not fit the network's input");
+}
+
+/* Whether the first of the people is seen well enough to be followed; `followed` is where. */
+static int follow(posert *p, const posert__stage *stage, posert__people *people)
+{
+    const posert__model *model = &posert__the_model;
+    p->followed[4] = 1, p->followed[5] = 0;
+    if (stage->turn.count > 0) {
+        if (turned(stage, people, 1, stage->keypoint_count) < 1) return 0;
+        place_turned(stage, people, 1, stage->keypoint_count, p->followed);
+        return 1;
+    }
+    return model->torso[0] >= 0 &&
+           posert_k_crop_window(POSERT__2(people->keypoints, model->keypoint_count, 3), POSERT__1(model->torso, 4),
+                                p->turn.pixels.width, p->turn.pixels.height, POSERT__1(p->followed, 4)) > 0;
 }
 
 /* All windows of the turn's stage are done: its people are complete. */
@@ -162,16 +203,16 @@ static posert_status leave(posert *p)
     const double width = p->turn.pixels.width, height = p->turn.pixels.height;
     posert__people *people = &p->found[p->last];
     if (stage->rule != NULL) {
-        const posert_status status = posert__suppress(p, stage->rule, people);
+        const posert_status status = posert__suppress(p, stage, people);
         if (status != POSERT_OK) return status;
     }
-    if (p->turn.stage < model->stage_count - 1)
+    if (p->turn.stage < model->stage_count - 1 && stage[1].turn.count > 0)
+        people->count = turned(&stage[1], people, people->count, stage->keypoint_count);
+    else if (p->turn.stage < model->stage_count - 1)
         people->count = posert_k_usable_regions(POSERT__2(people->boxes, people->count, 4),
                                                 POSERT__1(people->scores, people->count), width, height);
     else if (stage->region == POSERT__FOLLOW)
-        p->follows = people->count > 0 && model->torso[0] >= 0 &&
-                     posert_k_crop_window(POSERT__2(people->keypoints, model->keypoint_count, 3),
-                                          POSERT__1(model->torso, 4), width, height, POSERT__1(p->followed, 4)) > 0;
+        p->follows = people->count > 0 && follow(p, stage, people);
     return POSERT_OK;
 }
 
@@ -218,11 +259,11 @@ static posert_status sample(posert *p, const posert__stage *stage, double *windo
     const int64_t w = p->turn.input_wh[0], h = p->turn.input_wh[1], size = 3 * w * h;
     const int64_t raw = stage->type == POSERT_UINT8 ? size : stage->type == POSERT_FLOAT16 ? 2 * size : 0;
     const int64_t bytes = posert_k_sample_workspace(POSERT__1(stage->place.at, stage->place.count), pixels->width,
-                                                    pixels->height, POSERT__1(window, 4), w, h);
+                                                    pixels->height, POSERT__1(window, POSERT__WINDOW), w, h);
     if (posert__at_least(&p->sampling, bytes) == NULL)
         return posert__fail(p, POSERT_NO_MEMORY, "no memory to sample the picture");
     const int64_t found = posert_k_sample_window(
-        pixels->rgb, POSERT__2(pixels->at, pixels->height, 3 * pixels->width), POSERT__1(window, 4),
+        pixels->rgb, POSERT__2(pixels->at, pixels->height, 3 * pixels->width), POSERT__1(window, POSERT__WINDOW),
         POSERT__1(stage->place.at, stage->place.count), w, h, POSERT__1(p->sampling.at, bytes),
         POSERT__1(row, stage->type == POSERT_FLOAT32 ? size : 0), POSERT__1(row, raw),
         POSERT__1(row, stage->type == POSERT_INT32 ? size : 0));
@@ -241,7 +282,7 @@ static posert_status feed_rows(posert *p, posert_feed *feed)
     char *tensor = posert__at_least(&p->tensor, each * turn->rows);
     if (tensor == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the network's input");
     for (int64_t row = 0; row < turn->rows && status == POSERT_OK; row++)
-        status = sample(p, stage, (double *)p->windows.at + 4 * (turn->start + row), tensor + each * row);
+        status = sample(p, stage, (double *)p->windows.at + POSERT__WINDOW * (turn->start + row), tensor + each * row);
     *feed = (posert_feed){turn->stage, stage->file, stage->input, stage->type,
                           {turn->rows, stage->nhwc ? h : 3, stage->nhwc ? w : h, stage->nhwc ? 3 : w},
                           status == POSERT_OK ? tensor : NULL, stage->output_count, stage->outputs, 0, NULL};
@@ -306,7 +347,7 @@ posert_status posert_give(posert *p, const posert_tensor *outputs, int count)
     posert__people *people = &p->found[p->last], *regions = &p->found[!p->last];
     posert_status status = check(p, &posert__the_model.stages[turn->state == POSERT__FED ? turn->stage : 0], outputs, count);
     for (int64_t row = 0; row < turn->rows && status == POSERT_OK; row++) {
-        const int64_t before = people->count, parts = posert__the_model.keypoint_count;
+        const int64_t before = people->count, parts = posert__the_model.stages[turn->stage].keypoint_count;
         status = posert__decode(p, turn->stage, outputs, row, turn->input_wh, people);
         const int64_t region = turn->start + row;
         for (int64_t person = before; person < people->count && region < regions->count; person++) {
@@ -316,8 +357,8 @@ posert_status posert_give(posert *p, const posert_tensor *outputs, int count)
         if (status == POSERT_OK)
             posert_k_to_frame(POSERT__3(people->keypoints + 3 * parts * before, people->count - before, parts, 3),
                               POSERT__2(people->boxes + 4 * before, people->count - before, 4),
-                              POSERT__1((double *)p->windows.at + 4 * (turn->start + row), 4), turn->input_wh[0],
-                              turn->input_wh[1]);
+                              POSERT__1((double *)p->windows.at + POSERT__WINDOW * (turn->start + row), POSERT__WINDOW),
+                              turn->input_wh[0], turn->input_wh[1]);
     }
     turn->start += turn->rows;
     turn->state = POSERT__BEGUN;
