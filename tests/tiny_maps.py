@@ -9,18 +9,28 @@ from onnx import TensorProto, helper, numpy_helper
 from posert.runtime.spec import METADATA_KEY, ModelSpec, to_json
 
 
-def shown(path: Path, maps: dict[str, np.ndarray], spec: ModelSpec, *, seed: int = 0) -> Path:
-    """A model with these outputs (f32, without a batch axis), times 0.9 plus a pattern as strong as the picture's mean.
+def shown(
+    path: Path,
+    maps: dict[str, np.ndarray],
+    spec: ModelSpec,
+    *,
+    seed: int = 0,
+    gain: float = 0.9,
+    moving: dict[str, np.ndarray] | None = None,
+    strength: str = "ReduceMean",
+) -> Path:
+    """A model with these outputs (f32, without a batch axis), times `gain` plus a pattern as strong as the picture's
+    mean, or what else `strength` reduces it to, the pattern times `moving`.
 
     The spec's only stage names the outputs as the roles and has a float NCHW input of a fixed size.
     """
     rng, stage = np.random.default_rng(seed), spec.stages[0]
     wide, high = stage.input.size_wh
-    nodes = [helper.make_node("ReduceMean", [stage.input.name], ["mean"], axes=[1, 2, 3], keepdims=0)]
+    nodes = [helper.make_node(strength, [stage.input.name], ["mean"], axes=[1, 2, 3], keepdims=0)]
     constants, outputs = [], []
     for role, values in maps.items():
-        pattern = rng.uniform(0, 2e-4, values.shape).astype(np.float32)
-        for name, array in {"fixed": values[None] * np.float32(0.9), "pattern": pattern[None]}.items():
+        pattern = rng.uniform(0, 2e-4, values.shape) * (1 if moving is None else moving[role])
+        for name, array in {"fixed": values[None] * np.float32(gain), "pattern": pattern[None]}.items():
             constants.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), f"{name}_{role}"))
         axes = np.arange(1, values.ndim + 1)
         constants.append(numpy_helper.from_array(axes, f"axes_{role}"))

@@ -5,12 +5,16 @@ RTMDet), RF-DETR's, YOLO-NAS's, OpenVINO's and TensorFlow's SSD, PaddleDetection
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tiny_maps
 
 from posert.poses import Skeleton
+from posert.postprocess import decoder_params
 from posert.postprocess.decoders.rows import Params
+from posert.runtime.spec import Fit, InputSpec, ModelSpec, Stage
 from posert.skeletons import COCO_17
 
 Rng = np.random.Generator
@@ -153,3 +157,26 @@ def said(rng: Rng, rows: list[Row], p: Params, shapes: dict[str, tuple[int, ...]
         else:
             made[role] = values.T if values.shape != shape and values.T.shape == shape else values.reshape(shape)
     return made
+
+
+def model(path: Path, name: str, *, fit: Fit = "corner", params: dict[str, Any] | None = None, **given: Any) -> Path:
+    """A network of this signature that says some rows, a little stronger with the picture.
+
+    params: over the network's. given: of its input.
+    """
+    network, rng = NETWORKS[name], np.random.default_rng(0)
+    p = decoder_params("rows", network.params)
+    rows = some_rows(rng, p, network.keypoints, network.rows, network.wh)
+    rows[20:] = [row | {"scores": np.full_like(row["scores"], -9)} for row in rows[20:]]
+    count = 0 if network.params.get("keypoints") == 0 else network.keypoints
+    image = InputSpec("image", "NCHW", "float32", "bgr", network.wh, fit, **given)
+    stage = Stage(
+        "pose", "frame", image, {role: role for role in network.shapes}, "rows", network.params | (params or {})
+    )
+    spec = ModelSpec(1, "toy", name, skeleton(count), (stage,))
+    size = 1.0 if p.unit == "share" else max(network.wh)
+    moves = {"box": size, "keypoints": size, "scores": 1.0, "objectness": 1.0, "label": 0.0, "skip": 1.0}
+    strengths = {word: np.full_like(values, moves[word]) for word, values in rows[0].items()}
+    moving = said(rng, [strengths] * len(rows), p, network.shapes)
+    outputs = said(rng, rows, p, network.shapes)
+    return tiny_maps.shown(path, outputs, spec, gain=1.0, moving=moving, strength="ReduceMax")

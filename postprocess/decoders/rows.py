@@ -158,8 +158,9 @@ def _place_of_points(shape, rows, parts, size, person):
 
 
 @jit
-def _layout(shapes, size, params, table):
-    """The `_Layout` of outputs of these shapes."""
+def layout_of(shapes, size, numbers, table):
+    """The `_Layout` of outputs of these shapes; the arguments: see `DecoderKernels`."""
+    params = _params(numbers)
     parts = size[KEYPOINTS] if math.isnan(params.keypoints) else int(min(max(params.keypoints, 0), _MOST_POINTS))
     point_size, chosen = 3 if params.keypoint_scores else 2, params.person if params.classes > 1 else 0
     columns, classes, points = listed(table, FIRST_LIST), params.classes, parts * point_size
@@ -215,7 +216,7 @@ def _across(side, stride):
 def rows_workspace(shapes, size, numbers, table, needs):
     """0, or a problem; needs: the rows that may be people, and at most so many. See `DecoderKernels`."""
     params = _params(numbers)
-    layout = _layout(shapes, size, params, table)
+    layout = layout_of(shapes, size, numbers, table)
     problem = _problem(layout, shapes, size, listed_pairs(table, _CELLS))
     if problem == 0:
         _, needs[0] = _take_found(needs[:0], layout)
@@ -248,7 +249,7 @@ def _score(outputs, layout, params, batch, row):
 
 
 @jit
-def _origin(cells, row, size):
+def origin_of(cells, row, size):
     """x, y px from which a row's box and keypoints count."""
     for level in range(cells.shape[0]):
         wide, high = _across(size[WIDTH], cells[level, 0]), _across(size[HEIGHT], cells[level, 0])
@@ -270,7 +271,7 @@ def _units(params, size):
 @jit
 def _take_box(outputs, layout, params, size, cells, batch, row, box):
     """box f32 [4]: left, top, right, bottom px of a row."""
-    (wide, high), (x, y) = _units(params, size), _origin(cells, row, size)
+    (wide, high), (x, y) = _units(params, size), origin_of(cells, row, size)
     swapped = 1 if params.box == _YXYX else 0
     for side in range(4):
         value = _at(outputs, layout.box, batch, row, side ^ swapped)
@@ -285,7 +286,7 @@ def _take_box(outputs, layout, params, size, cells, batch, row, box):
 @jit
 def _take_points(outputs, layout, params, size, cells, batch, row, score, points):
     """points f32 [K,3]: x, y px, score of a row's keypoints, 0 where one is not found or the row has no more."""
-    (wide, high), (x_0, y_0) = _units(params, size), _origin(cells, row, size)
+    (wide, high), (x_0, y_0) = _units(params, size), origin_of(cells, row, size)
     for k in range(points.shape[0]):
         points[k, :] = _ZERO
         if k >= layout.parts:
@@ -335,7 +336,7 @@ def rows_people(
 ):
     """The people of all rows of the batch. See `DecoderKernels`."""
     params, outputs, total = _params(numbers), (rows, class_scores, labels, points), 0
-    layout, cells = _layout(shapes, size, params, table), listed_pairs(table, _CELLS)
+    layout, cells = layout_of(shapes, size, numbers, table), listed_pairs(table, _CELLS)
     found, _ = _take_found(workspace, layout)
     for batch in range(counts.shape[0]):
         count = _gather(outputs, layout, params, size, cells, batch, found)
