@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from posert.errors import PosertError
-from posert.export.fetch import Progress, download
+from posert.export.addresses import archive_of, fetch_file
+from posert.export.fetch import Progress
 from posert.runtime.files.locks import release, take
 from posert.runtime.files.ours import cache_folder
 from posert.runtime.files.state import sha256_of
@@ -40,7 +41,8 @@ class File:
 
     Attributes:
         file: name in the cache.
-        url: its authors' address; empty if there is none to fetch from. mirrors: others, asked in turn if it fails.
+        url: its authors' address; empty if there is none to fetch from. mirrors: others, asked in turn if it fails. A
+            name behind # is that of a member of a zip: what is kept and pinned is the member.
         sha256, git_blob, md5: pins, the strongest first; all that are given must fit.
         sha256_prefix: the part of a hash that the project puts in the name. Checked, but no pin: a forger finds another
             file with these few digits by trying.
@@ -306,10 +308,10 @@ def _download(file: File, part: Path, url: str, progress: Progress | None) -> No
     if not file.pinned:  # nobody could tell that its halves are of two files
         part.unlink(missing_ok=True)
     begun, most_bytes = part.exists(), file.bytes or _MOST_BYTES
-    download(url, part, most_bytes, progress, any_end=file.pinned)
+    fetch_file(url, part, most_bytes, progress, any_end=file.pinned)
     if begun and _misfits(file, part):  # its beginning was another server's
         part.unlink()
-        download(url, part, most_bytes, progress, any_end=file.pinned)
+        fetch_file(url, part, most_bytes, progress, any_end=file.pinned)
 
 
 def _settle(entry: Entry, file: File, part: Path, path: Path, origin: str) -> None:
@@ -319,3 +321,4 @@ def _settle(entry: Entry, file: File, part: Path, path: Path, origin: str) -> No
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+        archive_of(part).unlink(missing_ok=True)
