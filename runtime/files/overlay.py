@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.files.atomic import Write, whole_file
+from posert.runtime.files.video import VideoWriter, open_writer
 from posert.runtime.media import is_image
-from posert.runtime.media.names import opencv_name
 from posert.runtime.media.read import frame_count
 
 _SUBPIXEL_BITS = 4
@@ -60,7 +59,7 @@ def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
         PosertError: the place or the format cannot be written, or frames of several sizes go to one video.
     """
     with whole_file(path) as temporary:
-        writer: Any = None
+        writer: VideoWriter | None = None
         size_wh, written = (0, 0), 0
         picture = is_image(path)
 
@@ -69,16 +68,17 @@ def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
             if picture and written:
                 raise PosertError(f"{path} is one picture, {frame.source} has several frames", "draw them to an .mp4")
             drawn = draw(frame.bgr, result.poses, skeleton)
-            written += 1
             if picture:
                 _write_image(temporary, drawn)
+                written = 1
                 return
             if writer is None:
                 size_wh = frame.size_wh
-                writer = _open_writer(temporary, path, size_wh, fps)
+                writer = open_writer(temporary, path, size_wh, fps)
             if size_wh != frame.size_wh:
                 raise PosertError(f"{path}: frames of {size_wh} and of {frame.size_wh} px", "use one overlay a source")
-            writer.write(drawn)
+            writer.write(drawn, written / fps)
+            written += 1
 
         try:
             yield write
@@ -94,14 +94,3 @@ def _write_image(path: Path, bgr: NDArray[np.uint8]) -> None:
     if not good:
         raise OSError(0, f"OpenCV cannot write {path.suffix} files")
     path.write_bytes(data.tobytes())
-
-
-def _open_writer(temporary: Path, path: Path, size_wh: tuple[int, int], fps: float) -> Any:
-    codec = {".avi": "MJPG", ".webm": "VP80", ".mkv": "mp4v"}.get(path.suffix.lower(), "mp4v")
-    with opencv_name(temporary) as opened:
-        writer = cv2.VideoWriter(opened, cv2.VideoWriter.fourcc(*codec), fps, size_wh)
-    if not writer.isOpened():
-        raise PosertError(
-            f"{path} cannot be written as a video of {size_wh} px", "use .mp4, .avi or .mkv; or .jpg, .png"
-        )
-    return writer
