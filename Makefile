@@ -9,15 +9,16 @@ COMPILED := postprocess/kernels/compiled/sources
 KERNELS := $(shell grep -rl --include=*.py posert.postprocess.kernels.registry postprocess runtime) runtime/spec.py
 KERNEL_TESTS := tests/test_paf.py tests/test_prepare.py tests/test_direct.py
 
-.PHONY: demo test lint kernels test-export wheels test-wheels bench fuzz clean
+.PHONY: demo test lint kernels test-export wheels test-wheels test-pages bench fuzz clean
 
 demo: .venv/cpu $(COMPILED)
 	@mkdir -p $(OUT)
 	@$(BIN)/python -m posert.export.nano.clip $(OUT)/clip.mp4
-	@$(BIN)/posert infer nano $(OUT)/clip.mp4 -o $(OUT)/clip.jsonl --overlay $(OUT)/overlay.mp4
+	@$(BIN)/posert infer nano $(OUT)/clip.mp4 -o $(OUT)/clip.jsonl --track --overlay $(OUT)/overlay.mp4
+	@$(BIN)/posert report $(OUT)/clip.jsonl -o $(OUT)/report.html
 
 test: .venv/test kernels lint
-	$(BIN)/python -m pytest -m "not export and not wheels"
+	$(BIN)/python -m pytest -m "not export and not wheels and not pages"
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(KERNEL_TESTS)
 
 lint: .venv/test
@@ -34,6 +35,9 @@ wheels: .venv/wheels
 
 test-wheels: wheels
 	$(BIN)/python -m pytest -m wheels
+
+test-pages: .venv/pages
+	$(BIN)/python -m pytest -m pages
 
 test-export: .venv-export/openpifpaf
 	@$(EXPORT)/python wheels/kernels.py --bundles
@@ -64,6 +68,13 @@ $(COMPILED): $(KERNELS) | .venv/cpu
 
 .venv/test: .venv/cpu
 	$(BIN)/python $(PIP) -e '.[cpu,test]'
+	@touch $@
+
+# Debian's browser where it can be installed; where there is none, the tests skip and say so.
+.venv/pages: .venv/test
+	$(BIN)/python $(PIP) playwright
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || true
 	@touch $@
 
 .venv/wheels: .venv/test

@@ -22,9 +22,9 @@ AcceptLicence = Annotated[
 AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
 MODEL = "An .onnx file, or a name of `posert models list`: nano, movenet-thunder, ..."
 _SAME_NAME = (
-    "accept_licence", "accept_unpinned", "cpu", "debug", "detect_every", "device", "flip", "fps", "keypoint_scale",
-    "long_edge", "on", "overlay", "overwrite", "resume", "scale_gap", "scale_number", "shard", "stride", "track",
-    "verify", "workers",
+    "accept_licence", "accept_unpinned", "cpu", "debug", "detect_every", "device", "embed", "flip", "fps",
+    "keypoint_scale", "long_edge", "on", "overlay", "overwrite", "resume", "scale_gap", "scale_number", "shard", "stride",
+    "track", "verify", "video", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import media
 import pytest
+import recordings
 from caffe_files import prototxt, weights, write_caffemodel
 from pifpaf_files import checkpoint
 
@@ -42,6 +43,9 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.mp4", "b.mp4"):
         media.video(tmp_path / "videos" / name, count=20)
     cv2.imwrite("photo.jpg", media.numbered(3))
+    (tmp_path / "features").mkdir()
+    for name in ("walk.jsonl", "features/walk.mp4.jsonl"):
+        recordings.walkers(tmp_path / name, "walk.mp4", frames=40)
     (tmp_path / "frames.rgb").write_bytes(bytes(64 * 48 * 3 * 4))
     (tmp_path / "images").mkdir()
     cv2.imwrite("images/1.jpg", media.numbered(3))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command import Run
 
-from posert.runtime.files.video import encode_for_browser, plays_in_browser, suffix_for_browser
+from posert.runtime.files.video import encode_for_browser, open_writer, plays_in_browser, suffix_for_browser
 from posert.runtime.media.read import frames
 
 
@@ -40,6 +40,14 @@ def test_overlays_play_in_browsers_where_pyav_is_installed(
     assert run("infer", model, video, "--overlay", drawn)[0] == 0
     assert plays_in_browser(drawn) is not (plain and suffix == ".mp4")
     assert len(list(frames(drawn))) == 12
+
+
+def test_opencv_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It said "tag 0x30385056/'VP80' is not supported with codec id 139" and then wrote VP8."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "av", None)
+        open_writer(tmp_path / "a.webm", Path("a.webm"), (64, 48), 10).release()
+    assert capfd.readouterr().err == ""
 
 
 def test_every_picture_keeps_its_place(plain: bool, tmp_path: Path) -> None:

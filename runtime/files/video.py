@@ -4,7 +4,9 @@ Owns codecs. PyAV, where it is installed, writes H.264 (.mp4) and VP9 (.webm); O
 browser plays, and VP8. Knows pictures, nothing of people.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -95,12 +97,30 @@ def open_writer(temporary: Path, path: Path, size_wh: tuple[int, int], fps: floa
     with opencv_name(temporary) as opened:
         if suffix in _PYAV and (av := _pyav()) is not None:
             return _PyAvWriter(av, opened, suffix, size_wh, fps)
-        writer = cv2.VideoWriter(opened, cv2.VideoWriter.fourcc(*_OPENCV.get(suffix, "mp4v")), fps, size_wh)
+        with _silent():
+            writer = cv2.VideoWriter(opened, cv2.VideoWriter.fourcc(*_OPENCV.get(suffix, "mp4v")), fps, size_wh)
     if not writer.isOpened():
         raise PosertError(
             f"{path} cannot be written as a video of {size_wh} px", "use .mp4, .webm, .avi or .mkv; or .jpg, .png"
         )
     return _OpenCvWriter(writer, fps)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Standard error leads nowhere: of a WebM OpenCV says that it knows no tag, and goes on."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _pyav() -> Any:

@@ -5,7 +5,7 @@ Owns these two rules. Knows jobs, recipes and manifests, nothing of what is in a
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from posert.errors import PosertError
@@ -44,6 +44,16 @@ def protect(
             _keep_inputs(path, inputs)
             if not (_ours_by_name(path, job, recipe, named) or written_through(path) or replaceable(path)):
                 _refuse(path, overwrite)
+
+
+def protect_files(files: Sequence[Path], inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """As `protect`, for a few files that are to be written, and those that are read for them."""
+    _check_apart(files)
+    known = {name: path for path in inputs for name in (*_identity(path), *_folders(path))}
+    for path in files:
+        _keep_inputs(path, known)
+        if not (written_through(path) or replaceable(path)):
+            _refuse(path, overwrite)
 
 
 def _check_apart(files: Sequence[Path]) -> None:

@@ -175,6 +175,12 @@ class Manifest:
         return Path(os.path.relpath(path, self.folder)).as_posix()
 
 
+def rows_below(folder: Path) -> list[Row]:
+    """The rows of a folder's manifests, of shards too: `source`, `output`, `status` and what else they say."""
+    found = [row for path in sorted(folder.glob("manifest*.jsonl")) for row in _read(path)[0].values()]
+    return list({(row["source"], row["output"]): row for row in found}.values())
+
+
 def _results_of(version: object) -> str:
     """The part of a version that results depend on: the last number changes none.
 
