@@ -34,6 +34,7 @@ from posert.flags import (
     with_flags,
 )  # fmt: skip
 from posert.pages import commands as pages
+from posert.serve import commands as serving
 
 if TYPE_CHECKING:
     from posert.runtime.jobs.job import Job, Outcome
@@ -52,6 +53,7 @@ class _Group(TyperGroup):
 app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(commands.app)
 app.add_typer(pages.app)
+app.add_typer(serving.app)
 
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
 _UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."

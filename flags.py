@@ -22,9 +22,9 @@ AcceptLicence = Annotated[
 AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
 MODEL = "An .onnx file, or a name of `posert models list`: nano, movenet-thunder, ..."
 _SAME_NAME = (
-    "accept_licence", "accept_unpinned", "cpu", "debug", "detect_every", "device", "embed", "flip", "fps",
-    "keypoint_scale", "long_edge", "on", "overlay", "overwrite", "resume", "scale_gap", "scale_number", "shard", "stride",
-    "track", "verify", "video", "workers",
+    "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "flip", "fps",
+    "host", "keypoint_scale", "long_edge", "on", "overlay", "overwrite", "port", "resume", "scale_gap", "scale_number",
+    "shard", "stride", "track", "verify", "video", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",
@@ -39,6 +39,7 @@ FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "size_wh": "--size WIDTHxHEIGHT",
     "start_s": "--start",
     "stop_s": "--stop",
+    "token_file": "--token-file FILE",
 }
 """Parameter -> how it is written on the command line."""
 

@@ -13,10 +13,10 @@ import pytest
 from posert.flags import FLAGS
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ["postprocess", "runtime", "measure", "pages", "export", "cli"]
+LAYERS = ["postprocess", "runtime", "measure", "pages", "export", "serve", "cli"]
 OWN = sorted(
     path
-    for path in [*ROOT.glob("*.py"), *(item for layer in LAYERS[:5] for item in (ROOT / layer).rglob("*.py"))]
+    for path in [*ROOT.glob("*.py"), *(item for layer in LAYERS[:-1] for item in (ROOT / layer).rglob("*.py"))]
     if "__pycache__" not in path.parts
 )
 

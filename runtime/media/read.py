@@ -138,6 +138,13 @@ def frame_rate(source: str) -> float:
     return _video_property(source, cv2.CAP_PROP_FPS) or 30.0
 
 
+def video_size_wh(source: str) -> tuple[int, int]:
+    """Width and height of a video's frames by its header, px; 0, 0 if it does not say."""
+    return int(_video_property(source, cv2.CAP_PROP_FRAME_WIDTH)), int(
+        _video_property(source, cv2.CAP_PROP_FRAME_HEIGHT)
+    )
+
+
 def _video_property(source: str, name: int) -> float:
     if not Path(source).is_file():
         return 0.0

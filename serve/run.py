@@ -1,0 +1,122 @@
+"""The server as a process: models opened, a socket, uvicorn with our limits, and a clean end.
+
+Owns the life of the server. What it answers is the application's.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from posert.errors import PosertError
+from posert.runtime.jobs.recipe import Recipe
+from posert.runtime.options import ModelOptions
+from posert.serve.access import LOOPBACK
+from posert.serve.app import create_app
+from posert.serve.guard import guarded
+from posert.serve.limits import Limits
+from posert.serve.service import Service
+
+_TOKEN_LEAST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server listens, and who may ask: whoever knows the token, or, without one, whoever is on this machine;
+    with `anybody` whoever reaches it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    token: str | None = None
+    anybody: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises PosertError if nothing would keep strangers out, or the token is short."""
+        if self.token is not None and len(self.token) < _TOKEN_LEAST:
+            raise PosertError(f"the token has {len(self.token)} characters", f"take at least {_TOKEN_LEAST}")
+        if self.token is None and self.host not in LOOPBACK and not self.anybody:
+            raise PosertError(
+                f"whoever reaches {self.host} could use this server",
+                "put a token into POSERT_TOKEN or a `token_file`, or say `anybody`",
+            )
+
+
+def serve(
+    models: Sequence[str],
+    options: ModelOptions,
+    limits: Limits,
+    address: Address,
+    folder: Path | None,
+    report: Callable[[str], None],
+) -> None:
+    """Serves until it is told to end (SIGTERM, Ctrl-C); what is under way is finished first.
+
+    Args:
+        models: files or names as in `open_model`, each its own name without suffix, or `NAME=FILE`.
+        folder: for videos, see `Service`. report: gets the address, once it can be asked.
+
+    Raises:
+        PosertError: a model or the address cannot be opened.
+    """
+    with ExitStack() as stack:
+        named = _named(models)
+        opened = {name: stack.enter_context(Recipe(file, options=options).open()) for name, file in named.items()}
+        service = Service(opened, limits, folder)
+        listening = stack.enter_context(_listen(address))
+        app = create_app(service, token=address.token, anybody=address.anybody)
+        config = uvicorn.Config(
+            app, http=guarded(limits), ws="websockets-sansio", ws_max_size=limits.max_bytes,
+            ws_per_message_deflate=False, loop="asyncio", lifespan="on", access_log=False, log_config=None,
+            log_level="critical", server_header=False, proxy_headers=False,
+            timeout_keep_alive=30, timeout_graceful_shutdown=max(1, round(limits.drain_s)),
+        )  # fmt: skip
+        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn sends it again in the end
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        _Server(config, service, lambda: report(f"http://{shown}:{port}")).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]
+    """uvicorn's, which says when it can be asked, and to the service when it ends."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._service, self._ready = service, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self.should_exit = True
+        self._service.drain()
+
+
+def _named(models: Sequence[str]) -> dict[str, str]:
+    """Name -> file; raises PosertError if two have one name."""
+    pairs = []
+    for each in models:
+        name, equals, file = each.partition("=")
+        pairs.append((name, file) if equals and not os.path.exists(each) else (Path(each).stem, each))
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1 or not name}):
+        raise PosertError(f"several models would be called {', '.join(twice)}", "name them: body=FILE")
+    return dict(pairs)
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PosertError(
+            f"{address.host}, port {address.port} cannot be listened to: {reason}", "choose another `port` or `host`"
+        ) from None
