@@ -151,7 +151,7 @@ def overload(folder: str) -> None:
 
 
 def hostile(count: int) -> None:
-    from hostile import Hostile, fire
+    from hostile import Hostile, Shot, fire, post
 
     async def all_of(port: int, source: Hostile, numbers: range) -> Counter[str]:
         outcomes, free = Counter[str](), asyncio.Semaphore(64)
@@ -166,14 +166,19 @@ def hostile(count: int) -> None:
     limits = [f"--limit={text}" for text in ("body_s=2", "head_s=2", "keep_s=2", "answer_s=30")]
     with tempfile.TemporaryDirectory() as folder, server(*limits) as (port, pid):
         source = Hostile(Path(folder))
-        ask(port, source.good * 50)
-        print(f"{memory_mb(pid):.1f} MB after {50 * len(source.good)} good pictures", flush=True)
+        ask(port, [*source.good * 50, *[source.big] * 4])
+        for _ in range(2):
+            asyncio.run(fire(port, Shot((post(source.video, "/v1/videos"),))))
+        time.sleep(6)
+        before = memory_mb(pid)
+        print(f"{before:.1f} MB after good pictures, the largest that are taken, and a video", flush=True)
         done, step = 0, max(1, count // 10)
         for start in range(0, count, step):
             outcomes = asyncio.run(all_of(port, source, range(start, min(start + step, count))))
             done += outcomes.total()
+            time.sleep(6)  # what is still under way ends
             print(f"{memory_mb(pid):.1f} MB after {done} hostile requests {dict(sorted(outcomes.items()))}", flush=True)
-        print(f"good pictures: {dict(ask(port, source.good))}")
+        print(f"{memory_mb(pid) - before:+.1f} MB; good pictures: {dict(ask(port, source.good))}")
 
 
 def main() -> None:
