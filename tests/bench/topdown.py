@@ -7,6 +7,10 @@ heatmaps. Both use all cores, and keep the same boxes (score >= 0.3, overlap <= 
 heatmaps with its class ViTPose, whose subpixel step is dear; `rtmlib, plain` replaces that step by the highest cell, so
 that the figure shows the loop and not the step. Eight people: the first frames' person in 2 x 4 tiles. `every 4`:
 the detector on every fourth frame. Medians of interleaved rounds; ratios within each round.
+
+Then what both do outside the network's own run, picture after picture, with synthetic networks of RTMPose's signature
+(`tests/tiny_mmpose.py`) and boxes that are given: the wall's clock without ONNX Runtime's `run`. Without files it is
+the only part: `python tests/bench/topdown.py`.
 """
 
 import argparse
@@ -14,6 +18,8 @@ import contextlib
 import io
 import platform
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,8 +40,20 @@ from posert.runtime.loop import TopDown, estimate
 from posert.runtime.media.read import frames
 from posert.runtime.session import open_model
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tiny_mmpose
+from rtmlib_oracle import tool
+
 MIN_SCORE, MAX_IOU = 0.3, 0.6
 Loop = Callable[[list[Frame]], int]
+Outside = Callable[[np.ndarray, int], float]
+"""Milliseconds outside the network's own run, of one picture shown so many times; a mean."""
+OUTSIDE = {
+    "RTMPose 192x256, 17 keypoints": ("RTMPose", tiny_mmpose.simcc, (192, 256), 17),
+    "RTMPose 288x384, 133 keypoints": ("RTMPose", tiny_mmpose.simcc, (288, 384), 133),
+}
+"""Title -> rtmlib's class, what writes the network, width and height of its input, keypoints."""
 
 
 class PlainViTPose(rtmlib.ViTPose):
@@ -142,7 +160,7 @@ def bench(name: str, pictures: list[Frame], loops: dict[str, Loop], rounds: int)
     for key, times in taken.items():
         print(
             f"  {key:24} {statistics.median(times):7.1f} ms a frame ({min(times):.1f} to {max(times):.1f}), "
-            f"{people[key]:.1f} people a frame"
+            f"{1000 / statistics.median(times):.1f} frames/s, {people[key]:.1f} people a frame"
         )
     for our in ("posert", "posert, every 4"):
         for key in (key for key in loops if not key.startswith("posert")):
@@ -150,31 +168,91 @@ def bench(name: str, pictures: list[Frame], loops: dict[str, Loop], rounds: int)
             print(f"  {our} / {key}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
-def main() -> None:
-    import tempfile
+class Timed:
+    """ONNX Runtime's session, with the milliseconds that its `run` took."""
 
+    def __init__(self, session: Any) -> None:
+        self._session, self.ms = session, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run(self, *given: Any) -> Any:
+        began = time.perf_counter()
+        outputs = self._session.run(*given)
+        self.ms += (time.perf_counter() - began) * 1000
+        return outputs
+
+
+def theirs_outside(kind: str, file: Path, input_wh: tuple[int, int], boxes: np.ndarray) -> Outside:
+    found = tool(kind, file, input_wh)
+    found.session = session = Timed(found.session)
+
+    def run(picture: np.ndarray, times: int) -> float:
+        session.ms, began = 0.0, time.perf_counter()
+        for _ in range(times):
+            found(picture, boxes)
+        return ((time.perf_counter() - began) * 1000 - session.ms) / times
+
+    return run
+
+
+def ours_outside(file: Path, boxes: np.ndarray) -> Outside:
+    model = open_model(file, device="cpu")
+
+    def run(picture: np.ndarray, times: int) -> float:
+        pictures, began = [Frame(picture)] * times, time.perf_counter()
+        network = sum(result.timings_ms["run"] for result in estimate(model, pictures, boxes=lambda _: boxes))
+        return ((time.perf_counter() - began) * 1000 - network) / times
+
+    return run
+
+
+def outside(folder: Path, rounds: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    left, top = (axis.ravel() for axis in np.meshgrid(np.arange(4) * 320.0, np.arange(2) * 360.0))
+    eight = np.stack([left + 60, top + 10, left + 240, top + 350], 1).astype(np.float32)
+    print(f"\noutside the network's own run, one after the other, frames of 1280 x 720, {rounds} rounds of 20")
+    for title, (kind, make, input_wh, keypoints) in OUTSIDE.items():
+        file = make(folder / f"{kind}.onnx", input_wh, keypoints)
+        for boxes in (eight[:1], eight):
+            sides = {"posert": ours_outside(file, boxes), "rtmlib": theirs_outside(kind, file, input_wh, boxes)}
+            taken: dict[str, list[float]] = {name: [] for name in sides}
+            for _ in range(rounds + 1):  # the first one warms up
+                for name, run in sides.items():
+                    taken[name].append(run(picture, 20))
+            own, other = (times[1:] for times in taken.values())
+            ratios = [a / b for a, b in zip(own, other, strict=True)]
+            print(
+                f"  {title}, {len(boxes)} people: posert {statistics.median(own):.2f} ms, rtmlib "
+                f"{statistics.median(other):.2f} ms, ratio {statistics.median(ratios):.2f} "
+                f"({min(ratios):.2f} to {max(ratios):.2f})"
+            )
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("pose")
-    parser.add_argument("detector")
-    parser.add_argument("video")
+    parser.add_argument("files", nargs="*", metavar="POSE DETECTOR VIDEO")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--frames", type=int, default=24)
     options = parser.parse_args()
-    pictures = list(islice(frames(options.video), options.frames))
     print(f"{platform.processor() or platform.machine()}, {cpu_cores()} cores, rtmlib {version('rtmlib')}")
     with tempfile.TemporaryDirectory() as folder:
-        detector = tuned(options.detector, Path(folder))
-        loops = {
-            "posert": ours(options.pose, detector, 1),
-            "networks alone": networks_alone(options.pose, detector),
-            "rtmlib": theirs(detector, options.pose, 1, rtmlib.ViTPose),
-            "rtmlib, plain": theirs(detector, options.pose, 1, PlainViTPose),
-            "posert, every 4": ours(options.pose, detector, 4),
-            "rtmlib, every 4": theirs(detector, options.pose, 4, rtmlib.ViTPose),
-            "rtmlib, plain, every 4": theirs(detector, options.pose, 4, PlainViTPose),
-        }
-        bench("one person", pictures, loops, options.rounds)
-        bench("eight people", tiles(pictures), loops, options.rounds)
+        if options.files:
+            pose, found, video = options.files
+            pictures, detector = list(islice(frames(video), options.frames)), tuned(found, Path(folder))
+            loops = {
+                "posert": ours(pose, detector, 1),
+                "networks alone": networks_alone(pose, detector),
+                "rtmlib": theirs(detector, pose, 1, rtmlib.ViTPose),
+                "rtmlib, plain": theirs(detector, pose, 1, PlainViTPose),
+                "posert, every 4": ours(pose, detector, 4),
+                "rtmlib, every 4": theirs(detector, pose, 4, rtmlib.ViTPose),
+                "rtmlib, plain, every 4": theirs(detector, pose, 4, PlainViTPose),
+            }
+            bench("one person", pictures, loops, options.rounds)
+            bench("eight people", tiles(pictures), loops, options.rounds)
+        outside(Path(folder), options.rounds)
 
 
 if __name__ == "__main__":
