@@ -146,7 +146,8 @@ def _heatmaps(seen: Seen) -> Guess | None:
     return Guess(
         "heatmaps, one person in each box", parts, "heatmap", {"maps": own}, {}, (_first(name),) if last else (),
         "boxes", "boxes", _IMAGENET,
-        several + "a map of the background is no keypoint: a Slice leaves it out; so is a Sigmoid, if values need one",
+        several + "a map of the background is no keypoint: a Slice leaves it out; so is a Sigmoid, if values need one; "
+        'trained with UDP, as ViTPose is: align = "edges", udp = true, refine = "dark_udp"',
     )  # fmt: skip
 
 

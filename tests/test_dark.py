@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from posert.poses import Skeleton
 from posert.postprocess.dark import set_blur
 from posert.postprocess.decoders.heatmap import Params, decode
+from posert.postprocess.geometry import to_frame
+from posert.runtime.prepare import prepare
+from posert.runtime.spec import InputSpec
 from posert.skeletons import COCO_17
 
 FORMS = {"dark": naive.dark, "dark_udp": naive.dark_udp}
@@ -90,6 +93,22 @@ def test_cells_and_their_pixels() -> None:
     udp = points(maps, (20, 16), refine="none", udp=True)[:, :2]
     assert udp == pytest.approx(np.array([[0, 0], [20, 16], [10, 16 / 3]]))
     assert points(maps[:, :1, :1], (20, 16), refine="none", udp=True).tolist()[0] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("align", "udp"), [("origin", False), ("edges", True)])
+def test_a_pixel_of_the_frame_comes_back(align: str, udp: bool) -> None:
+    """Through the crop, a network that shows what it sees, and back: the crop's rule and the cells' belong together."""
+    wide, high = (24, 32)
+    spec = InputSpec("i", "NCHW", "float32", "bgr", (wide, high), "boxes", align=align)  # type: ignore[arg-type]
+    steps = (wide - 1, high - 1) if udp else (wide, high)
+    window = np.array([10.0, 20, 10 + 2 * steps[0], 20 + 3 * steps[1]])
+    for column, line in ((0, 0), (5, 7), (wide - 1, high - 1)):
+        frame = np.zeros((130, 90, 3), np.uint8)
+        frame[20 + 3 * line, 10 + 2 * column] = 255
+        maps = prepare(frame, window[None], spec, (wide, high))[:, :1]
+        (found,) = decode({"maps": maps}, Skeleton(("a",), ()), Params(refine="none", udp=udp), (wide, high))
+        (x, y, _), *_ = to_frame(found, window, (wide, high)).keypoints[0]
+        assert (x, y) == pytest.approx((10 + 2 * column, 20 + 3 * line), abs=1e-4)
 
 
 @pytest.mark.parametrize(("udp", "last"), [(True, 47), (False, 48)])
