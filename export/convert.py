@@ -59,6 +59,8 @@ def convert(
             f"{name} comes with posert", f"posert infer {name} SOURCE; `from_file` exports one of your own training"
         )
     system, chosen = find_system(entry.system), frozenset(options)
+    if entry.route == "own":
+        entry = replace(entry, route=_own_route(name, system.OWN, from_file))
     if unknown := sorted(chosen - system.OPTIONS):
         raise PosertError(
             f"{name} has no option {', '.join(unknown)}", f"it has: {', '.join(system.OPTIONS) or 'none'}"
@@ -90,6 +92,20 @@ def convert(
         report(f"compared with {system.STAND_INS.get(entry.route, 'the original')} on {photo or 'a drawn picture'}:")
         report(compare(target, reference, picture))
     return target
+
+
+def _own_route(name: str, known: Mapping[str, str], file: Path | None) -> str:
+    """The route of a file of one's own, by its ending; `known`: see `System.OWN`."""
+    if file is None:
+        raise PosertError(f"{name} is for a network of your own", "name its file with `from_file`")
+    ending = "" if file.is_dir() else next((one for one in known if one and file.name.endswith(one)), None)
+    if ending is None or ending not in known:
+        kinds = ", ".join(one or "a SavedModel's folder" for one in known)
+        raise PosertError(
+            f"{name} is not made of {'folders' if file.is_dir() else 'files'} like {file.name}; it is of {kinds}",
+            "an ONNX file, from whatever program, takes a recipe: posert tag FILE `recipe`",
+        )
+    return known[ending]
 
 
 def pair(exported: "Exported", detector: Path) -> "Exported":

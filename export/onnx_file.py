@@ -167,6 +167,26 @@ def unsigned_activations(graph: Any) -> int:
     return len(changed)
 
 
+def real_ends(graph: Any) -> None:
+    """Gives an input that is dequantised, and outputs that are quantised, the real numbers (f32) that they stand for.
+
+    A uint8 input of scale 1 stays: it is the picture already.
+    """
+    fixed = constants(graph)
+    for node in graph.graph.node:
+        put, ends = (
+            (node.input[0], graph.graph.input)
+            if node.op_type == "DequantizeLinear"
+            else (node.output[0], graph.graph.output if node.op_type == "QuantizeLinear" else ())
+        )
+        for value in [value for value in ends if value.name == put and len(node.input) == 3]:
+            scale, zero = (fixed[name] for name in node.input[1:])
+            alone = sum(put in reads(other) for other in graph.graph.node) == (node.op_type == "DequantizeLinear")
+            if alone and not (zero.dtype == np.uint8 and scale == 1 and zero == 0):
+                value.type.tensor_type.elem_type = TensorProto.FLOAT
+                node.CopyFrom(helper.make_node("Identity", [node.input[0]], [node.output[0]], name=node.name))
+
+
 def channels_first(graph: Any, tensor: str) -> str:
     """The name of the NHWC tensor `tensor` as NCHW: what it was before a transpose, or after one that is added."""
     maker = next(node for node in graph.graph.node if tensor in node.output)

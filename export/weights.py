@@ -29,6 +29,7 @@ _PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0")
 _EXTRAS = {
     "onnx": "convert", "tfjs": "convert", "caffe": "convert", "tflite": "export-tf", "saved_model": "export-tf",
     "frozen_graph": "export-tf", "state_dict": "export-torch", "checkpoint": "export-torch", "darknet": "export-torch",
+    "own": "export",
 }  # fmt: skip
 _LOG = logging.getLogger("posert")
 _LOCK = Path(__file__).parent.parent / "models.lock"
@@ -77,7 +78,8 @@ class Entry(File):
     Attributes:
         name: what `posert export` calls it.
         system: the file in `export/systems` that converts it.
-        route: how; `onnx` needs only its metadata, `tfjs` no framework either, `embedded` comes with the package.
+        route: how; `onnx` needs only its metadata, `tfjs` no framework either, `embedded` comes with the package,
+            `own` is one's own file, whose kind its ending says.
         licence: of the weights. non_commercial: whether it forbids commercial use.
         source: project and commit.
         detector: what finds its boxes, for a model that looks at boxes; `none` if these are not people's.
@@ -170,14 +172,15 @@ def pull(
     """The first official file of an entry; it and those `beside` it are verified.
 
     Args:
-        from_file: use this file instead of fetching, and what lies beside it; verified all the same.
+        from_file: use this file (a SavedModel may be a folder) instead of fetching, and what lies beside it; verified
+            all the same.
         accept_unpinned: take a file whose project publishes no whole hash; its sha256 is logged.
         offline: only what the cache or POSERT_MIRROR's folder holds. POSERT_OFFLINE=1 says the same.
 
     Raises:
         PosertError: nothing to fetch from, the connection or the disk fails, or the bytes are not the official ones.
     """
-    if from_file is not None and not from_file.is_file():
+    if from_file is not None and not from_file.exists():
         raise PosertError(f"there is no file {from_file}", "check the path after `from_file`")
     first = from_file or cache_folder() / entry.file
     offline = offline or os.environ.get("POSERT_OFFLINE") == "1"
@@ -185,7 +188,7 @@ def pull(
         path = first if file is entry else beside(entry, first, Path(file.file).suffix)
         if not (file.pinned or accept_unpinned):
             raise _unchecked(file, path)
-        if path.is_file():
+        if path.exists():
             _verify(entry, file, path, str(path))
         else:
             _fetch(entry, file, path, offline, progress)
@@ -220,11 +223,14 @@ def _verify(entry: Entry, file: File, path: Path, origin: str) -> None:
         what = f"{origin} is not the official {entry.name}: {problem}"
         raise PosertError(what, f"fetch the official file again{own}")
     if not file.pinned:
-        _LOG.warning("taking the unpinned %s, sha256 %s", origin, sha256_of(path))
+        digest = "a folder" if path.is_dir() else f"sha256 {sha256_of(path)}"
+        _LOG.warning("taking the unpinned %s, %s", origin, digest)
 
 
 def _misfits(file: File, path: Path) -> str:
     """What is wrong with the bytes of a file; empty if nothing."""
+    if path.is_dir():
+        return "it is a folder" if file.pinned or file.sha256_prefix else ""
     size = path.stat().st_size
     if file.bytes and size != file.bytes:
         return f"{size} bytes, expected {file.bytes}"

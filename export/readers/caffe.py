@@ -187,6 +187,17 @@ def to_onnx(net: Any, blobs: Blobs, outputs: Mapping[str, tuple[int, int]]) -> A
     return model
 
 
+def channels(net: Any) -> int:
+    """How many channels the last layer of a network gives; 0 if its layers do not say."""
+    counts: dict[str, int] = {}
+    last = 0
+    for layer in net.layer:
+        given = [counts.get(name, 0) for name in layer.bottom]
+        last = sum(given) if layer.type == "Concat" else layer.convolution_param.num_output or max(given, default=0)
+        counts.update(dict.fromkeys(layer.top, last))
+    return last
+
+
 def _trained(name: str, shapes: list[list[int]], arrays: list[NDArray[np.float32]], problems: list[str]) -> list[Any]:
     """The trained arrays of a layer as constants of these shapes; -1 keeps its size. A misfit is noted, not raised."""
     made = []

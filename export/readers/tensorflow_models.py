@@ -59,23 +59,61 @@ def run_frozen_graph(path: Path, feed: str, fetch: str, tensor: NDArray[Any]) ->
             return np.asarray(session.run(fetch, {feed: tensor}))
 
 
+def ends(path: Path) -> tuple[str, str]:
+    """The only input and the only result of a frozen TF1 graph, as tensor names.
+
+    Raises:
+        PosertError: it is none, or has several of them.
+    """
+    definition = import_tensorflow().compat.v1.GraphDef()
+    try:
+        definition.ParseFromString(path.read_bytes())
+    except Exception:  # protobuf's own kind
+        raise PosertError(f"{path} is no frozen graph of TensorFlow", "give the .pb that was frozen") from None
+    read = {name.lstrip("^").split(":")[0] for node in definition.node for name in node.input}
+    given = [node.name for node in definition.node if node.op == "Placeholder"]
+    results = [node.name for node in definition.node if node.name not in read and node.name not in given]
+    if len(given) != 1 or len(results) != 1:
+        raise PosertError(
+            f"{path} has the inputs {given[:9]} and the results {results[:9]}, expected one of each",
+            "freeze it with one result, or convert it (tf2onnx) and give posert tag a recipe",
+        )
+    return f"{given[0]}:0", f"{results[0]}:0"
+
+
 def run_tflite(path: Path, tensor: NDArray[Any], *, reference_kernels: bool = False) -> NDArray[Any]:
-    """The only output of a TFLite file for its only input, by XNNPACK, as people run it, or TFLite's own kernels."""
+    """The only output of a TFLite file for its only input, by XNNPACK, as people run it, or TFLite's own kernels.
+
+    Both are real numbers where the file has quantised ones.
+    """
     tf = import_tensorflow()
     kinds = tf.lite.experimental.OpResolverType
     kind = kinds.BUILTIN_REF if reference_kernels else kinds.AUTO
     interpreter = tf.lite.Interpreter(str(path), num_threads=1, experimental_op_resolver_type=kind)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
+    (given, *_), (found, *_) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(given["index"], _quantised(tensor, given))
     interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    value, (scale, zero) = np.asarray(interpreter.get_tensor(found["index"])), found["quantization"]
+    return np.asarray((value.astype(np.float32) - zero) * np.float32(scale) if scale else value)
 
 
-def run_saved_model(folder: Path, tensor: NDArray[Any]) -> NDArray[Any]:
-    """`output_0` of the serving signature of a SavedModel."""
+def _quantised(tensor: NDArray[Any], given: Any) -> NDArray[Any]:
+    """The tensor as an input of these TFLite details takes it: real numbers become its integers."""
+    (scale, zero), kind = given["quantization"], given["dtype"]
+    if not scale or tensor.dtype == kind:
+        return tensor.astype(kind, copy=False)
+    limits = np.iinfo(kind)
+    return np.asarray(np.clip(np.round(tensor / scale + zero), limits.min, limits.max).astype(kind))
+
+
+def run_saved_model(folder: Path, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+    """The outputs of the serving signature of a SavedModel, or of its only one, for its only input."""
     tf = import_tensorflow()
-    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    return np.asarray(signature(input=tf.constant(tensor))["output_0"])
+    signatures = tf.saved_model.load(str(folder)).signatures
+    signature = signatures.get("serving_default") or next(iter(signatures.values()))
+    (name,) = signature.structured_input_signature[1]
+    return [np.asarray(value) for value in signature(**{name: tf.constant(tensor)}).values()]
 
 
 def unpack(archive: Path, folder: Path) -> Path:

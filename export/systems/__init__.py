@@ -26,6 +26,10 @@ class System(Protocol):
     def STAND_INS(self) -> dict[str, str]:
         """Route -> what an export is compared with, in words, where that is not the original itself."""
 
+    @property
+    def OWN(self) -> dict[str, str]:
+        """Ending of a file of one's own ("" = a folder) -> its route, for the row that is called as the system."""
+
     def build(self, entry: "Entry", path: Path, options: frozenset[str]) -> "Exported":
         """The ONNX graph and the metadata of the official file `path` of a row of `models.lock`.
 

@@ -1,6 +1,7 @@
 """The system `movenet`: Google's MoveNet, single and multi person, from TensorFlow.js, TFLite or SavedModel to ONNX."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from posert.skeletons import COCO_17_MOVENET
 
 OPTIONS = frozenset({"dequantize"})
 STAND_INS: dict[str, str] = {}
+OWN = {".tflite": "tflite", ".json": "tfjs", ".tar.gz": "saved_model", "": "saved_model"}
 _ONNX_TYPES = {1: "float32", 2: "uint8", 6: "int32"}
 _MULTI_SIDE = 256  # the model card's recommendation for the longer side
 
@@ -33,16 +35,21 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     else:
         with tempfile.TemporaryDirectory() as folder:
             graph = tensorflow_models.convert(["--saved-model", str(tensorflow_models.unpack(path, Path(folder)))])
-    onnx_file.rename_tensor(graph, graph.graph.input[0].name, "image")
-    role = "people" if _shape(graph.graph.output[0])[-1] == 56 else "keypoints"
-    onnx_file.rename_tensor(graph, graph.graph.output[0].name, role)
-    if role == "people":
+    onnx_file.real_ends(graph)
+    given, outputs = graph.graph.input[0], {value.name: _shape(value) for value in graph.graph.output}
+    found = next((name for name, shape in outputs.items() if _role(shape)), None)
+    several = found is not None and _role(outputs[found]) == "people"
+    side, kind = _MULTI_SIDE if several else _shape(given)[1], _ONNX_TYPES.get(given.type.tensor_type.elem_type)
+    if found is None or kind is None or not isinstance(side, int):
+        raise PosertError(
+            f"the file is no MoveNet: {_shape(given)} -> {', '.join(map(str, outputs.values()))}",
+            "a network of another shape takes a recipe, once it is ONNX (tf2onnx): posert tag FILE `recipe`",
+        )
+    role = _role(outputs[found])
+    onnx_file.rename_tensor(graph, given.name, "image")
+    onnx_file.rename_tensor(graph, found, role)
+    if several:
         onnx_file.input_shape(graph, [1, "height", "width", 3])
-    several = role == "people"
-    side = _MULTI_SIDE if several else _shape(graph.graph.input[0])[1]
-    kind = _ONNX_TYPES.get(graph.graph.input[0].type.tensor_type.elem_type)
-    if kind is None or not isinstance(side, int) or not (several or _shape(graph.graph.output[0])[-2:] == [17, 3]):
-        raise PosertError(f"the file is no MoveNet: {_shape(graph.graph.input[0])} -> {_shape(graph.graph.output[0])}")
     image = InputSpec(
         name="image", layout="NHWC", dtype=kind, color="rgb", size_wh=(side, side),  # type: ignore[arg-type]
         fit="corner" if several else "square", multiple_of=32 if several else 0,
@@ -57,6 +64,11 @@ def _shape(value: Any) -> list[int | str]:
     return [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim]
 
 
+def _role(shape: Sequence[int | str]) -> str:
+    """What an output of this shape is; empty if it is none of MoveNet's."""
+    return "people" if list(shape[-1:]) == [56] else "keypoints" if list(shape[-2:]) == [17, 3] else ""
+
+
 def reference(entry: Entry, path: Path) -> Reference:
     """TensorFlow's network."""
     if entry.route == "tflite":
@@ -64,7 +76,8 @@ def reference(entry: Entry, path: Path) -> Reference:
 
     def run(tensor: Any) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
-            output = tensorflow_models.run_saved_model(tensorflow_models.unpack(path, Path(folder)), tensor)
-        return {"people" if output.shape[-1] == 56 else "keypoints": output}
+            outputs = tensorflow_models.run_saved_model(tensorflow_models.unpack(path, Path(folder)), tensor)
+        roles = {_role(list(output.shape)): output for output in outputs}
+        return {role: output for role, output in roles.items() if role}
 
     return run

@@ -29,6 +29,7 @@ from posert.skeletons import mirrored
 _LOG = logging.getLogger("posert")
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+OWN: dict[str, str] = {}
 _HEADS = "openpifpaf.headmeta"
 _SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1
 _LEAST_EPSILON = 1e-3  # OpenPifPaf raises every BatchNorm's epsilon to this after loading

@@ -12,6 +12,7 @@ from posert.runtime.spec import InputSpec, Stage
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+OWN: dict[str, str] = {}
 _NOBODY = Skeleton((), ())  # a detector has no keypoints
 _HEADS = ("head32", "head16", "head8")  # in file order
 

