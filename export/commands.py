@@ -116,13 +116,18 @@ def verify_bundle(
 
 
 @models.command("list")
-def models_list() -> None:
-    """Every model: name, route, licence, what the cache holds, what it is checked against."""
-    from posert.export import weights
+def models_list(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Everything that is known of each, one JSON document.")
+    ] = False,
+) -> None:
+    """Every model: how large, whom it finds, its authors' AP, the licence, what the cache holds.
 
-    for entry in weights.entries().values():
-        licence = entry.licence + (" (non-commercial)" if entry.non_commercial else "")
-        print(f"{entry.name:40} {entry.route:13} {licence:28} {weights.status(entry):12} {weights.pins(entry)}")
+    AP is what the authors claim, each on data and with boxes of their own: no two of them compare.
+    """
+    from posert.export import listing
+
+    print(listing.as_json() if as_json else listing.as_text())
 
 
 @models.command()

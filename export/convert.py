@@ -67,7 +67,6 @@ def convert(
         )
     from posert.export import onnx_file
 
-    picture = _drawn() if photo is None else next(frames(photo)).bgr
     if from_file is not None and accept_unpinned and not (entry.sha256 or entry.git_blob):
         entry = replace(entry, md5="")  # weights of one's own training in the shape of the official ones
     source = weights.pull(
@@ -85,9 +84,14 @@ def convert(
             progress=progress, report=report,
         )  # fmt: skip
         exported = pair(exported, found)
-    onnx_file.save(exported, target)
+    if entry.recipe:
+        for line in _save_tried(exported, target):
+            report(line)
+    else:
+        onnx_file.save(exported, target)
     report(f"{target}: {target.stat().st_size} bytes, metadata read back")
-    if not entry.light:
+    if compared and entry.route not in ("onnx", "tfjs"):  # the one is its own original, the other has no program here
+        picture = _drawn() if photo is None else next(frames(photo)).bgr
         reference = system.reference(entry, source)
         report(f"compared with {system.STAND_INS.get(entry.route, 'the original')} on {photo or 'a drawn picture'}:")
         report(compare(target, reference, picture))

@@ -4,6 +4,7 @@ Owns that folder of made files, one for each version of posert, and the question
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,11 +97,16 @@ def _made(entry: Entry, terms: Terms) -> str | Path:
     file = cache_folder() / "models" / __version__ / f"{entry.name}.onnx"
     if _whole(file):
         return file
+    more = "" if entry.pinned else " `accept_unpinned`"
     if not entry.light:
-        more = "" if entry.pinned else " `accept_unpinned`"
         raise PosertError(
             f"{entry.name} is converted once, by another framework (pip install 'posert[{entry.extra}]')",
             f"posert export {entry.name}{more}; then give {entry.name}.onnx",
+        )
+    if not entry.by_name and not os.environ.get("POSERT_MIRROR") and weights.status(entry) == "not fetched":
+        raise PosertError(
+            f"{entry.name} has no address to fetch it from: {entry.source}",
+            f"get it there, then: posert export {entry.name} `from_file`{more}; and give {entry.name}.onnx",
         )
     optional("onnx", f"{entry.name} becomes a model file with the package onnx, which is not installed", entry.extra)
     _ask(entry, terms)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from posert.errors import PosertError
 from posert.export.addresses import archive_of, fetch_file
@@ -47,7 +47,7 @@ class File:
         sha256, git_blob, md5: pins, the strongest first; all that are given must fit.
         sha256_prefix: the part of a hash that the project puts in the name. Checked, but no pin: a forger finds another
             file with these few digits by trying.
-        bytes: size, 0 if unknown.
+        bytes: size, 0 if unknown. bytes_at_most: how many are taken of a file whose size is not known.
     """
 
     file: str = ""
@@ -58,6 +58,7 @@ class File:
     md5: str = ""
     sha256_prefix: str = ""
     bytes: int = 0
+    bytes_at_most: int = _MOST_BYTES
 
     @property
     def pinned(self) -> bool:
@@ -83,6 +84,10 @@ class Entry(File):
         licence: of the weights. non_commercial: whether it forbids commercial use.
         source: project and commit.
         detector: what finds its boxes, for a model that looks at boxes; `none` if these are not people's.
+        finds: whom, and how many keypoints, in a few words.
+        ap: average precision as its authors claim it, percent; 0 = no claim. ap_on: on what.
+        recipe: the name of what its tensors mean, among the recipes of `models.lock`; for the route `onnx`.
+        skeleton, size_wh: of a recipe that leaves them to the row.
         beside: files of the same name but for the ending, which are read with the first.
     """
 
@@ -93,12 +98,23 @@ class Entry(File):
     source: str = ""
     non_commercial: bool = False
     detector: str = "yolox-nano"
+    finds: str = ""
+    ap: float = 0.0
+    ap_on: str = ""
+    recipe: str = ""
+    skeleton: str = ""
+    size_wh: Sequence[int] = ()
     beside: Sequence[File] = ()
 
     @property
     def light(self) -> bool:
         """Whether it becomes a model file without a framework, with the package onnx alone."""
         return self.extra in ("", "convert")
+
+    @property
+    def by_name(self) -> bool:
+        """Whether whoever asks for its name gets it without another command."""
+        return self.light and bool(self.url or self.route == "embedded")
 
     @property
     def extra(self) -> str:
@@ -118,12 +134,34 @@ class Entry(File):
 def entries() -> dict[str, Entry]:
     """Name -> entry, in the order of the file."""
     known = {field.name for field in dataclasses.fields(Entry)}
-    rows = tomllib.loads(_LOCK.read_text(encoding="utf-8"))
+    rows = _rows()
+    del rows["recipes"]
     for name, row in rows.items():
         if unknown := set(row) - known:
             raise PosertError(f"{_LOCK}: unknown fields of {name}: {', '.join(sorted(unknown))}")
         row["beside"] = [File(**file) for file in row.get("beside", ())]
     return {name: Entry(name=name, **row) for name, row in rows.items()}
+
+
+def recipes() -> dict[str, dict[str, Any]]:
+    """Name -> recipe, as in the file."""
+    found: dict[str, dict[str, Any]] = _rows()["recipes"]
+    return found
+
+
+def recipe(entry: Entry) -> dict[str, Any]:
+    """What the tensors of an entry mean, as `posert tag` takes it, parsed; all that the entry itself says is in it."""
+    data = recipes()[entry.recipe]
+    data |= {"model": entry.name, "licence": entry.licence, "source": entry.url or entry.source}
+    if entry.skeleton:
+        data["skeleton"] = entry.skeleton
+    if entry.size_wh:
+        data["stage"]["input"]["size_wh"] = list(entry.size_wh)
+    return data
+
+
+def _rows() -> dict[str, Any]:
+    return tomllib.loads(_LOCK.read_text(encoding="utf-8"))
 
 
 def find(name: str) -> Entry:
@@ -313,7 +351,7 @@ def _ask(entry: Entry, file: File, part: Path, path: Path, mirror: str, progress
 def _download(file: File, part: Path, url: str, progress: Progress | None) -> None:
     if not file.pinned:  # nobody could tell that its halves are of two files
         part.unlink(missing_ok=True)
-    begun, most_bytes = part.exists(), file.bytes or _MOST_BYTES
+    begun, most_bytes = part.exists(), file.bytes or file.bytes_at_most
     fetch_file(url, part, most_bytes, progress, any_end=file.pinned)
     if begun and _misfits(file, part):  # its beginning was another server's
         part.unlink()

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -313,17 +314,34 @@ def test_the_list_itself() -> None:
             assert not file.mirrors or file.url
             assert all(address.startswith("https:") for address in file.mirrors)
         assert all(Path(entry.file).stem == Path(file.file).stem for file in entry.beside)
+        assert entry.finds
+        assert bool(entry.ap) <= bool(entry.ap_on)
+        assert entry.detector == "none" or known[entry.detector].finds.startswith("boxes")
     addresses = {entry.file: entry.url for entry in known.values()}  # two models may share their weights
     assert all(addresses[entry.file] == entry.url for entry in known.values())
     assert len(addresses) >= len(known) - 1
 
 
-def test_list_and_verify_say_what_a_pin_is_worth(run: Run, cache: Path) -> None:
-    listed = {line.split()[0]: line for line in run("models", "list")[1].splitlines()}
-    assert listed["yolox-nano"].endswith("not fetched  sha256")
-    assert listed["openpifpaf-resnet50"].endswith("not fetched  no pin but 8 digits of its sha256")
-    assert listed["movenet-thunder-saved-model"].endswith("not fetched  no pin")
-    assert listed["nano"].rstrip().endswith("embedded")
+def test_the_list_fits_a_terminal_and_says_what_a_name_is_worth(run: Run, cache: Path) -> None:
+    out = run("models", "list")[1]
+    by_name, first = out.split("\n\n")[:2]
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\nmovenet-thunder                12.6 one, 17               Apache-2.0\n" in by_name
+    assert "\nrtmpose-m                      54.3 in boxes, 17    74.9  Apache-2.0\n" in by_name
+    assert re.search(r"\nopenpose-body25 +several, 25 +research only !\n", by_name)
+    assert re.search(r"\nopenpifpaf-resnet50 +several, 17 +AGPL-3.0 ! [?]\n", first)
+    assert re.search(r"\ntinypose-128x96 +in boxes, 17 +58.1 +Apache-2.0 [?] @\n", first)
+    listed = {row["name"]: row for row in json.loads(run("models", "list", "--json")[1])}
+    assert listed.keys() == weights.entries().keys()
+    assert all(f"\n{name}" in out for name in listed)
+    assert listed["openpifpaf-resnet50"]["pinned_by"] == "no pin but 8 digits of its sha256"
+    assert listed["rtmpose-m"]["ap_on"] == "COCO val"
+    assert {row["name"] for row in listed.values() if row["runs_by_name"]} == {
+        line.split()[0] for line in by_name.splitlines()[2:] if not line.startswith(" ")
+    }
+
+
+def test_verify_says_what_a_pin_is_worth(run: Run, cache: Path) -> None:
     cache.mkdir()
     (cache / weights.find("movenet-thunder-saved-model").file).write_bytes(b"anything")
     code, out, _ = run("models", "verify", "movenet-thunder-saved-model", "yolox-nano")
