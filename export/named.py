@@ -114,7 +114,7 @@ def _made(entry: Entry, terms: Terms) -> str | Path:
         if not _whole(file):  # or another process made it meanwhile
             from posert.export.convert import convert
 
-            terms.report(f"{entry.name}: fetched once from {entry.source or entry.url}; licence {entry.licence}")
+            terms.report(f"{entry.name}: licence {entry.licence}; made once, from {entry.source or entry.url}")
             convert(
                 entry.name, file, compared=False, accept_unpinned=terms.accept_unpinned, progress=terms.progress,
                 report=terms.report,
