@@ -39,7 +39,7 @@ class Entry:
     """One source in an index.
 
     Attributes:
-        name: of its results below the folder. results: their file; None if there is none to show. words: why.
+        name: its own below the folder. results: their file; None if there is none to show. words: why.
         failed: the words are an error.
     """
 
@@ -64,7 +64,9 @@ def entries_of(given: Sequence[Path]) -> list[Entry]:
     Raises:
         PosertError: a folder without results.
     """
-    found = [entry for path in given for entry in (_below(path) if path.is_dir() else [Entry(path.name, path)])]
+    found = [
+        entry for path in given for entry in (_below(path) if path.is_dir() else [Entry(_source_name(path.name), path)])
+    ]
     if not found:
         what = f"no results in {', '.join(map(str, given))}"
         raise PosertError(what, "name what infer wrote with `form` jsonl, json or npz")
@@ -77,15 +79,19 @@ def _below(folder: Path) -> Iterator[Entry]:
         path = folder / row["output"]
         if row["status"] != "done":
             words = row.get("error") or "it was begun and not finished"
-            yield Entry(row["output"], None, str(words), failed=True)
+            yield Entry(_source_name(row["output"]), None, str(words), failed=True)
         elif not path.name.endswith(READABLE):
-            yield Entry(row["output"], None, "results of this format are not shown")
+            yield Entry(_source_name(row["output"]), None, "results of this format are not shown")
         else:
-            yield Entry(row["output"], path)
+            yield Entry(_source_name(row["output"]), path)
     if not listed:
         for path in sorted(folder.rglob("*")):
             if path.name.endswith(READABLE) and path.is_file() and says_so(path):
-                yield Entry(path.relative_to(folder).as_posix(), path)
+                yield Entry(_source_name(path.relative_to(folder).as_posix()), path)
+
+
+def _source_name(results: str) -> str:
+    return next((results.removesuffix(suffix) for suffix in READABLE if results.endswith(suffix)), results)
 
 
 def write_reports(
@@ -154,7 +160,7 @@ def _body(title: str, cards: Sequence[_Card], output: Path) -> str:
     )
     listed = "".join(_html(card, output) for card in cards)
     head = f"<header><h1>{html.escape(title)}</h1></header>"
-    return f'{head}<section class="totals">{said}</section><main class="cards">{listed}</main>'
+    return f'{head}<div class="totals">{said}</div><main class="cards">{listed}</main>'
 
 
 def _html(card: _Card, output: Path) -> str:

@@ -91,9 +91,10 @@ async function start() {
 
   const moving = recording.count > 1;
   const main = make("main", {},
-    make("div.theatre", {}, make("div.screen", {}, stage.element, moving ? controls.element : null),
+    make("div.theatre", {},
+      make("div.front", {}, make("div.screen", {}, stage.element, moving ? controls.element : null), moving ? timeline.element : null),
       make("aside", {}, people.element, options.element, events.element, help())),
-    moving ? timeline.element : null, moving ? plots.element : null);
+    moving ? plots.element : null);
   document.body.append(header(page, recording), main);
   document.addEventListener("theme", () => {
     timeline.draw();

@@ -184,8 +184,8 @@ def test_an_index_of_a_folder(run: Run, model: Path, tmp_path: Path) -> None:
     assert "all.html" in out
     text = (tmp_path / "all.html").read_text()
     pages = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "all_pages").rglob("*.html"))
-    assert pages == ["all_pages/b & <c>.mp4.jsonl.html", "all_pages/inner/a.mp4.jsonl.html"]
-    assert "./all_pages/b%20%26%20%3Cc%3E.mp4.jsonl.html" in text
+    assert pages == ["all_pages/b & <c>.mp4.html", "all_pages/inner/a.mp4.html"]
+    assert "./all_pages/b%20%26%20%3Cc%3E.mp4.html" in text
     assert "b &amp; &lt;c&gt;.mp4" in text
     assert re.search(r'<article class="card failed">.*broken\.mp4.*cannot be opened', text)
     assert text.count("data:image/jpeg;base64,") == 2

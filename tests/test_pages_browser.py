@@ -293,7 +293,7 @@ def test_the_index_leads_to_the_pages_and_they_lead_back(tmp_path: Path, opened:
     for name in ("a", "b"):
         recordings.walkers(tmp_path / f"{name}.mp4.jsonl", f"{name}.mp4")
     write_reports(entries_of([tmp_path]), tmp_path / "all.html", title="two")
-    tab = opened(tmp_path / "all_pages" / "b.mp4.jsonl.html")
+    tab = opened(tmp_path / "all_pages" / "b.mp4.html")
     tab.get_by_role("link", name="All results").click()
     tab.wait_for_selector(".cards")
     assert tab.locator("a.card").count() == 2
