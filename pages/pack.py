@@ -54,9 +54,9 @@ class Table:
 
     def tracks(self) -> list[tuple[int, int, int]]:
         """The id, the first row and the row after the last one of everybody."""
-        starts = np.flatnonzero(np.diff(self.ids, prepend=NONE))
-        ends = [*starts[1:], len(self.ids)]
-        return [(int(self.ids[begin]), int(begin), int(end)) for begin, end in zip(starts, ends, strict=True)]
+        starts = np.flatnonzero(np.diff(self.ids, prepend=NONE))  # ids are 0 or more
+        ends = [*starts[1:], len(self.ids)]  # one too many where there is nobody
+        return [(int(self.ids[begin]), int(begin), int(end)) for begin, end in zip(starts, ends, strict=False)]
 
 
 def tabulate(results: Iterable[Result], skeleton: Skeleton) -> Table:

@@ -17,6 +17,7 @@ import fields
 import numpy as np
 import odd
 import people
+import recordings
 import tfjs_files
 import tiny
 import tiny_topdown
@@ -276,6 +277,21 @@ def writers(rng: Random, folder: Path) -> None:
             write(frame, finite_people(replace(result, time_s=time_s, size_wh=odd_wh)))
 
 
+def results(rng: Random, folder: Path) -> None:
+    """A file of results, as reports read it, and the page that is made of it."""
+    from posert.pages.report import write_report
+
+    path = folder / "a.jsonl"
+    if rng.random() < 0.2:
+        with sink_of("npz")(folder / "a.npz", people.SPEC, "walk.mp4") as write:
+            write(*people.result(people.standing((100, 200), (300, 200), ids=[1, 2])))
+        path.write_bytes(odd.spoilt(rng, (folder / "a.npz").read_bytes()))
+    else:
+        lines = recordings.walkers(path, "nowhere.mp4", frames=int(rng.integers(1, 5))).read_text().splitlines()
+        path.write_bytes(b"\n".join(odd.text_of(rng, json.loads(line), chance=0.001) for line in lines) + b"\n")
+    write_report(path, folder / "a.html")
+
+
 def _skeleton(rng: Random) -> Skeleton:
     count = int(rng.integers(0, 6))
     beyond = int(rng.random() < 0.1)
@@ -376,6 +392,7 @@ TARGETS: dict[str, tuple[Target, int]] = {
     "caffemodel": (caffemodel, 40_000),
     "graph_model": (graph_model, 20_000),
     "writers": (writers, 20_000),
+    "results": (results, 10_000),
     **{name: (functools.partial(_decode, name), 70_000) for name in DECODERS},
     "suppression": (suppression, 60_000),
 }

@@ -52,10 +52,10 @@ def spoilt(rng: Random, data: bytes) -> bytes:
     return bytes(out)
 
 
-def text_of(rng: Random, value: Any) -> bytes:
+def text_of(rng: Random, value: Any, chance: float = 0.04) -> bytes:
     """JSON of a spoilt document, now and then spoilt again as bytes."""
-    data = json.dumps(document(rng, value)).encode()
-    return spoilt(rng, data) if rng.random() < 0.2 else data
+    data = json.dumps(document(rng, value, chance)).encode()
+    return spoilt(rng, data) if rng.random() < 5 * chance else data
 
 
 def maps(rng: Random, *shape: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Pages in a real browser: what is drawn where, clicks, keys, seeks, and that nothing is asked of the network."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,17 @@ def test_a_picture(tmp_path: Path, opened: Open) -> None:
     assert color_near(pixels, recordings.joints(1, 0)[recordings.WRIST]) == pytest.approx(FIRST, abs=12)
     assert not tab.locator(".controls").count()
     assert tab.get_by_text("run infer with --track").is_visible()
+
+
+def test_nobody(tmp_path: Path, opened: Open) -> None:
+    head, *rows = recordings.walkers(tmp_path / "a.jsonl", "nowhere.mp4").read_text().splitlines()
+    empty = [json.dumps(json.loads(row) | {"people": []}) for row in rows]
+    (tmp_path / "a.jsonl").write_text("\n".join([head, *empty]) + "\n")
+    write_report(tmp_path / "a.jsonl", tmp_path / "a.html")
+    tab = opened(tmp_path / "a.html")
+    tab.keyboard.press("End")
+    assert frame(tab) == 59
+    assert "0 people" in tab.locator("canvas.people").get_attribute("aria-label")
 
 
 def test_hostile_names_are_text(tmp_path: Path, opened: Open) -> None:

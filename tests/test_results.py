@@ -48,6 +48,8 @@ DAMAGED = {
     "no size": line(size_wh=[0, 180]),
     "a frame again": line(frame=3),
     "a huge id": line(people=[recordings.person(1, 0, id=1 << 40)]),
+    "an id below 1": line(people=[recordings.person(1, 0, id=-1)]),
+    "a huge frame": line(frame=1 << 40),
     "endless": "[" * 100_000,
 }
 

@@ -229,6 +229,7 @@ def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     objects = {name.split("/")[-1] for name in names if name.endswith(".o")}
     assert objects == {f"{target}.o" for target in TAGS}
     assert not [name for name in names if not name.startswith(("posert/", "posert-")) or "tests/" in name]
+    assert {f"posert/pages/{path.name}" for path in (ROOT / "pages").iterdir() if path.is_file()} <= set(names)
     assert not [name for name in names if "wheels/" in name or name.endswith("compiled/sources")]
     text = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("/WHEEL"))).decode()
     assert wheel.stem.endswith(".".join(line.split("none-")[1] for line in text.splitlines() if line[:4] == "Tag:"))

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _LOG = logging.getLogger("posert")
 _FRAMES = ',"frames":['
 _MOST_KEYPOINTS = 1000
 _LARGEST_PX = 1 << 20
+_BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError)  # RuntimeError: encrypted, or a method that nobody knows
 
 
 class _Skeleton(TypedDict):
@@ -141,10 +143,12 @@ def _result(row: Any, keypoints: int, source: str) -> Result:
 def _checked(index: Any, time_s: Any, size_wh: Any, source: str, poses: Poses) -> Result:
     width, height = map(int, size_wh)
     index, time_s = int(index), float(time_s)
-    if not (0 < width <= _LARGEST_PX and 0 < height <= _LARGEST_PX and index >= 0 and math.isfinite(time_s)):
+    if not (0 < width <= _LARGEST_PX and 0 < height <= _LARGEST_PX and 0 <= index < 1 << 31 and math.isfinite(time_s)):
         raise ValueError(f"frame {index}, {time_s} s, {width}x{height} px")
     if not all(np.isfinite(values).all() for values in (poses.keypoints, poses.scores, poses.boxes_xyxy)):
         raise ValueError("a number is not finite")
+    if poses.ids is not None and poses.ids.min(initial=1) < 1:
+        raise ValueError("an id below 1")
     return Result(index, time_s, (width, height), source, poses, {})
 
 
@@ -158,7 +162,7 @@ def _read_npz(path: Path) -> Recording:
         shapes = [(count,), (count,), (count, 2), (count, most), (count, most), (count, most, 4)]
         if [column.shape for column in columns] != [*shapes, (count, most, len(header["skeleton"]["names"]), 3)]:
             raise ValueError("its arrays do not fit each other")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (*_BROKEN, OSError, ValueError, KeyError, EOFError, MemoryError) as error:
         raise PosertError(f"{path} is no npz of posert's: {error}", "run infer with `form` npz") from None
     return _recording(path, header, _frames_of(path, header, columns))
 
