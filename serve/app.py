@@ -4,7 +4,7 @@ Owns addresses and media types. Who may ask is `serve/access.py`'s, the work is 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from posert.errors import PosertError
@@ -33,8 +33,16 @@ from posert.serve.worker import Task
 LINES = "application/x-ndjson"
 
 
-def create_app(service: Service, *, token: str | None = None, anybody: bool = False) -> Starlette:
-    """The application of a service, which works while it runs; `token` and `anybody` as in `Access`."""
+def create_app(
+    service: Service, *, token: str | None = None, anybody: bool = False, more: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """The application of a service, which works while it runs.
+
+    Args:
+        token, anybody: as in `Access`.
+        more: routes of somebody else, a page for example, behind the same check; they find the service as
+            `app.state.service`.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -42,7 +50,7 @@ def create_app(service: Service, *, token: str | None = None, anybody: bool = Fa
             yield
 
     app = Starlette(
-        routes=ROUTES,
+        routes=[*ROUTES, *more],
         lifespan=lifespan,
         exception_handlers=HANDLERS,
         middleware=[

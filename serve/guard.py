@@ -26,7 +26,7 @@ class _Guarded(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
     limits: ClassVar[Limits]
     _timer: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
-    _ended = _in_body = False
+    _ended = _in_body = _upgraded = False
     _began = 0.0
     _taken = 0
 
@@ -49,6 +49,8 @@ class _Guarded(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
             return
         self._taken += len(data)
         super().data_received(data)
+        if self._timer is None and not self._upgraded and (self.cycle is None or self.cycle.response_complete):
+            self._arm(self.limits.head_s)  # between requests, with what begins none
         if self._timer is not None and not self._in_body and self._taken > _HEAD_BYTES:
             self._refuse(431, f"the headers have more than {_HEAD_BYTES} bytes", "send less of them")
 
@@ -70,12 +72,14 @@ class _Guarded(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._in_body, self._taken = False, 0
         self._disarm()
         if not self._ended:
             super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         self._disarm()
+        self._upgraded = True
         if not self._ended:
             super().handle_websocket_upgrade()
 

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -75,7 +76,7 @@ def serve(
             app, http=guarded(limits), ws="websockets-sansio", ws_max_size=limits.max_bytes,
             ws_per_message_deflate=False, loop="asyncio", lifespan="on", access_log=False, log_config=None,
             log_level="critical", server_header=False, proxy_headers=False,
-            callback_notify=_tidy, timeout_notify=5, timeout_keep_alive=30,
+            callback_notify=partial(_tidy, service), timeout_notify=5, timeout_keep_alive=30,
             timeout_graceful_shutdown=max(1, round(limits.drain_s)),
         )  # fmt: skip
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn sends it again in the end
@@ -98,11 +99,12 @@ class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         self.should_exit = True
-        self._service.drain()
+        self._service.draining = True
 
 
-async def _tidy() -> None:
-    """Gives memory back that malloc keeps: pictures of all sizes, freed by several threads, leave holes everywhere."""
+async def _tidy(service: Service) -> None:
+    """Forgets old videos, and gives memory back: pictures of all sizes leave holes everywhere in malloc's heaps."""
+    service.videos.forget()
     with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -25,7 +25,8 @@ class Service:
         folder: for videos and their results; None = they stay in memory.
 
     Attributes:
-        workers: by name. held: bytes of requests. streams: that are open.
+        workers: by name. held: bytes of requests. streams: that are open. draining: the server ends; what comes on an
+            open connection is answered still.
 
     Raises:
         PosertError: no model, or one that cannot do without boxes.
@@ -34,7 +35,7 @@ class Service:
     def __init__(self, models: Mapping[str, Model], limits: Limits, folder: Path | None = None) -> None:
         if not models:
             raise PosertError("there is no model to serve", "name one or more")
-        self.limits, self.metrics, self.streams = limits, Metrics(), 0
+        self.limits, self.metrics, self.streams, self.draining = limits, Metrics(), 0, False
         self.held = Purse(limits.held_bytes, "the requests that are under way")
         self.workers = {name: Worker(model, limits, self.metrics.seen(name)) for name, model in models.items()}
         self.videos = Videos(limits, Store(limits.store_bytes, folder))
@@ -77,14 +78,9 @@ class Service:
             for name, worker in self.workers.items()
         ]
 
-    def drain(self) -> None:
-        """Nothing new is taken from now on; what is under way goes on."""
-        for worker in self.workers.values():
-            worker.draining = True
-
     def problem(self) -> str:
         """Why nothing can be asked just now; empty if it can."""
-        if any(worker.draining for worker in self.workers.values()):
+        if self.draining:
             return "the server is ending"
         return "" if self.alive() else "a model's thread has died"
 

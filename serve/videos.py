@@ -109,7 +109,7 @@ class Videos:
         Raises:
             Refused: there are too many, the store is full, or it is no video.
         """
-        self._forget()
+        self.forget()
         if len(self._videos) >= self._limits.videos:
             raise Refused(429, f"{len(self._videos)} videos are here already", "delete finished ones, or wait", 60)
         video = Video(asked, model, self._store.file(), self._store.file())
@@ -131,7 +131,7 @@ class Videos:
 
     def find(self, key: str) -> Video:
         """Raises Refused if there is none."""
-        self._forget()
+        self.forget()
         if key not in self._videos:
             raise Refused(404, "there is no such video", "it was deleted, or its time is over")
         return self._videos[key]
@@ -141,7 +141,7 @@ class Videos:
         self.find(key)
         self._videos.pop(key).free()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Deletes those whose time is over."""
         last = time.monotonic() - self._limits.keep_s
         for video in [each for each in self._videos.values() if each.ended and each.ended < last]:

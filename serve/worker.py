@@ -63,7 +63,6 @@ class Worker:
 
     Attributes:
         seen: called in a thread of the worker's with each batch's results.
-        draining: takes nothing new.
     """
 
     def __init__(self, model: Model, limits: Limits, seen: Callable[[list[Result]], None]) -> None:
@@ -71,7 +70,7 @@ class Worker:
         self.model, self._limits, self._seen = model, limits, seen
         first = People(model)
         self.follows, self._batch = first.gaze.in_turn, 1 if first.gaze.in_turn else limits.batch
-        self.draining, self._spent_s = False, 0.05
+        self._ended, self._spent_s = False, 0.05
         self._changed, self._waiting = threading.Condition(), deque[_Waiting]()
         self._threads = [
             threading.Thread(target=self._work, args=(each,), name=f"posert-{model.spec.model}", daemon=True)
@@ -86,7 +85,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         """Once what waits is done."""
         with self._changed:
-            self.draining = True
+            self._ended = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
@@ -114,7 +113,7 @@ class Worker:
         if len(new) > most:
             raise Refused(413, f"{len(new)} pictures at once, at most {most} are taken", "send them in parts")
         with self._changed:
-            if self.draining:
+            if self._ended:
                 raise Refused(503, "the server is ending", "try again later", 5)
             if len(self._waiting) + len(new) > most and not reserved:
                 raise Refused(429, f"{len(self._waiting)} pictures wait already", "try again later", self._busy_s())
@@ -130,11 +129,11 @@ class Worker:
         """The next batch, as soon as it is full or its first has waited; empty at the end."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._waiting or self.draining)
+                self._changed.wait_for(lambda: self._waiting or self._ended)
                 if not self._waiting:
                     return []
                 left_s = self._waiting[0].since + self._limits.wait_ms / 1000 - time.monotonic()
-                if len(self._waiting) >= self._batch or self.draining or left_s <= 0:
+                if len(self._waiting) >= self._batch or self._ended or left_s <= 0:
                     return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
                 self._changed.wait(left_s)
 

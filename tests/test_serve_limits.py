@@ -74,15 +74,22 @@ def test_what_is_under_way_is_finished_before_the_end(tmp_path: Path) -> None:
         begun, waiting = server.later(JPEG), server.later(JPEG)
         server.until_held()
         server.until("posert_waiting", 1)
+        coming = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        coming.sendall(post(JPEG)[:-9])
+        server.until("posert_held_bytes", 3 * len(JPEG) - 9)
         server.process.send_signal(signal.SIGTERM)
         while True:
             try:
                 socket.create_connection(("127.0.0.1", server.port)).close()
             except OSError:
                 break
+        coming.sendall(post(JPEG)[-9:])
         server.open()
         assert [begun.answer().status, waiting.answer().status] == [200, 200]
-        assert server.process.wait(60) == 0
+        late = http.client.HTTPResponse(coming)
+        late.begin()
+        assert (late.status, server.process.wait(60)) == (200, 0)
+        coming.close()
         kept.close()
     assert server.said == []
 
@@ -127,6 +134,17 @@ def slow(tmp_path_factory: pytest.TempPathFactory):
     (folder / "gate").touch()
     with serving(folder, "nano", *SLOW) as server:
         yield server
+
+
+def test_a_kept_connection_ends_without_a_request(slow: Server) -> None:
+    """Empty lines between requests kept it for ever."""
+    with socket.create_connection(("127.0.0.1", slow.port), timeout=60) as sending:
+        for sent, status in ((b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 200), (b"\r\n" * 9, 408)):
+            sending.sendall(sent)
+            answer = http.client.HTTPResponse(sending)
+            answer.begin()
+            answer.read()
+            assert answer.status == status
 
 
 def test_connections_have_a_place_each(tmp_path: Path) -> None:
