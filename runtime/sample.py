@@ -1,7 +1,7 @@
 """The sampling kernel: a rectangle of a frame straight into the network's tensor. Knows pixels, windows and numbers.
 
 What is upright is separable: taps (source index and weight) are computed once per column and once per row, then one
-pass interpolates, rounds, normalises, reorders the channels and writes the layout; `turned.turned_row` interpolates
+pass interpolates, rounds, normalises, reorders the channels and writes the layout; `turned_rows` interpolates
 the others.
 
 `tone` f32 [5,3], per output channel: pad value, mean, 1 / std, the index of its source channel, and (lowest, highest,
@@ -18,7 +18,7 @@ from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2,
 from posert.postprocess.kernels.workspace import of_axis, take
 from posert.runtime.spec import InputSpec
 from posert.runtime.taps import CORNERS, LINEAR, is_linear, set_taps, take_taps, tap_count
-from posert.runtime.turned import turned_row
+from posert.runtime.turned_rows import turned_row
 from posert.runtime.windows import SPEC_NUMBERS, read_spec
 
 _NEAREST, _NHWC = index_of(InputSpec, "rounding", "round"), index_of(InputSpec, "layout", "NHWC")
@@ -296,11 +296,11 @@ def _sample_linear(bgr, work, rounding, outs, strides):
 
 @jit
 def _sample_turned(bgr, work, spec, window, outs, strides):
-    lines, inside, height = work.lines[2], work.columns.inside, work.rows.inside.shape[0]
+    inside, height = work.columns.inside, work.rows.inside.shape[0]
     for y in range(height):
-        turned_row(bgr, spec, window, y, height, work.tone, lines, inside)
-        _finish(lines, inside, work.tone, spec.rounding)
-        _store_row(lines, outs, y, strides)
+        turned_row(bgr, spec, window, y, height, work.tone, work.lines, work.words, inside)
+        _finish(work.lines[2], inside, work.tone, spec.rounding)
+        _store_row(work.lines[2], outs, y, strides)
 
 
 @jit

@@ -1,8 +1,8 @@
-"""Regions turned by the line between two keypoints: where they lie, and one row of samples of such a window.
+"""Regions turned by the line between two keypoints: where they lie.
 
-Owns the rule (`spec.Turn`). A turned window is f64 [6]: left, top, right, bottom px before it is turned around its
-centre, then cosine and sine of the angle (clockwise as one sees the picture; 1 and 0 = upright). No angle is ever
-computed, so that the bits are the same everywhere.
+Owns the rule (`spec.Turn`); what a crop shows, `turned_rows` knows. A turned window is f64 [6]: left, top, right,
+bottom px before it is turned around its centre, then cosine and sine of the angle (clockwise as one sees the picture;
+1 and 0 = upright). No angle is ever computed, so that the bits are the same everywhere.
 """
 
 import math
@@ -14,7 +14,6 @@ from posert.poses import Poses
 from posert.postprocess.kernels.records import index_of, numbers_of, reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, F64x2, jit, kernel
 from posert.runtime.spec import InputSpec, Turn
-from posert.runtime.taps import BLEND, EDGES, HALF_PIXEL
 from posert.runtime.windows import read_spec, spec_numbers, widened
 
 _KEYPOINTS, _LINE = index_of(Turn, "around", "keypoints"), index_of(Turn, "around", "line")
@@ -128,54 +127,3 @@ def _place_turned(numbers: F64x1, turn: F64x1, keypoints: F32x3, boxes: F32x2, w
         windows[person, 2], windows[person, 3] = x + half, y + half_high
         windows[person, 4], windows[person, 5] = cosine, sine
     return windows.shape[0]
-
-
-@jit
-def turned_row(bgr, spec, window, y, height, tone, lines, inside):
-    """Row y of `height` of a turned window: lines f32 [3,S], output channels, and which samples are inside, u8 [S].
-
-    Each sample by itself, from four pixels; the places, borders and order of operations are those of upright windows.
-    """
-    length, tall, width = bgr.shape[1] // 3, bgr.shape[0], inside.shape[0]
-    wide, high = window[2] - window[0], window[3] - window[1]
-    steps, lines_down = (max(1, width - 1), max(1, height - 1)) if spec.align == EDGES else (width, height)
-    centred = spec.align == HALF_PIXEL or spec.align == BLEND
-    begin, centre = (0.5, 0.5) if centred else (0.0, 0.0)
-    blends = spec.align != HALF_PIXEL
-    low, high_x, high_y = (-1.0, float(length), float(tall)) if blends else (-0.5, length - 0.5, tall - 0.5)
-    down = (y + begin) * high / lines_down - high / 2
-    left = (window[0] + window[2]) / 2 - window[5] * down - centre
-    top = (window[1] + window[3]) / 2 + window[4] * down - centre
-    for x in range(width):
-        across = (x + begin) * wide / steps - wide / 2
-        at_x, at_y = left + window[4] * across, top + window[5] * across
-        if blends:
-            seen = low < at_x < high_x and low < at_y < high_y
-        else:
-            seen = low <= at_x < high_x and low <= at_y < high_y
-        inside[x] = np.uint8(seen)
-        if seen:
-            _blend_four(bgr, at_x, at_y, blends, tone, lines, x)
-        else:
-            lines[0, x] = lines[1, x] = lines[2, x] = np.float32(0.0)
-
-
-@jit
-def _blend_four(bgr, at_x, at_y, blends, tone, lines, x):
-    """Sample x of `lines` from the four pixels around a place; beyond the frame the border's, or the pad value."""
-    last, bottom = bgr.shape[1] // 3 - 1, bgr.shape[0] - 1
-    i, j = math.floor(at_x), math.floor(at_y)
-    w, f = np.float32(at_x - i), np.float32(at_y - j)
-    left, right, top, under = max(i, 0), min(i + 1, last), max(j, 0), min(j + 1, bottom)
-    above, below = bgr[np.uint64(top)], bgr[np.uint64(under)]
-    before, after = np.uint64(3 * left), np.uint64(3 * right)  # unsigned: no test for an index from the end
-    no_left, no_right = blends and left != i, blends and right != i + 1
-    no_top, no_under = blends and top != j, blends and under != j + 1
-    for channel in range(3):
-        source, pad = np.uint64(tone[3, channel]), tone[0, channel]
-        p = pad if no_left or no_top else np.float32(above[before + source])
-        q = pad if no_right or no_top else np.float32(above[after + source])
-        r = pad if no_left or no_under else np.float32(below[before + source])
-        s = pad if no_right or no_under else np.float32(below[after + source])
-        upper = p + (q - p) * w
-        lines[channel, x] = upper + (r + (s - r) * w - upper) * f

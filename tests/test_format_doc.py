@@ -17,7 +17,7 @@ import posert
 from posert.export.recipe import Node
 from posert.poses import Skeleton
 from posert.postprocess import decoder, names
-from posert.runtime.spec import InputSpec, ModelSpec, Stage
+from posert.runtime.spec import InputSpec, ModelSpec, Stage, Turn
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def _first_cells(section: str) -> set[str]:
     return {name for row in rows for name in re.findall(r"`\[*([\w.]+)\]*`", row)}
 
 
-@pytest.mark.parametrize("record", [ModelSpec, Skeleton, Stage, InputSpec])
+@pytest.mark.parametrize("record", [ModelSpec, Skeleton, Stage, Turn, InputSpec])
 def test_every_field_has_its_row(record: Any) -> None:
     assert {field.name for field in dataclasses.fields(record)} <= _first_cells(_section(record.__name__))
 

@@ -108,7 +108,8 @@ def test_as_a_user_runs_it(palms: Path, tmp_path: Path, run: Run) -> None:
 
 
 def test_a_detector_without_enough_keypoints(palms: Path, tmp_path: Path, run: Run) -> None:
-    code, _, err = run("infer", palms, tmp_path, "--detector", tiny_topdown.detector(tmp_path / "d.onnx"))
+    video = media.video(tmp_path / "v.mp4")
+    code, _, err = run("infer", palms, video, "--detector", tiny_topdown.detector(tmp_path / "d.onnx"))
     assert code == 1
     assert "two-boxes finds 0 keypoints, 3 are needed to turn the regions" in " ".join(err.split())
 

@@ -26,17 +26,25 @@ CASES = {
         BASE, size_wh=(432, 368), layout="NHWC", color="bgr", interpolation="cubic", rounding="round"
     ),
     "1080p -> 384x216 area, NCHW f32": replace(BASE, size_wh=(384, 216), interpolation="area", rounding="round"),
+    "500 px, turned -> 256x256, NCHW f32": replace(BASE, size_wh=(256, 256), fit="boxes", align="origin"),
     "1080p -> 192x192 linear, NHWC u8": replace(
         BASE, size_wh=(192, 192), layout="NHWC", dtype="uint8", rounding="round", mean=(0, 0, 0), std=(1, 1, 1)
     ),
 }
+TURNED = np.array([[600, 300, 1100, 800, np.cos(0.5), np.sin(0.5)]])
+WARP = cv2.getRotationMatrix2D((850, 550), np.degrees(0.5), 256 / 500)
+WARP[:, 2] += 128 - 850, 128 - 550
+"""The same crop: 500 px around (850, 550), turned by half a radian."""
 RULES = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 ROUNDS = 60
 
 
 def opencv(image: np.ndarray, spec: InputSpec) -> np.ndarray:
     """What people write without us."""
-    resized = cv2.resize(image, spec.size_wh, interpolation=RULES[spec.interpolation])
+    if spec.fit == "boxes":
+        resized = cv2.warpAffine(image, WARP, spec.size_wh)
+    else:
+        resized = cv2.resize(image, spec.size_wh, interpolation=RULES[spec.interpolation])
     if spec.color == "rgb":
         resized = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
     if spec.dtype == "uint8":
@@ -61,7 +69,7 @@ def main() -> None:
 
 
 def compare(image: np.ndarray, spec: InputSpec) -> str:
-    windows, input_wh = place((1920, 1080), spec)
+    windows, input_wh = (TURNED, spec.size_wh) if spec.fit == "boxes" else place((1920, 1080), spec)
     out = prepare(image, windows, spec, input_wh)
     rows = [
         (milliseconds(lambda: prepare(image, windows, spec, input_wh, out)), milliseconds(lambda: opencv(image, spec)))
