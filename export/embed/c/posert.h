@@ -64,7 +64,8 @@ typedef struct posert_options {
     const char *onnxruntime; /**< its shared library; NULL = $POSERT_ORT, or else as the system finds it */
     int threads;             /**< of the network; 0 = as many as ONNX Runtime likes */
     int detect_every;        /**< the detector runs on every n-th picture of a video only, and the model looks around the
-                                  last people in between; 0 or 1 = on each. Only for models that have a detector */
+                                  last people in between; 0 or 1 = on each. Only for models that have a detector, and
+                                  do not turn their regions by keypoints that it finds */
     int no_runtime;          /**< 1 = no file is read and no ONNX Runtime loaded: the program runs the network itself */
 } posert_options;
 
