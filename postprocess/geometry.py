@@ -3,7 +3,6 @@
 Owns what makes a box usable. Knows keypoints, boxes and pixels, nothing of networks or files.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -92,12 +91,6 @@ def strongest(boxes, count, most):
                 boxes[kept, column] = boxes[i, column]
             kept += 1
     return kept
-
-
-@jit
-def sigmoid(value):
-    """The sigmoid of a f32."""
-    return _ONE / (_ONE + math.exp(-value))
 
 
 @kernel

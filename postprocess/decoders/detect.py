@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from posert.postprocess.decoding import HEIGHT, WIDTH, DecoderKernels
-from posert.postprocess.geometry import box_nms, sigmoid, strongest
+from posert.postprocess.geometry import box_nms, strongest
 from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import of_axis, shaped, take
@@ -152,6 +152,12 @@ def yolox_boxes(rows, width, height, min_score, person, found):
 
 
 @jit
+def _sigmoid(value):
+    one = np.float32(1)
+    return one / (one + math.exp(-value))
+
+
+@jit
 def yolov3_boxes(head, scale, min_score, person, found, count):
     """`count` and the people of one head, f32 [3*(5+C),H,W]; found is written from row `count` on, as `yolox_boxes`."""
     channels = head.shape[0] // 3
@@ -160,17 +166,17 @@ def yolov3_boxes(head, scale, min_score, person, found, count):
         for column in range(head.shape[2]):
             for anchor in range(3):
                 first = anchor * channels
-                score = sigmoid(head[first + 4, line, column])
+                score = _sigmoid(head[first + 4, line, column])
                 if not score > min_score:
                     continue
                 best = 0
                 for c in range(1, channels - 5):
                     if head[first + 5 + c, line, column] > head[first + 5 + best, line, column]:
                         best = c
-                if best != person or sigmoid(head[first + 5 + person, line, column]) == 0:
+                if best != person or _sigmoid(head[first + 5 + person, line, column]) == 0:
                     continue
-                x = (sigmoid(head[first, line, column]) + np.float32(column)) * size
-                y = (sigmoid(head[first + 1, line, column]) + np.float32(line)) * size
+                x = (_sigmoid(head[first, line, column]) + np.float32(column)) * size
+                y = (_sigmoid(head[first + 1, line, column]) + np.float32(line)) * size
                 width = math.exp(head[first + 2, line, column]) * (_ANCHORS[6 * scale + 2 * anchor] / size) * size
                 height = math.exp(head[first + 3, line, column]) * (_ANCHORS[6 * scale + 2 * anchor + 1] / size) * size
                 _write(found, count, x, y, width, height, score, score)

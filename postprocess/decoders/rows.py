@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from posert.postprocess.decoding import FIRST_LIST, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
-from posert.postprocess.geometry import box_nms, box_of_keypoints, sigmoid, strongest
+from posert.postprocess.geometry import box_nms, box_of_keypoints, strongest
 from posert.postprocess.kernels.records import index_of, reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.sort import sort_descending
@@ -236,6 +236,12 @@ def _at(outputs, place, batch, row, i):
 
 
 @jit
+def _sigmoid(value):
+    """In double precision, in which the systems' exp() differ by less than float32 shows."""
+    return np.float32(1.0 / (1.0 + math.exp(-np.float64(value))))
+
+
+@jit
 def _score(outputs, layout, params, batch, row):
     """The score of a row, -1 for one of another class."""
     if layout.label.role >= 0 and _at(outputs, layout.label, batch, row, 0) != params.person:
@@ -243,8 +249,8 @@ def _score(outputs, layout, params, batch, row):
     score = _at(outputs, layout.score, batch, row, 0)
     factor = np.float32(1.0) if layout.objectness.role < 0 else _at(outputs, layout.objectness, batch, row, 0)
     if params.sigmoid_scores:
-        score = sigmoid(score)
-        factor = sigmoid(factor) if layout.objectness.role >= 0 else factor
+        score = _sigmoid(score)
+        factor = _sigmoid(factor) if layout.objectness.role >= 0 else factor
     return score * factor
 
 
@@ -296,7 +302,7 @@ def _take_points(outputs, layout, params, size, cells, batch, row, score, points
         y = y_0 + _at(outputs, layout.points, batch, row, first + 1) * high
         if params.keypoint_scores:
             own = _at(outputs, layout.points, batch, row, first + 2)
-            own = sigmoid(own) if params.sigmoid_keypoints else own
+            own = _sigmoid(own) if params.sigmoid_keypoints else own
         if math.isfinite(x) and math.isfinite(y) and math.isfinite(own) and own > 0:
             points[k, 0], points[k, 1], points[k, 2] = x, y, own
 
