@@ -12,6 +12,7 @@ import tiny_fed
 import tiny_many
 import tiny_maps
 import tiny_mmpose
+import tiny_rows
 import tiny_topdown
 import tiny_turned
 
@@ -102,6 +103,21 @@ def turned(folder: Path) -> Path:
     return tiny_turned.follow(folder / "turned.onnx")
 
 
+def candidates(folder: Path) -> Path:
+    """Decoder `rows`: boxes to be compared, and keypoints."""
+    return tiny_rows.model(folder / "candidates.onnx", "yolo-pose", fit="letterbox", pad_value=(114, 114, 114))
+
+
+def queries(folder: Path) -> Path:
+    """Decoder `rows`: shares, scores and keypoints apart."""
+    return tiny_rows.model(folder / "queries.onnx", "rf-detr-keypoint-background", fit="stretch")
+
+
+def labelled(folder: Path) -> Path:
+    """A detector that says rows and their classes, and crops."""
+    return tiny_topdown.pose(folder / "pose.onnx", tiny_rows.labelled(folder / "boxes.onnx"))
+
+
 def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A few values in a thousand are no numbers, without end, or huge."""
     rng = np.random.default_rng(5)
@@ -111,6 +127,21 @@ def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return maps
 
 
-KINDS = {
-    kind.__name__: kind for kind in (follow, rows, limbs, bodies, stars, crops, bins, peaks, fed, spots, palms, turned)
-}
+_ALL = (
+    follow,
+    rows,
+    limbs,
+    bodies,
+    stars,
+    crops,
+    bins,
+    peaks,
+    fed,
+    spots,
+    palms,
+    turned,
+    candidates,
+    queries,
+    labelled,
+)
+KINDS = {kind.__name__: kind for kind in _ALL}

@@ -3,7 +3,6 @@
 `bells` and `noise` weigh the two: (1, 0) is a constant network, (0, 1) one whose random weights decide alone.
 """
 
-import hashlib
 import types
 from collections.abc import Mapping
 from dataclasses import replace
@@ -92,12 +91,7 @@ def _spec(
     if companion is not None:
         import tiny_topdown
 
-        digest = hashlib.sha256(companion.read_bytes()).hexdigest()
-        seen = tiny_topdown.DETECTOR
-        first = Stage(
-            seen.name, seen.region, seen.input, seen.outputs, seen.decoder, {}, None, {}, companion.name, digest
-        )
-        stages = (first, *stages)
+        stages = (tiny_topdown.first_stage(companion), *stages)
     points = tuple(f"point_{k}" for k in range(keypoints))
     skeleton = COCO_17 if keypoints == 17 else Skeleton(points, ((0, 1),), (), tuple(range(keypoints))[::-1])
     return ModelSpec(1, "toy", decoder, skeleton, stages)

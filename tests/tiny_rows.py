@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import tiny_maps
+from onnx import TensorProto, helper
+from tiny_topdown import IMAGE
 
 from posert.poses import Skeleton
 from posert.postprocess import decoder_params
@@ -118,8 +121,8 @@ def skeleton(count: int) -> Skeleton:
     return COCO_17 if count == 17 else Skeleton(tuple(f"k{i}" for i in range(count)), ())
 
 
-def some_rows(rng: Rng, p: Params, count: int, rows: int, wh: tuple[int, int]) -> list[Row]:
-    """What each row says of `count` keypoints: boxes that overlap, equal scores, and some numbers that are none."""
+def some_rows(rng: Rng, p: Params, count: int, rows: int, wh: tuple[int, int], odd: float = 0.02) -> list[Row]:
+    """What each row says of `count` keypoints: boxes that overlap, equal scores, and, of `odd` of them, odd numbers."""
     size = 1 if p.unit == "share" else max(wh)
     made = []
     for _ in range(rows):
@@ -134,7 +137,7 @@ def some_rows(rng: Rng, p: Params, count: int, rows: int, wh: tuple[int, int]) -
         points[:, 2:] = rng.normal(0, 2, points[:, 2:].shape) if p.sigmoid_keypoints else points[:, 2:]
         values["keypoints"] = points
         for array in values.values():
-            array[rng.random(array.shape) < 0.02] = rng.choice([np.nan, np.inf, -np.inf, 0])
+            array[rng.random(array.shape) < odd] = rng.choice([np.nan, np.inf, -np.inf, 0])
         made.append({word: value.astype(np.float32) for word, value in values.items()})
     return made
 
@@ -159,17 +162,25 @@ def said(rng: Rng, rows: list[Row], p: Params, shapes: dict[str, tuple[int, ...]
     return made
 
 
-def model(path: Path, name: str, *, fit: Fit = "corner", params: dict[str, Any] | None = None, **given: Any) -> Path:
+def model(
+    path: Path,
+    name: str,
+    *,
+    fit: Fit = "corner",
+    params: dict[str, Any] | None = None,
+    odd: float = 0.02,
+    **given: Any,
+) -> Path:
     """A network of this signature that says some rows, a little stronger with the picture.
 
-    params: over the network's. given: of its input.
+    params: over the network's. odd: see `some_rows`. given: of its input.
     """
     network, rng = NETWORKS[name], np.random.default_rng(0)
     p = decoder_params("rows", network.params)
-    rows = some_rows(rng, p, network.keypoints, network.rows, network.wh)
+    rows = some_rows(rng, p, network.keypoints, network.rows, network.wh, odd)
     rows[20:] = [row | {"scores": np.full_like(row["scores"], -9)} for row in rows[20:]]
     count = 0 if network.params.get("keypoints") == 0 else network.keypoints
-    image = InputSpec("image", "NCHW", "float32", "bgr", network.wh, fit, **given)
+    image = InputSpec("image", "NCHW", "float32", **{"color": "bgr", "size_wh": network.wh, "fit": fit} | given)
     stage = Stage(
         "pose", "frame", image, {role: role for role in network.shapes}, "rows", network.params | (params or {})
     )
@@ -180,3 +191,20 @@ def model(path: Path, name: str, *, fit: Fit = "corner", params: dict[str, Any] 
     moving = said(rng, [strengths] * len(rows), p, network.shapes)
     outputs = said(rng, rows, p, network.shapes)
     return tiny_maps.shown(path, outputs, spec, gain=1.0, moving=moving, strength="ReduceMax")
+
+
+def labelled(path: Path) -> Path:
+    """A detector with suppression inside, RTMDet's signature, labels in whole numbers: of four boxes one is a chair,
+    and one is faint."""
+    dets = np.array([[0, 0, 32, 32, 0.9], [30, 30, 62, 64, 0.8], [8, 8, 40, 40, 0.7], [9, 9, 20, 20, 0.2]], np.float32)
+    outputs = {"dets": dets, "labels": np.array([0, 0, 56, 0], np.float32)}
+    stage = Stage("detector", "frame", IMAGE, {"rows": "dets", "labels": "labels"}, "rows", {"keypoints": 0})
+    spec = ModelSpec(1, "toy", "boxes", Skeleton((), ()), (stage,))
+    moving = {"dets": np.full((4, 5), 1e3), "labels": np.zeros(4)}
+    tiny_maps.shown(path, outputs, spec, gain=1.0, moving=moving)
+    made = onnx.load(path)
+    made.graph.node[-1].output[0] = "numbers"
+    made.graph.node.append(helper.make_node("Cast", ["numbers"], ["labels"], to=TensorProto.INT64))
+    made.graph.output[-1].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(made, path)
+    return path

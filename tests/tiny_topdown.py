@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from posert.poses import Skeleton
-from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, to_json
+from posert.runtime.metadata import metadata_text
+from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, from_json, to_json
 
 IMAGE = InputSpec("image", "NCHW", "float32", "bgr", (64, 64), "corner", std=(255.0, 255.0, 255.0))
 DETECTOR = Stage("detector", "frame", IMAGE, {"grid_rows": "rows"}, "detect")
@@ -55,8 +56,8 @@ def detector(path: Path, *, classes: int = 80, boxes: tuple[tuple[int, int], ...
 
 def first_stage(companion: Path) -> Stage:
     """The stage of a detector in a file of its own."""
-    digest = hashlib.sha256(companion.read_bytes()).hexdigest()
-    return Stage("detector", "frame", IMAGE, DETECTOR.outputs, "detect", {}, None, {}, companion.name, digest)
+    (stage,) = from_json(str(metadata_text(companion, METADATA_KEY))).stages
+    return replace(stage, file=companion.name, sha256=hashlib.sha256(companion.read_bytes()).hexdigest())
 
 
 def spots(path: Path, companion: Path) -> Path:

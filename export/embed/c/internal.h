@@ -128,7 +128,7 @@ struct posert {
     posert__turn turn;
     posert__people found[3]; /* of the stage at work and of the one before; `last` is the result. [2]: of the rule */
     posert__buffer packed, tensor, constants, windows, sampling, ruling;
-    posert__buffer widened[POSERT__ROLES]; /* outputs that came as float16 */
+    posert__buffer widened[POSERT__ROLES]; /* outputs that came as float16 or whole numbers */
     int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
     int last;                          /* which of `found` holds the last picture's people */
     int opened, follows;               /* follows: `followed` holds where the last picture's person is */

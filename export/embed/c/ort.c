@@ -195,15 +195,18 @@ static float float_of(uint16_t half)
     return sign ? -value : value;
 }
 
-/* The output's data as floats. */
-static posert_status widen(posert *p, posert__buffer *buffer, posert_tensor *output)
+/* The output's data as floats: labels are whole numbers, a small network's outputs half as long. */
+static posert_status widen(posert *p, posert__buffer *buffer, int type, posert_tensor *output)
 {
-    const uint16_t *halves = (const void *)output->data;
+    const void *data = output->data;
     int64_t count = 1;
     for (int axis = 0; axis < output->axes; axis++) count *= output->dims[axis];
     float *floats = posert__at_least(buffer, count * (int64_t)sizeof *floats);
     if (floats == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the network's outputs");
-    for (int64_t i = 0; i < count; i++) floats[i] = float_of(halves[i]);
+    for (int64_t i = 0; i < count; i++)
+        floats[i] = type == ORT_FLOAT16 ? float_of(((const uint16_t *)data)[i])
+                    : type == ORT_INT64 ? (float)((const int64_t *)data)[i]
+                                        : (float)((const int32_t *)data)[i];
     output->data = floats;
     return POSERT_OK;
 }
@@ -219,9 +222,10 @@ static posert_status run(posert *p, const posert_feed *feed)
         int type = 0;
         void *failed = posert__read_tensor(runtime->api, values[i], &outputs[i], &type);
         status = check(p, failed, POSERT_FAILED, feed->outputs[i]);
-        if (status == POSERT_OK && ((type != ORT_FLOAT && type != ORT_FLOAT16) || outputs[i].axes > POSERT__AXES))
+        const int known = type == ORT_FLOAT || type == ORT_FLOAT16 || type == ORT_INT64 || type == ORT_INT32;
+        if (status == POSERT_OK && (!known || outputs[i].axes > POSERT__AXES))
             status = posert__fail(p, POSERT_FAILED, "the output %s is no float tensor of 1 to 5 axes", feed->outputs[i]);
-        if (status == POSERT_OK && type == ORT_FLOAT16) status = widen(p, &p->widened[i], &outputs[i]);
+        if (status == POSERT_OK && type != ORT_FLOAT) status = widen(p, &p->widened[i], type, &outputs[i]);
     }
     if (status == POSERT_OK) status = posert_give(p, outputs, feed->output_count);
     for (int i = 0; i < POSERT__ROLES; i++)

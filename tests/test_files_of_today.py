@@ -1,4 +1,4 @@
-"""Files of MMPose's kind from one end to the other: infer, eval, bundle, make, verify, each as a user types it."""
+"""Today's networks from one end to the other: infer, eval, bundle, make, verify, each as a user types it."""
 
 import json
 import shutil
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny_mmpose
+import tiny_rows
 import tiny_topdown
 from bundles import noise
 from command import Run
@@ -20,14 +21,32 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel"),
 ]
 UDP = {"refine": "dark_udp", "udp": True}
-FILES: dict[str, Callable[[Path, Path], Path]] = {
-    "rtmpose": lambda path, detector: tiny_mmpose.simcc(path, (48, 64), 17, companion=detector, suppress="poses"),
+Maker = Callable[[Path, Path], Path]
+"""The file to write, and a detector's -> the file."""
+TOP_DOWN: dict[str, Maker] = {
+    "rtmpose": lambda path, detector: tiny_mmpose.simcc(
+        path, (48, 64), 17, companion=tiny_topdown.detector(detector), suppress="poses"
+    ),
     "vitpose": lambda path, detector: tiny_mmpose.heatmaps(
-        path, (48, 64), 17, companion=detector, params=UDP, image={"align": "edges"}, suppress="poses"
+        path,
+        (48, 64),
+        17,
+        companion=tiny_topdown.detector(detector),
+        params=UDP,
+        image={"align": "edges"},
+        suppress="poses",
     ),
     "hrnet": lambda path, detector: tiny_mmpose.heatmaps(
-        path, (48, 64), 17, weights=(1, 0.2), companion=detector, params={"refine": "dark"}
+        path, (48, 64), 17, weights=(1, 0.2), companion=tiny_topdown.detector(detector), params={"refine": "dark"}
     ),
+    "rtmdet and rtmpose": lambda path, detector: tiny_mmpose.simcc(
+        path, (48, 64), 17, companion=tiny_rows.labelled(detector)
+    ),
+}
+ONE_SHOT: dict[str, Maker] = {
+    name: lambda path, _, name=name: tiny_rows.model(path, name)  # type: ignore[misc]
+    for name, network in tiny_rows.NETWORKS.items()
+    if network.keypoints == 17
 }
 
 
@@ -48,16 +67,18 @@ def photos(folder: Path) -> tuple[Path, Path]:
     return folder, annotations
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", [*TOP_DOWN, *ONE_SHOT])
 def test_from_one_end_to_the_other(tmp_path: Path, run: Run, kind: str) -> None:
-    model = FILES[kind](tmp_path / f"{kind}.onnx", tiny_topdown.detector(tmp_path / "detector.onnx"))
+    looks = kind in TOP_DOWN
+    model = (TOP_DOWN | ONE_SHOT)[kind](tmp_path / "model.onnx", tmp_path / "boxes.onnx")
     (pictures := tmp_path / "pictures").mkdir()
     _, annotations = photos(pictures)
-    code, out, err = run("infer", model, pictures, "-o", tmp_path / "out", "--flip")
+    code, out, err = run("infer", model, pictures, "-o", tmp_path / "out", *(["--flip"] if looks else []))
     assert code == 0, err
     lines = [json.loads(line) for file in sorted(tmp_path.glob("out/*.jsonl")) for line in file.open()]
     assert sum(len(line["people"]) for line in lines if "frame" in line) >= 4
-    assert run("eval", model, "--coco", annotations, "--images", pictures, "--boxes")[0] == 0
+    wanted = ["--boxes"] if looks else []
+    assert run("eval", model, "--coco", annotations, "--images", pictures, *wanted)[0] == 0
     assert run("bundle", model, "-o", tmp_path / "c")[0] == 0
     subprocess.run(["make", "-s", "-C", tmp_path / "c"], check=True)
     code, out, err = run("verify", "--c", tmp_path / "c", "--source", pictures)
