@@ -66,7 +66,8 @@ def guess(file: Path) -> str:
         f'Replace every "{OPEN}", then give this file to posert tag. docs/FORMAT.md has every key.',
         *([f"Look at this: {found.remark}."] if found and found.remark else []),
     ]
-    return to_toml(_data(file, image, found), _comments(found), head)
+    others = [name for name in inputs_of(graph) if name != image.name]
+    return to_toml(_data(file, image, found, others), _comments(found, others), head)
 
 
 def _image(inputs: Mapping[str, Any], file: Path) -> InputSpec:
@@ -120,27 +121,30 @@ def _output_shapes(graph: Any, image: InputSpec, file: Path) -> dict[str, list[i
     return {name: list(value.shape) for name, value in zip(declared, values, strict=True)}
 
 
-def _data(file: Path, image: InputSpec, found: Guess | None) -> dict[str, Any]:
-    """The keys of a recipe; `OPEN` where nobody can tell."""
+def _data(file: Path, image: InputSpec, found: Guess | None, others: list[str]) -> dict[str, Any]:
+    """The keys of a recipe; `OPEN` where nobody can tell. others: further inputs."""
     given: dict[str, Any] = {"name": image.name, "layout": image.layout, "dtype": image.dtype, "color": OPEN}
     given["size_wh"] = list(image.size_wh) if all(image.size_wh) else OPEN
     if not all(image.size_wh):
         given["multiple_of"] = OPEN
     given["fit"] = found.fit if found else OPEN
-    if image.dtype == "float32":
+    if image.dtype.startswith("float"):
         given |= {"mean": OPEN, "std": OPEN}
     stage: dict[str, Any] = {"region": found.region if found else OPEN, "decoder": found.decoder if found else OPEN}
     stage |= {"input": given, "outputs": dict(found.outputs) if found else {OPEN: OPEN}}
     stage |= {"params": dict(found.params)} if found and found.params else {}
+    stage |= {"constants": dict.fromkeys(others, OPEN)} if others else {}
     skeleton = {"skeleton": OPEN if found is None or found.keypoints else "none"}
     detector = {"detector": OPEN} if found and found.region == "boxes" else {}
     nodes = {"nodes": [dict(node) for node in found.nodes]} if found and found.nodes else {}
     return {"model": f"{file.stem}-posert", "licence": OPEN, **skeleton, **detector, "stage": stage, **nodes}
 
 
-def _comments(found: Guess | None) -> dict[str, str]:
+def _comments(found: Guess | None, others: list[str]) -> dict[str, str]:
     """Key -> what belongs there."""
     comments = dict(_COMMENTS)
+    numbers = 'what it is fed in every run: a list of numbers, "width" and "height" of the input among them'
+    comments |= dict.fromkeys((f"stage.constants.{_word(name)}" for name in others), numbers)
     if found and found.keypoints:
         fitting = [name for name, one in named_skeletons().items() if len(one.names) == found.keypoints]
         own = "a table [skeleton] of names, edges, sigmas and flip"

@@ -12,10 +12,15 @@ from onnx import TensorProto, helper, numpy_helper
 from posert.errors import PosertError
 from posert.export.onnx_file import reads, replace_nodes
 from posert.export.onnx_versions import converted, opset_of
-from posert.export.recipe import Node, Recipe
+from posert.export.recipe import Recipe
 
 _LEAST_OPSET = 13  # from here on axes are inputs, as the documents of today say
-ONNX_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32}
+ONNX_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "uint8": TensorProto.UINT8,
+    "int32": TensorProto.INT32,
+}
 """Element type in the metadata -> in ONNX."""
 
 
@@ -53,7 +58,7 @@ def add_nodes(graph: Any, recipe: Recipe) -> Any:
     kept = [value for value in graph.graph.input if value.name not in made]
     del graph.graph.input[:]
     graph.graph.input.extend(kept)
-    added = [_node(graph, node, f"nodes[{i}]") for i, node in enumerate(recipe.nodes)]
+    added = [_node(graph, recipe, i) for i in range(len(recipe.nodes))]
     _in_order(graph, added, recipe)
     return graph
 
@@ -84,18 +89,26 @@ def _numbers(value: Any) -> Any:
         return None
     if array.dtype.kind not in "fib":
         return None
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+    with np.errstate(over="ignore"):  # then it is infinite
+        return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
-def _node(graph: Any, node: Node, name: str) -> Any:
-    """The onnx.NodeProto, whose numbers have become constants of the graph."""
+def _node(graph: Any, recipe: Recipe, i: int) -> Any:
+    """The onnx.NodeProto of node i, whose numbers have become constants of the graph."""
+    node, name = recipe.nodes[i], f"nodes[{i}]"
     inputs = []
     for k, value in enumerate(node.inputs):
         if not isinstance(value, str):
             array, value = _numbers(value), f"{name}.inputs[{k}]"
             graph.graph.initializer.append(numpy_helper.from_array(array, value))
         inputs.append(value)
-    return helper.make_node(node.op, inputs, list(node.outputs), name=name, **node.attributes)
+    try:
+        made = helper.make_node(node.op, inputs, list(node.outputs), name=name)
+        made.attribute.extend(helper.make_attribute(key, value) for key, value in node.attributes.items())
+    except (ValueError, TypeError, OverflowError):
+        expected = "numbers, texts, or lists of them that are not empty"
+        raise recipe.wrong(f"{name}.attributes", expected, dict(node.attributes)) from None
+    return made
 
 
 def _in_order(graph: Any, added: list[Any], recipe: Recipe) -> None:

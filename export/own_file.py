@@ -27,18 +27,20 @@ def build(file: Path, recipe: Recipe) -> Exported:
 
 def _rules(inputs: dict[str, Any], recipe: Recipe) -> list[tuple[str, Callable[[], bool] | bool, str, Any]]:
     """Key, whether it fits the graph's inputs, what is expected, what is there; up to the first that does not."""
-    given = recipe.spec.stages[0].input
+    given, constants = recipe.spec.stages[0].input, recipe.spec.stages[0].constants
     if given.name not in inputs:
         return [("input.name", False, f"one of the inputs {', '.join(inputs)}", given.name)]
-    value, others = inputs[given.name], [name for name in inputs if name != given.name]
+    value, others = inputs[given.name], [name for name in inputs if name not in (given.name, *constants)]
+    strange = [name for name in constants if name not in inputs]
     shape = shape_of(value)
     channels, sides = (1, shape[2:4]) if given.layout == "NCHW" else (3, shape[1:3])
     kinds = {number: name for name, number in ONNX_TYPES.items()}
-    kind = kinds.get(value.type.tensor_type.elem_type, "another type")
+    kind = kinds.get(value.type.tensor_type.elem_type, "another type, which nodes can cast to")
     fixed = [side for side in sides if isinstance(side, int)]
     fits = not fixed or (sides == list(given.size_wh[::-1]) and not given.multiple_of)
     return [
-        ("input.name", not others, f"the only input of the graph, it has {', '.join(inputs)}", given.name),
+        ("constants", not others, f"numbers for {', '.join(others)} too, further inputs of the graph", dict(constants)),
+        ("constants", not strange, f"inputs of the graph, it has {', '.join(inputs)}", strange),
         ("input.name", len(shape) == 4, f"an input of 4 axes, this has {shape}; nodes can reshape it", given.name),
         ("input.dtype", kind == given.dtype, f"{kind}, the graph's input is {shape}", given.dtype),
         ("input.layout", len(shape) != 4 or shape[channels] in (3, "") or isinstance(shape[channels], str),

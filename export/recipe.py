@@ -128,7 +128,7 @@ def _parsed(file: Path) -> dict[str, Any]:
         raise PosertError(f"the recipe {file} cannot be read: {error.strerror}", "check the path") from None
     except UnicodeDecodeError:
         raise PosertError(f"{file} is no text in UTF-8", "give a recipe (TOML), not the network") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of tomllib, or a number of thousands of digits
         what = f"{file} is not TOML: {error}"
         raise PosertError(what, "texts stand in quotes, lists in brackets: see toml.io") from None
 

@@ -5,7 +5,7 @@ Shapes are without the batch axis. K is the number of keypoints, and never tells
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Shape = tuple[int, ...]
@@ -151,6 +151,16 @@ def _heatmaps(seen: Seen) -> Guess | None:
     )  # fmt: skip
 
 
+def _stacked(seen: Seen) -> Guess | None:
+    """[S,K,h,w]: the maps of all stages of an hourglass."""
+    for name, shape in _of_rank(seen, 4).items():
+        found = _heatmaps(Seen(seen.size_wh, {"maps": shape[1:]}))
+        if found is not None and not found.nodes:
+            last = {"op": "Gather", "inputs": [name, shape[0] - 1], "outputs": ["maps"], "attributes": {"axis": 1}}
+            return replace(found, nodes=(last,), remark=f"the last of {shape[0]} stages is taken; {found.remark}")
+    return None
+
+
 def _heads(seen: Seen) -> Guess | None:
     """YOLOv3's three of 80 classes, [255,h,w]."""
     sides = {seen.size_wh[0] / shape[2]: name for name, shape in _of_rank(seen, 3).items() if shape[0] == 255}
@@ -274,5 +284,5 @@ def _regression(seen: Seen) -> Guess | None:
 
 
 _KINDS: tuple[Callable[[Seen], Guess | None], ...] = (
-    _simcc, _composite_fields, _movenet, _heads, _fields, _heatmaps, _cells, _listed, _queries, _regression,
+    _simcc, _composite_fields, _movenet, _heads, _fields, _heatmaps, _stacked, _cells, _listed, _queries, _regression,
 )  # fmt: skip

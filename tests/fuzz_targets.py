@@ -6,6 +6,7 @@ them, `test_fuzz.py` a share of them.
 
 import functools
 import json
+import tomllib
 import types
 import typing
 from collections.abc import Callable
@@ -150,6 +151,35 @@ def manifest(rng: Random, folder: Path) -> None:
     found.begin(jobs, resume=True)
 
 
+RECIPE = """
+licence = "MIT"
+[skeleton]
+names = ["left", "right"]
+edges = [[0, 1]]
+[stage]
+region = "boxes"
+decoder = "heatmap"
+outputs = { maps = "maps" }
+params = { integral = 1 }
+[stage.input]
+name = "image"
+layout = "NCHW"
+dtype = "float32"
+color = "rgb"
+size_wh = [24, 32]
+fit = "boxes"
+std = [255, 255.0, 255]
+[[nodes]]
+op = "Transpose"
+inputs = ["heat"]
+outputs = ["turned"]
+attributes = { perm = [0, 3, 1, 2] }
+[[nodes]]
+op = "Slice"
+inputs = ["turned", [0], [2], [1]]
+outputs = ["maps"]
+"""
+
 CFG = b"""[net]
 channels=3
 [convolutional]
@@ -256,6 +286,25 @@ def caffemodel(rng: Random, folder: Path) -> None:
     """Caffe's weights."""
     text, weights = _caffe(folder)
     _to_onnx(folder, text, odd.spoilt(rng, weights))
+
+
+@functools.cache
+def _own_network(folder: Path) -> Any:
+    import own_networks
+
+    return own_networks.brightest_cells(folder / "own.onnx", last=True)
+
+
+def recipe(rng: Random, folder: Path) -> None:
+    """A recipe: its text damaged, or its values odd; what is left of it brought together with a graph."""
+    from posert.export import own_file
+    from posert.export.recipe import read_recipe
+
+    file = folder / "recipe.toml"
+    file.write_bytes(odd.spoilt(rng, RECIPE.encode()))
+    parsed = odd.document(rng, tomllib.loads(RECIPE), odd.pick(rng, (0.001, 0.01, 0.04)))
+    given = file if rng.random() < 0.3 or not isinstance(parsed, dict) else parsed
+    own_file.build(_own_network(folder), read_recipe(given, "own"))
 
 
 def writers(rng: Random, folder: Path) -> None:
@@ -391,6 +440,7 @@ TARGETS: dict[str, tuple[Target, int]] = {
     "prototxt": (prototxt, 20_000),
     "caffemodel": (caffemodel, 40_000),
     "graph_model": (graph_model, 20_000),
+    "recipe": (recipe, 20_000),
     "writers": (writers, 20_000),
     "results": (results, 10_000),
     **{name: (functools.partial(_decode, name), 70_000) for name in DECODERS},

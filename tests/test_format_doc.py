@@ -1,6 +1,7 @@
 """docs/FORMAT.md: every field has its row, every key is there, and every recipe in it makes a model that runs."""
 
 import dataclasses
+import json
 import re
 import tomllib
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import posert
 from posert.export.recipe import Node
 from posert.poses import Skeleton
 from posert.postprocess import decoder, names
-from posert.runtime.spec import InputSpec, ModelSpec, Stage, Turn
+from posert.runtime.spec import FORMAT, NEWEST_FORMAT, InputSpec, ModelSpec, Stage, Turn, to_json
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8")
@@ -41,6 +42,20 @@ def _first_cells(section: str) -> set[str]:
 @pytest.mark.parametrize("record", [ModelSpec, Skeleton, Stage, Turn, InputSpec])
 def test_every_field_has_its_row(record: Any) -> None:
     assert {field.name for field in dataclasses.fields(record)} <= _first_cells(_section(record.__name__))
+
+
+@pytest.mark.parametrize(
+    ("record", "fields"), [(Stage, {"constants", "turn", "keypoint_count"}), (InputSpec, {"margin"})]
+)
+def test_fields_of_the_newest_format_are_called_that(record: Any, fields: set[str]) -> None:
+    rows = [line for line in _section(record.__name__).splitlines() if line.startswith("| `")]
+    called = {name for row in rows if "Format 2" in row for name in re.findall(r"^\| `(\w+)`", row)}
+    assert (called, NEWEST_FORMAT) == (fields, 2)
+    image = InputSpec("i", "NCHW", "float32", "rgb", (8, 8), "boxes")
+    stage = Stage("pose", "boxes", image, {}, "heatmap")
+    written = json.loads(to_json(ModelSpec(FORMAT, "", "", Skeleton((), ()), (stage,))))["stages"][0]
+    own = written if record is Stage else written["input"]
+    assert {field.name for field in dataclasses.fields(record)} - own.keys() == fields
 
 
 def test_every_key_of_a_recipe_has_its_row() -> None:

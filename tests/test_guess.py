@@ -36,6 +36,8 @@ FAMILIES: dict[str, tuple[Any, dict[str, np.ndarray], str, dict[str, str], dict[
     "keras": ((1, 256, 192, 3), _zeros(output=(64, 48, 17)), "heatmap", {"maps": "output_nchw"}, {}, COCO),
     "hourglass": ((1, 3, 256, 256), _zeros(one=(15, 64, 64), two=(15, 64, 64)), "heatmap", {"maps": "two"}, {},
                   {"skeleton": "mpi_15"}),
+    "hourglass, one tensor": ((1, 3, 256, 256), _zeros(out=(8, 16, 64, 64)), "heatmap", {"maps": "maps"}, {},
+                              {"skeleton": {"names": [f"p{k}" for k in range(16)], "edges": []}}),
     "openpose": (WIDE, _zeros(paf=(38, 32, 40), heat=(19, 32, 40)), "paf", {"heatmaps": "heat", "pafs": "paf"}, {},
                  {"skeleton": "openpose_18", "stage.input.fit": "corner",
                   "stage.params.paf_channels": [[2 * i, 2 * i + 1] for i in range(19)]}),

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import posert
 from posert import estimate_image, open_model
 from posert.errors import PosertError
 from posert.export.onnx_file import read_metadata
+from posert.export.onnx_nodes import ONNX_TYPES
 from posert.skeletons import COCO_17
 
 RECIPE = """
@@ -151,6 +153,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("nodes", [{"op": "Softmax", "inputs": ["heat"], "outputs": ["s"], "attributes": {"axes": 1}}], "attribute: axes"),
     ("nodes", [{"op": "Concat", "inputs": ["heat", [1]], "outputs": ["s"], "attributes": {"axis": 1}}], "nodes[0]"),
     ("nodes", [{"op": "Relu", "inputs": [], "outputs": ["s"]}], "nodes[0]"),
+    ("nodes", [{"op": "Relu", "inputs": ["heat"], "outputs": ["s"], "attributes": {"axis": []}}], "nodes[0].attr"),
     ("nodes", [{"op": "Relu", "inputs": ["s"], "outputs": ["s"]}], "no circle of nodes"),
     ("nodes", [{"op": "Relu", "inputs": [[[1, 2], 3]], "outputs": ["s"]}], "nodes[0].inputs[0]"),
     ("nodes", [{"op": "Relu", "inputs": [{"a": 1}], "outputs": ["s"]}], "nodes[0].inputs[0]"),
@@ -270,3 +273,50 @@ def test_weights_beside_the_file_come_into_the_new_one(tmp_path: Path) -> None:
         assert model.spec.model == "spots"
     with pytest.raises(PosertError, match=r"net\.onnx is not a valid ONNX file"):
         posert.tag(file, recipe=tomllib.loads(RECIPE), out=tmp_path / "other.onnx")
+
+
+def test_further_inputs_are_fed_constants(tmp_path: Path) -> None:
+    """PaddleDetection's networks want a `scale_factor` beside the picture."""
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("MaxPool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("ReduceMax", ["scale_factor"], ["scale"], axes=[1], keepdims=0),
+        helper.make_node("Reshape", ["scale", "column"], ["scales"]),
+        helper.make_node("Mul", ["cells", "scales"], ["scaled"]),
+        helper.make_node("Concat", ["scaled", "scaled"], ["heat"], axis=1),
+    ]
+    inputs = {"image": ("n", 3, 32, 24), "scale_factor": ("n", 2)}
+    constants = {"column": np.array([-1, 1, 1, 1])}
+    file = own_networks.network(tmp_path / "net.onnx", nodes, constants, inputs, {"heat": ("n", 2, 8, 6)})
+    template = tomllib.loads(posert.guess(file))
+    assert template["stage"]["constants"] == {"scale_factor": "?"}
+    with pytest.raises(PosertError, match="expected numbers for scale_factor too"):
+        posert.tag(file, recipe=tomllib.loads(RECIPE), out=tmp_path / "own.onnx")
+    recipe = _set(tomllib.loads(RECIPE), "stage.constants", {"scale_factor": [0.5, 0.25]})
+    said: list[str] = []
+    posert.tag(file, recipe=recipe, out=tmp_path / "own.onnx", report=said.append)
+    low, high = re.fullmatch(r"maps .*: (\S+) to (\S+)", said[1]).groups()
+    assert 0 <= float(low) < float(high) <= 0.5
+    recipe["stage"]["constants"]["zap"] = [1]
+    with pytest.raises(PosertError, match=r"stage\.constants = \['zap'\], expected inputs of the graph"):
+        posert.tag(file, recipe=recipe, out=tmp_path / "own.onnx")
+
+
+@pytest.mark.parametrize("kind", ["float16", "int32", "uint8"])
+def test_other_types_of_input(tmp_path: Path, kind: str) -> None:
+    number = ONNX_TYPES[kind]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=1),
+        helper.make_node("ReduceMax", ["float"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("MaxPool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Concat", ["cells", "cells"], ["heat"], axis=1),
+    ]
+    shapes = {"image": ("n", 3, 32, 24)}, {"heat": ("n", 2, 8, 6)}
+    file = own_networks.network(tmp_path / "net.onnx", nodes, {}, *shapes, kinds={"image": number})
+    assert tomllib.loads(posert.guess(file))["stage"]["input"]["dtype"] == kind
+    recipe = _set(tomllib.loads(RECIPE), "stage.input.std", [1, 1, 1])
+    recipe["stage"]["input"]["dtype"] = kind
+    written = posert.tag(file, recipe=recipe, out=tmp_path / "own.onnx")
+    with open_model(written, device="cpu") as model:
+        (result,) = posert.estimate(model, [_photo()], boxes=lambda frame: np.array([[10, 0, 40, 40]], np.float32))
+    assert result.poses.keypoints[0, 0, 2] > 150
