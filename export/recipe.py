@@ -151,6 +151,8 @@ def _read(where: str, data: dict[str, Any], model: str) -> Recipe:
     name = "pose" if skeleton.names else "detector"
     stage: Stage = read(Stage, {"name": name, **keys.stage}, "stage")
     _check_stage(stage, keys.detector)
+    if keys.model and (Path(keys.model).name != keys.model or "\\" in keys.model or not keys.model.strip()):
+        raise Misfit("model", "a name without folder", keys.model)
     made_by = f"posert {__version__}"
     spec = ModelSpec(FORMAT, "own", keys.model or model, skeleton, (stage,), keys.licence, keys.source, made_by)
     return Recipe(where, spec, keys.detector, keys.nodes)
@@ -178,6 +180,8 @@ def _check_stage(stage: Stage, detector: str) -> None:
     for key, given in (("file", stage.file), ("sha256", stage.sha256)):
         if given is not None:
             raise Misfit(f"stage.{key}", "no such key: the network is the file that is tagged", given)
+    if stage.input.fit == "boxes" and stage.region == "frame":
+        raise Misfit("stage.input.fit", 'another one, stage.region is "frame": corner, center, stretch', "boxes")
     if detector != NO_DETECTOR and (stage.region != "boxes" or Path(detector).name != detector):
         raise Misfit("detector", 'none unless stage.region is "boxes"; a file name without folder', detector)
     _check_params("stage.params", decoder(stage.decoder).Params, stage.params)
