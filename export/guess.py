@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import numpy as np
 
 from posert.errors import PosertError
 from posert.export import onnx_file, signatures
-from posert.export.onnx_nodes import ONNX_TYPES, inputs_of, shape_of
+from posert.export.adapters import adapters
+from posert.export.onnx_nodes import ONNX_TYPES, add_nodes, choose_outputs, inputs_of, shape_of
 from posert.export.onnx_versions import widely_readable
-from posert.export.recipe import NO_DETECTOR, OPEN
+from posert.export.recipe import NO_DETECTOR, OPEN, Recipe
 from posert.export.signatures import Guess, Seen
+from posert.poses import Skeleton
 from posert.postprocess import names
 from posert.runtime.devices import import_onnxruntime
 from posert.runtime.metadata import metadata_text
-from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, from_json
+from posert.runtime.spec import FORMAT, METADATA_KEY, InputSpec, ModelSpec, Stage, from_json
 from posert.skeletons import named_skeletons
 
 _FREE_WH = (320, 256)  # a size that networks of any input size are tried at, px
@@ -55,13 +58,18 @@ def guess(file: Path) -> str:
         head = [f"The recipe of {file.name}, which carries it already."]
         return to_toml(_of_metadata(from_json(text)), {}, head)
     graph = widely_readable(onnx_file.load(file))
-    image = _image(inputs_of(graph), file)
+    head = [f"  input  {name} {shape_of(value)}" for name, value in inputs_of(graph).items()]
+    image, nodes = _image(inputs_of(graph)), list[dict[str, Any]]()
+    if image is None:
+        graph, image, nodes = _adapted(graph, file)
     outputs = _output_shapes(graph, image, file)
     rows = {name: tuple(shape[1:]) for name, shape in outputs.items()}
     found = signatures.guess(Seen(_sides(image), rows))
+    if found is not None:
+        found = replace(found, nodes=(*nodes, *found.nodes))
     head = [
         f"A recipe for {file.name}: {found.what if found else 'a network of no kind that posert knows by its shapes'}.",
-        *(f"  input  {name} {shape_of(value)}" for name, value in inputs_of(graph).items()),
+        *head,
         *(f"  output {name} {list(shape)}" for name, shape in outputs.items()),
         f'Replace every "{OPEN}", then give this file to posert tag. docs/FORMAT.md has every key.',
         *([f"Look at this: {found.remark}."] if found and found.remark else []),
@@ -70,7 +78,7 @@ def guess(file: Path) -> str:
     return to_toml(_data(file, image, found, others), _comments(found, others), head)
 
 
-def _image(inputs: Mapping[str, Any], file: Path) -> InputSpec:
+def _image(inputs: Mapping[str, Any]) -> InputSpec | None:
     """What is known of the input that takes pictures, the first of 4 axes with 3 channels; others are left aside."""
     kinds = {number: name for name, number in ONNX_TYPES.items()}
     for name, value in inputs.items():
@@ -81,11 +89,32 @@ def _image(inputs: Mapping[str, Any], file: Path) -> InputSpec:
             return InputSpec(
                 name, "NCHW" if nchw else "NHWC", kind, "rgb", (sides[1], sides[0]), "stretch"  # type: ignore[arg-type]
             )  # fmt: skip
-    known = ", ".join(f"{name} {shape_of(value)}" for name, value in inputs.items())
-    raise PosertError(
-        f"{file} has no input for pictures, of 4 axes, 3 channels and one of {', '.join(ONNX_TYPES)}: it has {known}",
-        "write a recipe whose nodes make its input from one that posert can fill; docs/FORMAT.md has an example",
-    )
+    return None
+
+
+def _adapted(graph: Any, file: Path) -> tuple[Any, InputSpec, list[dict[str, Any]]]:
+    """The graph behind nodes that make its input from a picture, that picture, and the nodes.
+
+    Raises:
+        PosertError: it takes no picture.
+    """
+    inputs, outputs = inputs_of(graph), [value.name for value in graph.graph.output]
+    found = adapters(inputs, outputs)
+    if found is None:
+        known = ", ".join(f"{name} {shape_of(value)}" for name, value in inputs.items())
+        raise PosertError(
+            f"{file} has no input for pictures: it has {known}",
+            "a recipe's nodes can make any input from one that posert can fill; docs/FORMAT.md has an example",
+        )
+    image, before, behind = found
+    stage = Stage("pose", "frame", image, {node.outputs[0]: node.outputs[0] for node in behind}, "")
+    spec, nodes = ModelSpec(FORMAT, "", "", Skeleton((), ()), (stage,)), [*before, *behind]
+    recipe = Recipe(str(file), spec, NO_DETECTOR, tuple(nodes))
+    graph = add_nodes(graph, recipe)
+    if behind:
+        choose_outputs(graph, stage.outputs.values(), recipe)
+    keys = [{key: value for key, value in dataclasses.asdict(node).items() if value} for node in nodes]
+    return graph, image, keys
 
 
 def _sides(image: InputSpec) -> tuple[int, int]:
@@ -162,7 +191,7 @@ def _of_metadata(spec: ModelSpec) -> dict[str, Any]:
     skeleton = known.get(spec.skeleton) or _unusual(spec.skeleton)
     keys = {"model": spec.model, "licence": spec.licence, "source": spec.source}
     before = {"detector": spec.stages[0].file or NO_DETECTOR} if len(spec.stages) > 1 else {}
-    own = {"input": _unusual(stage.input), **_unusual(dataclasses.replace(stage, file=None, sha256=None))}
+    own = {"input": _unusual(stage.input), **_unusual(replace(stage, file=None, sha256=None))}
     texts = {"skeleton": skeleton} if isinstance(skeleton, str) else {}
     tables = {} if isinstance(skeleton, str) else {"skeleton": skeleton}
     return {**keys, **before, **texts, "stage": own | {"input": _unusual(stage.input)}, **tables}

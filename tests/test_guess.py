@@ -10,6 +10,7 @@ import own_networks
 import pytest
 import tiny_topdown
 from command import Run
+from onnx import TensorProto, helper
 
 import posert
 from posert.errors import PosertError
@@ -120,6 +121,39 @@ def test_a_family_is_known_by_its_shapes(tmp_path: Path, family: str) -> None:
     own = {"licence": "MIT", "detector": "none", **BY_EYE, **filled}
     written = posert.tag(file, recipe=_filled(recipe, own), out=tmp_path / "own.onnx")
     assert read_metadata(written).model == "net-posert"
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "out"),
+    [
+        ((1, 1, 64, 48), TensorProto.FLOAT, (1, 17, 16, 12)),
+        ((1, 64, 48, 1), TensorProto.FLOAT, (1, 17, 16, 12)),
+        ((3, 64, 48), TensorProto.FLOAT, (17, 16, 12)),
+        ((64, 48, 3), TensorProto.DOUBLE, (17, 16, 12)),
+        ((64, 48), TensorProto.FLOAT, (17, 16, 12)),
+        ((1, 3, 64, 48), TensorProto.INT64, (1, 17, 16, 12)),
+    ],
+)
+def test_inputs_that_nobody_can_fill_get_nodes(tmp_path: Path, shape: tuple, kind: int, out: tuple) -> None:
+    """Grey, without an axis for the batch, of another type: the recipe makes them of a picture."""
+    nodes = [
+        helper.make_node("Cast", ["photo"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["float"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["most", "maps"], ["heat"]),
+    ]
+    maps = np.zeros(out, np.float32)
+    maps[..., 5, 7] = 1 / 255
+    file = own_networks.network(
+        tmp_path / "net.onnx", nodes, {"maps": maps}, {"photo": shape}, {"heat": out}, kinds={"photo": kind}
+    )  # fmt: skip
+    recipe = tomllib.loads(posert.guess(file))
+    assert recipe["stage"]["input"]["size_wh"] == [48, 64]
+    assert recipe["nodes"][-1 if len(shape) == 4 else -2]["outputs"] == ["photo"]
+    said: list[str] = []
+    own = {**COCO, "licence": "MIT", "detector": "none", **BY_EYE, "stage.input.std": [1, 1, 1]}
+    posert.tag(file, recipe=_filled(recipe, own), out=tmp_path / "own.onnx", report=said.append)
+    assert "maps [1, 17, 16, 12]: 0 to 0." in said[1] or "to 1" in said[1]
+    assert said[-1].startswith("people in a drawn picture: 1, scores 0.")
 
 
 def test_real_files(assets: Path, run: Run) -> None:
