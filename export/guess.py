@@ -79,12 +79,16 @@ def guess(file: Path) -> str:
 
 
 def _image(inputs: Mapping[str, Any]) -> InputSpec | None:
-    """What is known of the input that takes pictures, the first of 4 axes with 3 channels; others are left aside."""
+    """What is known of the input that takes pictures, the first of 4 axes with 3 channels; others are left aside.
+
+    Where no axis has a number, channels are taken to come first.
+    """
     kinds = {number: name for name, number in ONNX_TYPES.items()}
     for name, value in inputs.items():
         shape, kind = shape_of(value), kinds.get(value.type.tensor_type.elem_type)
-        if kind is not None and len(shape) == 4 and 3 in (shape[1], shape[3]):
-            nchw = shape[1] == 3
+        free = len(shape) == 4 and isinstance(shape[1], str) and isinstance(shape[3], str)
+        if kind is not None and len(shape) == 4 and (free or 3 in (shape[1], shape[3])):
+            nchw = free or shape[1] == 3
             sides = [side if isinstance(side, int) else 0 for side in (shape[2:] if nchw else shape[1:3])]
             return InputSpec(
                 name, "NCHW" if nchw else "NHWC", kind, "rgb", (sides[1], sides[0]), "stretch"  # type: ignore[arg-type]

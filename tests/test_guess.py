@@ -123,6 +123,20 @@ def test_a_family_is_known_by_its_shapes(tmp_path: Path, family: str) -> None:
     assert read_metadata(written).model == "net-posert"
 
 
+def test_sides_that_no_number_says(tmp_path: Path) -> None:
+    """Exporters of PyTorch may free every axis; then a run tells the shapes of the outputs."""
+    shape, bells = ("n", "c", "h", "w"), np.zeros((1, 17, 1, 1), np.float32)
+    nodes = [
+        helper.make_node("ReduceMax", ["photo"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("MaxPool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Add", ["cells", "bells"], ["heat"]),
+    ]
+    ends = {"photo": shape}, {"heat": ("n", "k", "y", "x")}
+    recipe = tomllib.loads(posert.guess(own_networks.network(tmp_path / "n.onnx", nodes, {"bells": bells}, *ends)))
+    assert recipe["stage"]["decoder"] == "heatmap"
+    assert (recipe["stage"]["input"]["layout"], recipe["stage"]["input"]["size_wh"]) == ("NCHW", "?")
+
+
 @pytest.mark.parametrize(
     ("shape", "kind", "out"),
     [
