@@ -97,7 +97,7 @@ def _made(entry: Entry, terms: Terms) -> str | Path:
     file = cache_folder() / "models" / __version__ / f"{entry.name}.onnx"
     if _whole(file):
         return file
-    more = "" if entry.pinned else " `accept_unpinned`"
+    more = ("" if entry.url else " `from_file`") + ("" if entry.pinned else " `accept_unpinned`")
     if not entry.light:
         raise PosertError(
             f"{entry.name} is converted once, by another framework (pip install 'posert[{entry.extra}]')",
@@ -106,7 +106,7 @@ def _made(entry: Entry, terms: Terms) -> str | Path:
     if not entry.by_name and not os.environ.get("POSERT_MIRROR") and weights.status(entry) == "not fetched":
         raise PosertError(
             f"{entry.name} has no address to fetch it from: {entry.source}",
-            f"get it there, then: posert export {entry.name} `from_file`{more}; and give {entry.name}.onnx",
+            f"get it there, then: posert export {entry.name}{more}; and give {entry.name}.onnx",
         )
     optional("onnx", f"{entry.name} becomes a model file with the package onnx, which is not installed", entry.extra)
     _ask(entry, terms)

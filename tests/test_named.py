@@ -195,6 +195,7 @@ def test_what_has_no_pin_is_asked_about(toy: Callable[..., Entry], mirror: Serve
     [
         ("movenet-lightning-int8", "export-tf", "posert export movenet-lightning-int8; then"),
         ("alphapose-fastpose-res50", "export-torch", "posert export alphapose-fastpose-res50 --accept-unpinned; then"),
+        ("movenet", "export", "posert export movenet --from FILE --accept-unpinned; then"),
     ],
 )
 def test_a_heavy_route_is_one_command_away(name: str, extra: str, command: str, run: Run, photo: Path) -> None:
@@ -202,6 +203,14 @@ def test_a_heavy_route_is_one_command_away(name: str, extra: str, command: str, 
     assert code == 1
     assert f"pip install 'posert[{extra}]'" in err
     assert command in err
+
+
+def test_what_has_no_address_says_where_it_comes_from(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSERT_MIRROR", raising=False)
+    code, _, err = run("infer", "tinypose-128x96", photo)
+    assert code == 1
+    assert "has no address to fetch it from: PaddleDetection" in err
+    assert "posert export tinypose-128x96 --from FILE --accept-unpinned; and give tinypose-128x96.onnx" in err
 
 
 def test_without_the_package_onnx_nothing_is_fetched(
