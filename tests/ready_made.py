@@ -48,6 +48,8 @@ def write(folder: Path, entry: Entry, keypoints: int) -> Path:
     wide, high = stage["input"]["size_wh"]
     box = np.float32([[[0.1 * wide, 0.1 * high, 0.9 * wide, 0.9 * high, 0.9], [0, 0, 5, 5, 0.01]]])
     points = np.concatenate([_peaks((1, 2, keypoints, 2)) * (wide, high), _peaks((1, 2, keypoints, 1))], -1)
+    queries = np.full((1, 3, 91), -9, np.float32)
+    queries[0, 1, 0], queries[0, 2, 5] = 3, 3  # a person, and something else
     cells = np.zeros((1, 5 + 3 * keypoints, (wide * high * 21) // 1024), np.float32)
     cells[0, :4, 7] = wide / 2, high / 2, wide / 2, high / 2
     cells[0, 4, 7], cells[0, 5:, 7] = 0.9, 0.5
@@ -59,5 +61,6 @@ def write(folder: Path, entry: Entry, keypoints: int) -> Path:
         "vitpose": {"heat": _peaks((1, keypoints, high // 4, wide // 4))},
         "tinypose": {"heat": _peaks((1, keypoints, high // 4, wide // 4))},
         "yolo-pose": {"output0": cells},
+        "rf-detr": {"dets": _peaks((1, 3, 4)), "labels": queries, "keypoints": _peaks((1, 3, keypoints, 8))},
     }
     return _constant_network(folder / entry.file, (wide, high), outputs[entry.recipe])

@@ -20,7 +20,7 @@ from posert.skeletons import named_skeletons
 ROWS = {name: entry for name, entry in weights.entries().items() if entry.recipe}
 FAMILIES = [
     "rtmpose-m", "rtmpose-x-halpe26", "dwpose-m", "rtmw-l-384x288", "rtmpose-m-hand21", "rtmo-s", "vitpose-b",
-    "tinypose-128x96", "yolo11n-pose",
+    "tinypose-128x96", "rf-detr-keypoint", "yolo11n-pose",
 ]  # fmt: skip
 
 
