@@ -96,7 +96,9 @@ def infer(
     long_edge: LongEdge = 0,
     scale_number: ScaleNumber = 1,
     scale_gap: ScaleGap = 0.25,
-    detector: Annotated[str | None, typer.Option(help="File or name of what finds boxes for a top-down model.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
+    ] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO-style JSON of boxes, instead of a detector.")] = None,
     detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
     pose_batch: Annotated[int, typer.Option(min=1, help="People per network call of a top-down model.")] = 64,
@@ -255,7 +257,9 @@ def evaluate(
     coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
     images: Annotated[Path, typer.Option(help="Folder of the pictures.")],
     boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
-    detector: Annotated[str | None, typer.Option(help="File or name of what finds boxes for a top-down model.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
+    ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     device: Device = "auto",
     threads: Threads = 0,

@@ -16,7 +16,7 @@ from posert.export.recipe import NO_DETECTOR, read_recipe
 from posert.export.systems import find_system
 from posert.runtime.files.state import sha256_of
 from posert.runtime.media.read import frames
-from posert.runtime.options import detector_of
+from posert.runtime.options import detector_of, for_people
 from posert.runtime.session import Model
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def convert(
     Args:
         out: folder, or file ending in .onnx.
         from_file: the official file, already at hand.
-        detector: name of the detector that is written beside a model that looks at boxes; `none` = none, None = its
+        detector: name of the detector that is written beside a model that looks at boxes, or follows one person and
+            everybody then; `none` = none, None = its
             usual one.
         options: what the system's `OPTIONS` offers.
         photo: compared on this picture; a drawn one if None.
@@ -77,8 +78,10 @@ def convert(
     report(f"{source.name}: fits {known}" if entry.pinned else f"{source.name}: {known or 'no pin'}, taken as it is")
     if entry.non_commercial:
         report(f"licence: {entry.licence}; these weights may not be used commercially")
-    exported, detector = system.build(entry, source, chosen), detector or entry.detector
-    if exported.spec.stages[0].region == "boxes" and detector != "none":
+    exported = system.build(entry, source, chosen)
+    looks = exported.spec.stages[0].region
+    detector = detector or entry.detector or (weights.USUAL_DETECTOR if looks == "boxes" else "none")
+    if looks != "frame" and detector != "none":
         found = convert(
             detector, target.parent, photo=photo, compared=compared, accept_unpinned=accept_unpinned, offline=offline,
             progress=progress, report=report,
@@ -121,11 +124,12 @@ def pair(exported: "Exported", detector: Path) -> "Exported":
     from posert.export import onnx_file
 
     spec = onnx_file.read_metadata(detector)
-    if exported.spec.stages[0].region != "boxes":
-        raise PosertError(f"{exported.spec.model} looks at no boxes", "leave `detector` away")
+    if exported.spec.stages[0].region == "frame":
+        raise PosertError(f"{exported.spec.model} finds people without a detector", "leave `detector` away")
     first = detector_of(spec, exported.spec, detector)
     first = replace(first, file=detector.name, sha256=sha256_of(detector))
-    return onnx_file.Exported(exported.graph, replace(exported.spec, stages=(first, *exported.spec.stages)))
+    stages = (first, *map(for_people, exported.spec.stages))
+    return onnx_file.Exported(exported.graph, replace(exported.spec, stages=stages))
 
 
 def _target(out: Path, name: str, *sources: Path) -> Path:

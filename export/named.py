@@ -128,7 +128,7 @@ def _whole(file: Path) -> bool:
 
 def _ask(entry: Entry, terms: Terms) -> None:
     """Raises PosertError if the weights of an entry, or of its detector, are not for everybody."""
-    for one in (entry, *([weights.find(entry.detector)] if entry.detector != "none" else [])):
+    for one in (entry, *([weights.find(entry.detector)] if entry.detector not in ("", "none") else [])):
         if not (one.permissive or terms.accept_licence):
             raise PosertError(
                 f"the licence of the weights of {one.name} is not permissive, or not known: {one.licence}",

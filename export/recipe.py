@@ -182,8 +182,8 @@ def _check_stage(stage: Stage, detector: str) -> None:
             raise Misfit(f"stage.{key}", "no such key: the network is the file that is tagged", given)
     if stage.input.fit == "boxes" and stage.region == "frame":
         raise Misfit("stage.input.fit", 'another one, stage.region is "frame": corner, center, stretch', "boxes")
-    if detector != NO_DETECTOR and (stage.region != "boxes" or Path(detector).name != detector):
-        raise Misfit("detector", 'none unless stage.region is "boxes"; a file name without folder', detector)
+    if detector != NO_DETECTOR and (stage.region == "frame" or Path(detector).name != detector):
+        raise Misfit("detector", 'none if stage.region is "frame"; a file name without folder', detector)
     _check_params("stage.params", decoder(stage.decoder).Params, stage.params)
     if stage.suppress is not None:
         _one_of("stage.suppress", names("suppression"), stage.suppress)

@@ -31,6 +31,7 @@ _EXTRAS = {
     "frozen_graph": "export-tf", "state_dict": "export-torch", "checkpoint": "export-torch", "darknet": "export-torch",
     "own": "export",
 }  # fmt: skip
+USUAL_DETECTOR = "yolox-nano"
 _LOG = logging.getLogger("posert")
 _LOCK = Path(__file__).parent.parent / "models.lock"
 _MOST_BYTES = 1 << 30  # of a file whose size is not known; the largest official one has a third of it
@@ -83,7 +84,8 @@ class Entry(File):
             `own` is one's own file, whose kind its ending says.
         licence: of the weights. non_commercial: whether it forbids commercial use.
         source: project and commit.
-        detector: what finds its boxes, for a model that looks at boxes; `none` if these are not people's.
+        detector: what finds its boxes, `none` if these are not people's; "" = `USUAL_DETECTOR` for a model that looks
+            at boxes, and none for one that follows one person.
         finds: whom, and how many keypoints, in a few words.
         ap: average precision as its authors claim it, percent; 0 = no claim. ap_on: on what.
         recipe: the name of what its tensors mean, among the recipes of `models.lock`; for the route `onnx`.
@@ -97,7 +99,7 @@ class Entry(File):
     licence: str
     source: str = ""
     non_commercial: bool = False
-    detector: str = "yolox-nano"
+    detector: str = ""
     finds: str = ""
     ap: float = 0.0
     ap_on: str = ""

@@ -1,4 +1,4 @@
-"""Boxes and places of keypoints: around them, the best of many, into the frame, where to look next.
+"""Boxes and places of keypoints: around them, the best of many, into the frame.
 
 Owns what makes a box usable. Knows keypoints, boxes and pixels, nothing of networks or files.
 """
@@ -8,17 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import TORSO, Float32Array, Poses, Skeleton
-from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, I64x1, jit, kernel
+from posert.poses import Float32Array, Poses
+from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, jit, kernel
 from posert.postprocess.kernels.sort import least_of_strongest, sort_descending
-from posert.postprocess.kernels.workspace import outside
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _INFINITE = np.float32(np.inf)
-_MARGIN = np.float32(0.1)  # of the longer side: the keypoints end at eyes and ankles, the person does not
-_SURE = np.float32(0.4)  # keypoints with less than this part of the person's best score do not stretch the box
-# TensorFlow Hub's MoveNet tutorial: a square around the hips that holds torso and body with a margin.
-_SEEN, _TORSO_MARGIN, _BODY_MARGIN = 0.2, 1.9, 1.2
 
 
 @jit
@@ -158,7 +153,7 @@ def to_frame(poses: Poses, window_xyxy: Sequence[float] | NDArray[np.floating], 
 
 
 @jit
-def _keep_usable(boxes, scores, width, height):
+def keep_usable(boxes, scores, width, height):
     """The number of boxes that have an area, cut at the frame unless that is infinite; they come first, in order."""
     kept, cut = 0, width < np.inf
     for i in range(boxes.shape[0]):
@@ -183,7 +178,7 @@ def _usable_regions(boxes: F32x2, scores: F32x1, width: float, height: float) ->
 
     width, height: of the frame, px, at whose borders the boxes are cut; infinity: they are not.
     """
-    return _keep_usable(boxes, scores, width, height)
+    return keep_usable(boxes, scores, width, height)
 
 
 def usable(regions: Poses, frame_wh: tuple[float, float] = (np.inf, np.inf)) -> Poses:
@@ -195,96 +190,9 @@ def usable(regions: Poses, frame_wh: tuple[float, float] = (np.inf, np.inf)) -> 
     """
     boxes = np.array(regions.boxes_xyxy, np.float32, order="C")
     scores = np.array(regions.scores, np.float32, order="C")
-    return _regions(_usable_regions(boxes, scores, float(frame_wh[0]), float(frame_wh[1])), boxes, scores)
+    return regions_of(_usable_regions(boxes, scores, float(frame_wh[0]), float(frame_wh[1])), boxes, scores)
 
 
-def _regions(count: int, boxes: Float32Array, scores: Float32Array) -> Poses:
+def regions_of(count: int, boxes: Float32Array, scores: Float32Array) -> Poses:
+    """The first `count` boxes f32 [N,4] with their scores f32 [N], as people without keypoints."""
     return Poses(np.zeros((count, 0, 3), np.float32), scores[:count], boxes[:count])
-
-
-@jit
-def _region_of(keypoints, box):
-    """The score 0..1 of the region around one person; box f32 [4] is the region; unsure keypoints lose their score."""
-    best = total = _ZERO
-    for k in range(keypoints.shape[0]):
-        score = keypoints[k, 2]
-        total += score
-        if score > best or score != score:
-            best = score
-    for k in range(keypoints.shape[0]):
-        if not keypoints[k, 2] >= _SURE * best:
-            keypoints[k, 2] = _ZERO
-    box_of_keypoints(keypoints, box)
-    margin = _MARGIN * max(box[2] - box[0], box[3] - box[1], _ZERO)
-    box[0], box[1], box[2], box[3] = box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
-    mean = total / np.float32(keypoints.shape[0])
-    return min(max(mean, _ZERO), _ONE) if mean == mean else mean
-
-
-@kernel
-def _next_regions(keypoints: F32x3, boxes: F32x2, scores: F32x1, width: float, height: float) -> int:
-    """The number of regions around the people of the last frame; boxes f32 [N,4] and scores f32 [N] get them.
-
-    keypoints: f32 [N,K,3], their scores change; without any, the scores stay. width, height: of the frame, px.
-    """
-    for person in range(keypoints.shape[0]):
-        score = _region_of(keypoints[person], boxes[person])
-        scores[person] = score if keypoints.shape[1] > 0 else scores[person]
-    return _keep_usable(boxes, scores, width, height)
-
-
-def next_regions(poses: Poses, frame_wh: tuple[int, int]) -> Poses:
-    """Regions around the people of the last frame, with a margin, for a frame without detection; score 0..1."""
-    boxes, scores = np.empty((len(poses), 4), np.float32), np.array(poses.scores, np.float32)
-    keypoints = np.array(poses.keypoints, np.float32, order="C")
-    return _regions(_next_regions(keypoints, boxes, scores, float(frame_wh[0]), float(frame_wh[1])), boxes, scores)
-
-
-@kernel
-def crop_window(keypoints: F32x2, torso: I64x1, width: float, height: float, window: F64x1) -> int:
-    """1, and the next window (f64 [4], left, top, right, bottom px); 0 if the body is not seen well enough.
-
-    Args:
-        keypoints: f32 [K,3] x px, y px, score. torso: i64 [4], left and right hip, left and right shoulder.
-        width, height: of the frame, px.
-    """
-    if outside(torso, keypoints.shape[0]):
-        return 0
-    left_hip, right_hip, left_shoulder, right_shoulder = torso[0], torso[1], torso[2], torso[3]
-    hips = keypoints[left_hip, 2] > _SEEN or keypoints[right_hip, 2] > _SEEN
-    shoulders = keypoints[left_shoulder, 2] > _SEEN or keypoints[right_shoulder, 2] > _SEEN
-    if not (hips and shoulders):
-        return 0
-    # float32 all the way, as the tutorial computes: its regions and crops come out bit for bit
-    x = (keypoints[left_hip, 0] + keypoints[right_hip, 0]) * np.float32(0.5)
-    y = (keypoints[left_hip, 1] + keypoints[right_hip, 1]) * np.float32(0.5)
-    torso_range = np.float32(0.0)
-    for k in torso:
-        torso_range = max(torso_range, abs(x - keypoints[k, 0]), abs(y - keypoints[k, 1]))
-    body_range = np.float32(0.0)
-    for k in range(keypoints.shape[0]):
-        if keypoints[k, 2] >= _SEEN:
-            body_range = max(body_range, abs(x - keypoints[k, 0]), abs(y - keypoints[k, 1]))
-    half = max(np.float32(_TORSO_MARGIN) * torso_range, np.float32(_BODY_MARGIN) * body_range)
-    half = min(half, max(x, np.float32(width) - x, y, np.float32(height) - y))
-    if not half <= max(width, height) / 2:  # NaN too
-        return 0
-    left, top, side = x - half, y - half, np.float32(2.0) * half
-    window[0], window[1] = left, top
-    window[2], window[3] = left + side, top + side
-    return 1
-
-
-def next_window(poses: Poses, frame_wh: tuple[int, int], skeleton: Skeleton) -> NDArray[np.float64] | None:
-    """The window f64 [4] (left, top, right, bottom px of the frame) to look at in the next frame.
-
-    None = start again from the whole frame: nobody, or hips or shoulders not seen (score <= 0.2). The first person of
-    `poses` (f32 [N,K,3], px of the frame) is followed; `skeleton` needs left and right hip and shoulder.
-    """
-    if not len(poses):
-        return None
-    torso = np.array([skeleton.names.index(name) for name in TORSO])
-    window = np.empty(4)
-    keypoints = np.ascontiguousarray(poses.keypoints[0], np.float32)
-    seen = crop_window(keypoints, torso, float(frame_wh[0]), float(frame_wh[1]), window)
-    return window if seen else None

@@ -1,11 +1,12 @@
 """Where a model looks in each frame: the whole of it, given boxes, or around the people of the last frame.
 
-Owns the only state of the loop, and the format of files with boxes. Knows stages, windows and people, nothing of
-networks. A region is a `Poses` without keypoints: a box and its score.
+Owns the only state of the loop, one for each source that people are followed in, and the format of files with boxes.
+Knows stages, windows and people, nothing of networks. A region is a `Poses` without keypoints: a box and its score.
 """
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses
-from posert.postprocess.geometry import next_regions, next_window, usable
+from posert.postprocess.following import followed, joined, next_regions, next_window
+from posert.postprocess.geometry import usable
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec, Stage
 from posert.runtime.turned import turned_regions, turned_windows
@@ -28,60 +30,111 @@ class _Image(TypedDict):
 
 
 Boxes = Callable[[Frame], NDArray[np.float32]]
+_MOST_SOURCES = 64  # that are followed at once; pictures are sources too, and are never seen again
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a source.
+
+    Attributes:
+        people: of its last frame; None before the first one.
+        since_detection: frames.
+        regions: of people who are looked for again; windows: f64 [N,4] that follow them, NaN where none does.
+    """
+
+    people: Poses | None = None
+    since_detection: int = 0
+    regions: Poses = field(default_factory=lambda: regions(np.zeros((0, 4))))
+    windows: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
 
 
 class Gaze:
-    """Where to look, frame after frame; another source begins anew.
+    """Where to look, frame after frame.
+
+    Another source begins anew; sources that take turns are told apart where each has several people to follow.
 
     Attributes:
         in_turn: whether a frame cannot begin before the last one's people are known.
     """
 
     def __init__(self, spec: ModelSpec, boxes: Boxes | None = None, detect_every: int = 1) -> None:
-        self.in_turn = detect_every > 1 or (boxes is None and any(stage.region == "follow" for stage in spec.stages))
+        follows = boxes is None and spec.stages[-1].region == "follow"
+        self.in_turn = detect_every > 1 or follows
         self._spec, self._boxes, self._detect_every = spec, boxes, detect_every
+        self._follows_one, self._follows_all = follows and len(spec.stages) == 1, follows and len(spec.stages) > 1
         self._finds_itself = all(stage.region == "frame" for stage in spec.stages)
-        self._source = ""
-        self._last: Poses | None = None
-        self._window: NDArray[np.float64] | None = None
-        self._since_detection = 0
+        self._sources: dict[str, _Seen] = {}
 
     def known_regions(self, group: list[Frame]) -> list[Poses] | None:
         """The regions of each frame that no detector has to find: given boxes, or those around the last poses."""
-        if self.in_turn and group[0].source != self._source:
-            self._source, self._last, self._window = group[0].source, None, None
         if self._finds_itself:
             return None
         if self._boxes is not None:
             return [usable(regions(self._boxes(frame))) for frame in group]
-        if self._last is None or self._since_detection >= self._detect_every:
-            self._since_detection = 0
+        if not self.in_turn:
             return None
-        return [next_regions(self._last, group[0].size_wh)]
+        seen, size_wh = self._seen(group[0]), group[0].size_wh
+        if self._follows_all and seen.people is not None:
+            seen.regions, seen.windows = followed(seen.people, size_wh, self._spec.skeleton)
+        if seen.people is None or seen.since_detection >= self._detect_every:
+            seen.since_detection = 0
+            return None
+        return [seen.regions if self._follows_all else next_regions(seen.people, size_wh)]
+
+    def regions(self, frame: Frame, found: Poses, stage: Stage) -> Poses:
+        """The regions of a stage: those that the one before found in a frame, behind those of whoever is followed.
+
+        The crop of whom the detector knows again is its box if it looks at every frame, which is a bit better; else the
+        person's own keypoints say where, as in between, because changing from one to the other makes keypoints jump.
+        """
+        if stage.turn is not None:
+            return turned_regions(found, stage.turn)
+        found = usable(found, frame.size_wh)
+        if not self._follows_all:
+            return found
+        seen = self._seen(frame)
+        found, again = joined(seen.regions, found, stage.max_iou)
+        if self._detect_every == 1:
+            seen.windows[again] = np.nan
+        return found
 
     def windows(self, stage: Stage, frame: Frame, found: Poses | None) -> tuple[NDArray[np.float64], tuple[int, int]]:
         """The windows of a stage in a frame, f64 [R,4], turned ones [R,6], and the width and height of the input, px.
 
         `found` are the regions from boxes or the stage before; None for the first stage that looks at whole frames.
         """
-        at_boxes = stage.region == "boxes" or (stage.region == "follow" and self._boxes is not None)
         if stage.region == "boxes" and stage.turn is not None and found is not None:
             return turned_windows(found, stage.turn, stage.input), stage.input.size_wh
-        boxes = found.boxes_xyxy if at_boxes and found is not None else None
+        boxes = found.boxes_xyxy if stage.region != "frame" and found is not None else None
         windows, input_wh = place(frame.size_wh, stage.input, boxes)
-        if stage.region == "follow" and self._window is not None:
-            windows = self._window[None]
+        if stage.region == "follow" and self._boxes is None:
+            known = self._seen(frame).windows
+            follows = ~np.isnan(known[:, 0])
+            if self._follows_one and len(known):
+                windows = known
+            else:
+                windows[: len(known)][follows] = known[follows]
         return windows, input_wh
 
     def remember(self, frame: Frame, people: Poses) -> None:
         """Takes note of a frame's people, for the next frame of its source."""
         if not self.in_turn:
             return
-        self._last = people
-        self._since_detection += 1
-        last = self._spec.stages[-1]
-        if self._boxes is None and last.region == "follow":
-            self._window = self._after(people, frame, last)
+        seen = self._seen(frame)
+        seen.people = people
+        seen.since_detection += 1
+        if self._follows_one:
+            window = self._after(people, frame, self._spec.stages[-1])
+            seen.windows = np.zeros((0, 4)) if window is None else window[None]
+
+    def _seen(self, frame: Frame) -> _Seen:
+        """What is known of the frame's source."""
+        if frame.source not in self._sources:
+            while len(self._sources) >= (_MOST_SOURCES if self._follows_all else 1):
+                del self._sources[next(iter(self._sources))]
+            self._sources[frame.source] = _Seen()
+        return self._sources[frame.source]
 
     def _after(self, people: Poses, frame: Frame, stage: Stage) -> NDArray[np.float64] | None:
         """The window in the next frame of a stage that follows: after the first person, if he is seen well enough."""

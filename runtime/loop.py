@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result
-from posert.postprocess.geometry import usable
 from posert.runtime.look import Boxes, Gaze
 from posert.runtime.prefetch import FramesAhead, Pictures
 from posert.runtime.session import Model
 from posert.runtime.stage_runner import Clock, StageRunner, mirrors
-from posert.runtime.turned import turned_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +165,7 @@ class People:
         if turned and (boxes is not None or how.detect_every > 1):
             given = "boxes" if boxes is not None else "detect_every"
             raise PosertError(f"{name} turns its regions by keypoints that only it finds", f"leave `{given}` away")
-        if how.detect_every > 1 and not any(stage.region == "boxes" for stage in stages):
+        if how.detect_every > 1 and len(stages) == 1 and stages[0].region != "boxes":
             raise PosertError(f"{name} has no detector to leave out", "leave `detect_every` away")
         self.gaze = Gaze(model.spec, boxes, how.detect_every)
         self.runners = [StageRunner(model, stage, how.pose_batch, how.flip) for stage in stages]
@@ -203,7 +201,5 @@ class People:
             ]
         if runner is self.runners[-1]:
             return people
-        turn = self.runners[self.runners.index(runner) + 1].stage.turn
-        if turn is not None:
-            return [turned_regions(poses, turn) for poses in people]
-        return [usable(poses, frame.size_wh) for poses, frame in zip(people, group, strict=True)]
+        after = self.runners[self.runners.index(runner) + 1].stage
+        return [self.gaze.regions(frame, poses, after) for frame, poses in zip(group, people, strict=True)]

@@ -13,6 +13,9 @@ from posert.postprocess import decoder_params
 from posert.runtime.spec import ModelSpec, Stage
 from posert.typed import Count, Index, settle
 
+_DETECTED = 1.1
+"""Of the longer side of a detector's box: the square crop that a network for one person looks at."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
@@ -79,7 +82,7 @@ def with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelS
     Raises:
         PosertError: `spec` looks at no boxes, or `other` is no detector for it.
     """
-    looking = tuple(stage for stage in spec.stages if stage.region == "boxes")
+    looking = tuple(for_people(stage) for stage in spec.stages if stage.region != "frame")
     if not looking:
         raise PosertError(f"{spec.model} finds people without a detector", "leave `detector` away")
     return replace(spec, stages=(replace(detector_of(other, spec, file), file=None, sha256=None), *looking))
@@ -100,6 +103,17 @@ def detector_of(other: ModelSpec, spec: ModelSpec, file: str | Path) -> Stage:
             "give a file that finds boxes, tagged with: posert tag FILE `name` (names: posert models list)",
         )
     return replace(other.stages[0], name="detector", keypoint_count=found)
+
+
+def for_people(stage: Stage) -> Stage:
+    """A stage that looks at boxes or follows, as it stands behind a detector.
+
+    Who follows one person alone follows everybody then: square crops as tight as boxes of detectors allow, and whoever
+    is found twice counts once.
+    """
+    if stage.region != "follow" or stage.suppress is not None:
+        return stage
+    return replace(stage, input=replace(stage.input, margin=stage.input.margin or _DETECTED), suppress="oks")
 
 
 def _resized(spec: ModelSpec, long_edge: int) -> ModelSpec:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from posert.errors import PosertError
 from posert.poses import TORSO, Skeleton
-from posert.typed import Index, Misfit, Range, read
+from posert.typed import Index, Misfit, Range, Share, read
 
 FORMAT, NEWEST_FORMAT = 1, 2
 """What a file is written with, unless it says what only the newest can; and the newest that is read."""
@@ -27,7 +27,7 @@ Number = Literal["width", "height"] | int | float
 """Of a constant: itself, or a side of the input, px."""
 # what format 1 had not: fields and what they are where they say nothing, and words
 _NEW_IN_INPUT: Mapping[str, Any] = {"margin": None}
-_NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}, "turn": None, "keypoint_count": 0}
+_NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}, "turn": None, "keypoint_count": 0, "max_iou": 0.3}
 _NEW_WORDS = {"float16", "edges"}
 
 
@@ -105,15 +105,19 @@ class Stage:
 
     Attributes:
         name: what the timings call it.
-        region: what it looks at: the whole `frame`, the last stage's `boxes`, or the last frame's pose (`follow`).
+        region: what it looks at: the whole `frame`, the last stage's `boxes`, or the last frame's pose (`follow`);
+            behind a detector it follows everybody, and looks at the boxes of whom it does not know.
         input: its input tensor.
         outputs: role -> tensor name; the decoder names the roles it reads.
         decoder: a file of `postprocess/`.
         params: values over the decoder's defaults.
-        suppress: the rule that drops people found twice, a file of `postprocess/suppression/`; for `boxes` alone.
+        suppress: the rule that drops people found twice, a file of `postprocess/suppression/`; for regions of boxes
+            alone.
         suppress_params: values over the rule's defaults.
         scales: the network sees the frame at each of these shares of the input's size, and the decoder averages; for
             the whole frame, and decoders that can.
+        max_iou: a box that overlaps a followed person's region more (intersection over union) is that person's, and
+            nobody new.
         file, sha256: the companion file of this stage, a bare name in the model's own folder, and its hash; None means
             the model file itself.
         constants: further inputs of the graph, tensor name -> the numbers of one row, or of the whole tensor if its
@@ -136,6 +140,7 @@ class Stage:
     constants: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
     turn: Turn | None = None
     keypoint_count: Annotated[int, Range(0, 1000)] = 0
+    max_iou: Share = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +245,19 @@ def _rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
     seen = stage.region != "follow" or stage.turn is not None or set(TORSO) <= set(spec.skeleton.names)
     plain = given.interpolation not in ("cubic", "area") or given.align == "half_pixel"
     one_scale = len(stage.scales) == 1 or (stage.region == "frame" and given.multiple_of > 0)
-    rule = stage.suppress is None or stage.region == "boxes"
+    first, looks = stage is spec.stages[0], [other.region for other in spec.stages]
+    behind = first or stage.region != "follow" or (looks == ["frame", "follow"] and stage.turn is None)
+    rule = stage.suppress is None or stage.region == "boxes" or (stage.region == "follow" and not first)
     fed = given.name not in stage.constants and all(stage.constants.values())
     return [
         ("name", len(same) == 1, "a name of its own", stage.name),
         ("region", seen, f"frame or boxes, to follow takes {', '.join(TORSO)}", stage.region),
+        (
+            "region",
+            behind,
+            "frame or boxes; behind one detector people are followed, not turned",
+            stage.region,
+        ),
         ("input.multiple_plus", given.multiple_plus <= given.multiple_of, "0..multiple_of", given.multiple_plus),
         ("input.std", 0 not in given.std, "values other than 0", given.std),
         ("input.size_wh", not free or given.fit not in ("square", "boxes"), "two sides other than 0", given.size_wh),

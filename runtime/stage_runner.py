@@ -45,7 +45,7 @@ class StageRunner:
         self.stage = stage
         self._model, self._decoder, self._params = model, decoder(stage.decoder), model.params(stage.name)
         self._skeleton = skeleton_of(model.spec, stage)
-        self._most_crops = pose_batch if stage.region == "boxes" else 0
+        self._most_crops = pose_batch if stage.region != "frame" else 0
         self._mirrors = flip and mirrors(stage)
         self._tensors = threading.local()
 
@@ -109,7 +109,7 @@ class StageRunner:
 
     def row_count(self, count: int) -> int:
         """Rows of the network call for `count` crops, a few unused ones included."""
-        if self.stage.region != "boxes" or self._model.device == "cpu":
+        if self.stage.region == "frame" or self._model.device == "cpu":
             return count
         return next((rows for rows in _ROW_COUNTS if rows >= count), count)
 

@@ -26,10 +26,13 @@ from odd import Random
 
 from posert.errors import PosertError
 from posert.flags import parse_params, with_flags
-from posert.poses import Frame, Poses, Skeleton
+from posert.poses import TORSO, Frame, Poses, Skeleton
 from posert.postprocess import decoder, decoder_params, suppression_params
 from posert.postprocess.decoders import paf
 from posert.postprocess.decoders.rows import Column
+from posert.postprocess.following import followed, joined
+from posert.postprocess.geometry import usable
+from posert.postprocess.suppression import oks as oks_rule
 from posert.postprocess.suppression import poses as pose_rule
 from posert.runtime.files.formats import FORMATS, sink_of
 from posert.runtime.jobs.job import finite_people
@@ -419,13 +422,20 @@ def _decode(name: str, rng: Random, folder: Path) -> None:
 
 
 def suppression(rng: Random, folder: Path) -> None:
-    """The rule for people found twice."""
+    """The rules for people found twice, and who is followed then."""
     count, k = int(rng.integers(0, 12)), int(odd.pick(rng, (0, 1, 5, 17, 111, 136)))
     params = suppression_params("poses", odd.params(rng, pose_rule.Params))
     regions = Poses(np.zeros((count, 0, 3), np.float32), odd.maps(rng, count), odd.maps(rng, count, 4))
     found = Poses(odd.maps(rng, count, k, 3), odd.maps(rng, count), odd.maps(rng, count, 4))
     if k >= 111 or not params.whole_body or not k or not count:
         assert len(pose_rule.suppress(found, regions, params)) <= count
+    kept = oks_rule.suppress(found, regions, suppression_params("oks", odd.params(rng, oks_rule.Params)))
+    assert len(kept) <= count
+    if k > 4:
+        bones = Skeleton((*TORSO, *map(str, range(k - 4))), ())
+        known, windows = followed(kept, (64, 48), bones)
+        both, again = joined(known, usable(regions, (64, 48)), float(rng.random()))
+        assert len(known) == len(windows) == len(again) <= len(both) <= 2 * count
 
 
 DECODERS = ("direct", "heatmap", "simcc", "detect", "rows", "paf", "bodyparts", "cifcaf")

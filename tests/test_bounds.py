@@ -17,7 +17,8 @@ from posert.postprocess.decoders import detect, direct
 from posert.postprocess.decoding import packed
 from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.part_maps import peaks_each
-from posert.postprocess.suppression import poses as rule
+from posert.postprocess.suppression import oks
+from posert.postprocess.suppression import poses as pose_rule
 
 NOBODY = Skeleton((), ())
 
@@ -79,9 +80,10 @@ def test_so_many_people_are_compared() -> None:
     keypoints[:, :, :2] += 100 * np.arange(20)[:, None, None]
     poses = Poses(keypoints, np.ones(20, np.float32), np.tile(np.float32([0, 0, 50, 50]), (20, 1)))
     strongest = np.argsort(-keypoints[:, :, 2].mean(1))[:6]
-    kept = rule.suppress(poses, poses, rule.Params(max_people=6))
-    assert len(rule.suppress(poses, poses, rule.Params())) == 20
-    assert sorted(kept.keypoints[:, 0, 0].tolist()) == pytest.approx(sorted(keypoints[strongest, 0, 0].tolist()))
+    for rule in (oks, pose_rule):
+        kept = rule.suppress(poses, poses, rule.Params(max_people=6))
+        assert len(rule.suppress(poses, poses, rule.Params())) == 20
+        assert sorted(kept.keypoints[:, 0, 0].tolist()) == pytest.approx(sorted(keypoints[strongest, 0, 0].tolist()))
 
 
 def test_hundreds_of_edges_have_fewer_peaks_each() -> None:

@@ -9,7 +9,8 @@ from people import keypoint_boxes
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton, no_poses
 from posert.postprocess.decoders.direct import Params, decode
-from posert.postprocess.geometry import next_window, to_frame, usable
+from posert.postprocess.following import next_window
+from posert.postprocess.geometry import to_frame, usable
 from posert.runtime.prepare import prepare
 from posert.runtime.spec import InputSpec
 from posert.skeletons import COCO_17

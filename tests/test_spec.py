@@ -24,7 +24,7 @@ def test_a_file_that_says_nothing_new_is_of_the_first_format() -> None:
     data = json.loads(to_json(SPEC))
     assert data["format"] == 1
     assert "margin" not in data["stages"][0]["input"]
-    assert not {"constants", "turn", "keypoint_count"} & data["stages"][0].keys()
+    assert not {"constants", "turn", "keypoint_count", "max_iou"} & data["stages"][0].keys()
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,15 @@ def test_a_file_that_says_nothing_new_is_of_the_first_format() -> None:
         replace(STAGE, input=replace(INPUT, dtype="float16")),
         replace(STAGE, input=replace(INPUT, align="edges")),
         replace(STAGE, keypoint_count=7),
+        replace(STAGE, max_iou=0.5),
         replace(STAGE, region="follow", turn=Turn((0, 1))),
         replace(STAGE, constants={"im_shape": ("height", "width"), "scale_factor": (1, 1.5)}),
     ],
 )
 def test_a_file_that_says_something_new_is_of_the_second_format(stage: Stage) -> None:
     """An older posert then says to update."""
-    spec = replace(SPEC, stages=(STAGE, replace(stage, name="second")))
+    before = () if stage.region == "follow" else (STAGE,)
+    spec = replace(SPEC, stages=(*before, replace(stage, name="second")))
     assert json.loads(to_json(spec))["format"] == 2
     assert from_json(to_json(spec)) == spec
 

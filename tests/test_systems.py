@@ -33,7 +33,7 @@ def test_mypy_sees_every_system() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"suppress": "pozes"}, "suppression rule 'pozes'; this posert has poses"),
+        ({"suppress": "pozes"}, "suppression rule 'pozes'; this posert has oks, poses"),
         ({"suppress_params": {"gama": 3}}, "has no parameters gama"),
         ({"decoder": "heatmaps"}, "the decoder 'heatmaps'"),
         ({"params": {"integral": "yes", "zap": 1}}, "has no parameters zap"),

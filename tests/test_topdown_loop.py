@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from posert.cli import app
 from posert.errors import PosertError
 from posert.poses import Frame, Result
-from posert.postprocess.geometry import next_regions
+from posert.postprocess.following import next_regions
 from posert.runtime.look import read_boxes, regions
 from posert.runtime.loop import TopDown, estimate
 from posert.runtime.session import Model, open_model

@@ -9,6 +9,7 @@ import fields
 import numpy as np
 import tiny
 import tiny_fed
+import tiny_follow
 import tiny_many
 import tiny_maps
 import tiny_mmpose
@@ -118,6 +119,11 @@ def labelled(folder: Path) -> Path:
     return tiny_topdown.pose(folder / "pose.onnx", tiny_rows.labelled(folder / "boxes.onnx"))
 
 
+def everybody(folder: Path) -> Path:
+    """A detector and a network that follows whom it finds."""
+    return tiny_follow.pair(folder)
+
+
 def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A few values in a thousand are no numbers, without end, or huge."""
     rng = np.random.default_rng(5)
@@ -143,5 +149,6 @@ _ALL = (
     candidates,
     queries,
     labelled,
+    everybody,
 )
 KINDS = {kind.__name__: kind for kind in _ALL}

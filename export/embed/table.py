@@ -60,6 +60,7 @@ def _stage(model: Model, stage: Stage, file: Path) -> str:
         "type": f"POSERT_{given.dtype.upper()}", "nhwc": int(given.layout == "NHWC"),
         "most_rows": 1 if model.single_row(stage.name) else TopDown().pose_batch,
         "size_wh": f"{{{given.size_wh[0]}, {given.size_wh[1]}}}", "place": _numbers(numbers_of(given)),
+        "max_iou": stage.max_iou.hex(),
         "output_count": len(outputs), "outputs": _array(_TEXT, outputs.values()),
         "roles": _array("int", [kernels.roles.index(role) for role in outputs]), "decoder": _struct(decoding),
         "keypoint_count": len(skeleton.names), "turn": _numbers([] if stage.turn is None else numbers_of(stage.turn)),

@@ -21,6 +21,7 @@ import numpy as np
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton
 from posert.postprocess import decoder
+from posert.postprocess.suppression import oks as oks_rule
 from posert.postprocess.suppression import poses as pose_rule
 
 MOST_S, MOST_BYTES, PATIENCE_S = 3.0, 1e9, 60.0
@@ -163,6 +164,7 @@ def others() -> Iterator[Case]:
 
         params = pose_rule.Params(whole_body=keypoints == 136)
         yield f"poses {keypoints} apart", people, lambda p, params=params: len(pose_rule.suppress(p, p, params))
+        yield f"oks {keypoints} apart", people, lambda p: len(oks_rule.suppress(p, p, oks_rule.Params()))
 
 
 def cases() -> Iterator[Case]:

@@ -69,6 +69,7 @@ typedef struct posert__stage {
     int nhwc, most_rows; /* of one network call */
     int64_t size_wh[2];    /* of the input, where it looks at boxes */
     posert__numbers place; /* `InputSpec` */
+    double max_iou;        /* a box that overlaps a followed person's more is nobody new */
     int output_count;
     const char *const *outputs;
     const int *roles; /* of each output: which array of the decoder it is */
@@ -127,12 +128,12 @@ struct posert {
     void *runtime; /* NULL = the program runs the network itself */
     posert__turn turn;
     posert__people found[3]; /* of the stage at work and of the one before; `last` is the result. [2]: of the rule */
-    posert__buffer packed, tensor, constants, windows, sampling, ruling;
+    posert__buffer packed, tensor, constants, windows, sampling, ruling, following;
     posert__buffer widened[POSERT__ROLES]; /* outputs that came as float16 or whole numbers */
     int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
     int last;                          /* which of `found` holds the last picture's people */
-    int opened, follows;               /* follows: `followed` holds where the last picture's person is */
-    double followed[POSERT__WINDOW];
+    int opened;
+    int64_t follows; /* so many windows in `following`: of the last picture's people, in order; NaN where none follows */
     posert__bench benches[]; /* of each stage */
 };
 
@@ -149,7 +150,18 @@ int64_t posert__size(posert_type type);
 /* The handle and what it needs to decode, or NULL. posert_close() frees it. */
 posert *posert__new(void);
 
+/* look.c */
+/* Whether the regions are known without the detector; then they replace the last picture's people. */
+posert_status posert__know_regions(posert *p, int *known);
+/* The turn's stage begins, without people yet; it looks at the frame, after the last picture's people, or around each of
+ * the people of the stage before. */
+posert_status posert__enter(posert *p);
+/* All windows of the turn's stage are done: its people are complete. */
+posert_status posert__leave(posert *p);
+
 /* people.c */
+/* Room for `more` people behind those who are there. */
+posert_status posert__grow(posert *p, posert__people *people, int64_t more);
 /* Adds the people of row `row` of the stage's outputs, in pixels of the network's input. */
 posert_status posert__decode(posert *p, int stage, const posert_tensor *outputs, int64_t row, const int64_t input_wh[2],
                              posert__people *people);

@@ -17,8 +17,7 @@ static int enlarge(float **array, int64_t used, int64_t room, int64_t each)
     return 1;
 }
 
-/* Room for `more` people behind those who are there. */
-static posert_status grow(posert *p, posert__people *people, int64_t more)
+posert_status posert__grow(posert *p, posert__people *people, int64_t more)
 {
     const int64_t room = people->count + people->count / 2 + more + 8;
     if (people->keypoints != NULL && people->count + more <= people->room) return POSERT_OK;
@@ -99,7 +98,7 @@ posert_status posert__decode(posert *p, int index, const posert_tensor *outputs,
     float *arrays[POSERT__ROLES] = {&nothing, &nothing, &nothing, &nothing};
     take_row(stage, outputs, row, arrays, counts, shapes);
     posert_status status = set_up(p, decoder, bench, shapes, size);
-    if (status == POSERT_OK) status = grow(p, people, bench->most);
+    if (status == POSERT_OK) status = posert__grow(p, people, bench->most);
     if (status != POSERT_OK) return status;
     const int64_t count = decoder->people(
         POSERT__1(arrays[0], counts[0]), POSERT__1(arrays[1], counts[1]), POSERT__1(arrays[2], counts[2]),
@@ -122,7 +121,7 @@ posert_status posert__suppress(posert *p, const posert__stage *stage, posert__pe
     const int64_t bytes = rule->workspace(count, parts, POSERT__1(rule->numbers.at, rule->numbers.count));
     if (bytes < 0) return posert__fail(p, POSERT_FAILED, "%s", rule->problems[-bytes - 1]);
     merged->count = 0;
-    posert_status status = grow(p, merged, count);
+    posert_status status = posert__grow(p, merged, count);
     if (status != POSERT_OK) return status;
     if (posert__at_least(&p->ruling, bytes + 1) == NULL)
         return posert__fail(p, POSERT_NO_MEMORY, "no memory to compare people");

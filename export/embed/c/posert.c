@@ -43,7 +43,6 @@ posert *posert__new(void)
 /* The caller's options, of this version or an older one. */
 static posert_status read_options(posert *p, const posert_options *given, posert_options *options)
 {
-    const posert__region looks = posert__the_model.stages[posert__the_model.stage_count - 1].region;
     *options = posert_default_options();
     if (given != NULL && given->struct_size < sizeof(size_t))
         return posert__fail(p, POSERT_BAD_ARGUMENT, "begin with posert_default_options()");
@@ -58,7 +57,7 @@ static posert_status read_options(posert *p, const posert_options *given, posert
     if (options->detect_every > 1 && posert__the_model.stages[posert__the_model.stage_count - 1].turn.count > 0)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: the model turns its regions by keypoints that only its "
                             "detector finds", options->detect_every);
-    if (options->detect_every > 1 && looks != POSERT__BOXES)
+    if (options->detect_every > 1 && posert__the_model.stage_count == 1)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: the model has no detector to leave out",
                             options->detect_every);
     return POSERT_OK;
@@ -103,6 +102,7 @@ void posert_close(posert *p)
     free(p->windows.at);
     free(p->sampling.at);
     free(p->ruling.at);
+    free(p->following.at);
     free(p);
 }
 
@@ -129,108 +129,6 @@ static posert_status pack(posert *p, const posert_image *image, posert__pixels *
     return POSERT_OK;
 }
 
-/* How many of the people have a region that can be turned; they come first. */
-static int64_t turned(const posert__stage *stage, posert__people *people, int64_t count, int64_t parts)
-{
-    return posert_k_turned_regions(POSERT__1(stage->turn.at, stage->turn.count),
-                                   POSERT__3(people->keypoints, count, parts, 3), POSERT__2(people->boxes, count, 4),
-                                   POSERT__1(people->scores, count));
-}
-
-/* A window for each of these people, or for so many of them. */
-static void place_turned(const posert__stage *stage, const posert__people *people, int64_t count, int64_t parts,
-                         double *windows)
-{
-    posert_k_place_turned(POSERT__1(stage->place.at, stage->place.count), POSERT__1(stage->turn.at, stage->turn.count),
-                          POSERT__3(people->keypoints, count, parts, 3), POSERT__2(people->boxes, count, 4),
-                          POSERT__2(windows, count, POSERT__WINDOW));
-}
-
-/* The turn's stage begins, without people yet; it looks at the frame, after the last picture's person, or around each of
- * the people of the stage before. */
-static posert_status enter(posert *p)
-{
-    posert__turn *turn = &p->turn;
-    const posert__stage *stage = &posert__the_model.stages[turn->stage];
-    const posert__people *regions = &p->found[p->last];
-    p->last = !p->last;
-    p->found[p->last].count = 0;
-    turn->start = 0;
-    turn->count = stage->region == POSERT__BOXES ? regions->count : 1;
-    int64_t found;
-    double *windows = posert__at_least(&p->windows, (turn->count + 1) * POSERT__WINDOW * (int64_t)sizeof(double));
-    if (windows == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
-    if (stage->region == POSERT__BOXES) {
-        memcpy(turn->input_wh, stage->size_wh, sizeof turn->input_wh);
-        if (stage->turn.count > 0) {
-            place_turned(stage, regions, turn->count, stage[-1].keypoint_count, windows);
-            return POSERT_OK;
-        }
-        found = posert_k_place_boxes(POSERT__1(stage->place.at, stage->place.count),
-                                     POSERT__2(regions->boxes, turn->count, 4),
-                                     POSERT__2(windows, turn->count, POSERT__WINDOW));
-    } else {
-        found = posert_k_place_frame(POSERT__1(stage->place.at, stage->place.count), turn->pixels.width,
-                                     turn->pixels.height, POSERT__1(windows, 4), POSERT__1(turn->input_wh, 2));
-        windows[4] = 1, windows[5] = 0;
-        const int follows = stage->region == POSERT__FOLLOW && p->follows;
-        if (follows) memcpy(windows, p->followed, sizeof p->followed);
-        turn->count = found > 0 || follows;
-    }
-    return found >= 0 ? POSERT_OK : posert__fail(p, POSERT_FAILED, "the picture does not fit the network's input");
-}
-
-/* Whether the first of the people is seen well enough to be followed; `followed` is where. */
-static int follow(posert *p, const posert__stage *stage, posert__people *people)
-{
-    const posert__model *model = &posert__the_model;
-    p->followed[4] = 1, p->followed[5] = 0;
-    if (stage->turn.count > 0) {
-        if (turned(stage, people, 1, stage->keypoint_count) < 1) return 0;
-        place_turned(stage, people, 1, stage->keypoint_count, p->followed);
-        return 1;
-    }
-    return model->torso[0] >= 0 &&
-           posert_k_crop_window(POSERT__2(people->keypoints, model->keypoint_count, 3), POSERT__1(model->torso, 4),
-                                p->turn.pixels.width, p->turn.pixels.height, POSERT__1(p->followed, 4)) > 0;
-}
-
-/* All windows of the turn's stage are done: its people are complete. */
-static posert_status leave(posert *p)
-{
-    const posert__model *model = &posert__the_model;
-    const posert__stage *stage = &model->stages[p->turn.stage];
-    const double width = p->turn.pixels.width, height = p->turn.pixels.height;
-    posert__people *people = &p->found[p->last];
-    if (stage->rule != NULL) {
-        const posert_status status = posert__suppress(p, stage, people);
-        if (status != POSERT_OK) return status;
-    }
-    if (p->turn.stage < model->stage_count - 1 && stage[1].turn.count > 0)
-        people->count = turned(&stage[1], people, people->count, stage->keypoint_count);
-    else if (p->turn.stage < model->stage_count - 1)
-        people->count = posert_k_usable_regions(POSERT__2(people->boxes, people->count, 4),
-                                                POSERT__1(people->scores, people->count), width, height);
-    else if (stage->region == POSERT__FOLLOW)
-        p->follows = people->count > 0 && follow(p, stage, people);
-    return POSERT_OK;
-}
-
-/* Whether the regions are known without the detector: then they replace the last picture's people. */
-static int knows_regions(posert *p)
-{
-    posert__people *people = &p->found[p->last];
-    const int64_t parts = posert__the_model.keypoint_count;
-    const int due = p->since_detection == 0 || p->since_detection >= p->detect_every;
-    p->since_detection = due ? 1 : p->since_detection + 1;
-    if (!due)
-        people->count = posert_k_next_regions(POSERT__3(people->keypoints, people->count, parts, 3),
-                                              POSERT__2(people->boxes, people->count, 4),
-                                              POSERT__1(people->scores, people->count), p->turn.pixels.width,
-                                              p->turn.pixels.height);
-    return !due;
-}
-
 /* The end of a call: a failed one loses the picture and forgets the last one. */
 static posert_status done(posert *p, posert_status status)
 {
@@ -244,10 +142,12 @@ posert_status posert_begin(posert *p, const posert_image *image)
     p->error[0] = 0;
     p->turn.state = POSERT__IDLE;
     posert_status status = pack(p, image, &p->turn.pixels);
+    int known = 0;
+    if (status == POSERT_OK) status = posert__know_regions(p, &known);
     if (status == POSERT_OK) {
-        p->turn.stage = knows_regions(p) && posert__the_model.stages[0].region == POSERT__FRAME ? 1 : 0;
+        p->turn.stage = known && posert__the_model.stages[0].region == POSERT__FRAME ? 1 : 0;
         p->turn.state = POSERT__BEGUN;
-        status = enter(p);
+        status = posert__enter(p);
     }
     return done(p, status);
 }
@@ -303,7 +203,7 @@ posert_status posert_next(posert *p, posert_feed *feed, posert_people *people)
                                                       : people == NULL ? "no place for the people"
                                                                        : "posert_next comes after posert_begin or posert_give");
     while (status == POSERT_OK && p->turn.start >= p->turn.count) {
-        status = leave(p);
+        status = posert__leave(p);
         if (status != POSERT_OK) break;
         if (++p->turn.stage >= posert__the_model.stage_count) {
             const posert__people *found = &p->found[p->last];
@@ -312,7 +212,7 @@ posert_status posert_next(posert *p, posert_feed *feed, posert_people *people)
             p->turn.state = POSERT__IDLE;
             return POSERT_OK;
         }
-        status = enter(p);
+        status = posert__enter(p);
     }
     if (status == POSERT_OK) status = feed_rows(p, feed);
     return done(p, status);

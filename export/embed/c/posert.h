@@ -93,7 +93,7 @@ POSERT_API posert_options posert_default_options(void);
  *  Close it in either case. */
 POSERT_API posert_status posert_open(posert **out, const posert_options *options);
 
-/** Finds the people of one picture. A model that follows one person looks near where the last picture had them; a call
+/** Finds the people of one picture. A model that follows people looks near where the last picture had them; a call
  *  that fails, for whatever reason, forgets the last picture as posert_reset() does. */
 POSERT_API posert_status posert_estimate(posert *p, const posert_image *image, posert_people *people);
 

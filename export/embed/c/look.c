@@ -1,0 +1,168 @@
+/* Where the model looks in the next picture: the whole of it, boxes, or after the last picture's people. The twin of
+ * runtime/look.py; how windows and regions lie, the kernels know. */
+#include "internal.h"
+#include "kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+/* How many of the people have a region that can be turned; they come first. */
+static int64_t turned(const posert__stage *stage, posert__people *people, int64_t count, int64_t parts)
+{
+    return posert_k_turned_regions(POSERT__1(stage->turn.at, stage->turn.count),
+                                   POSERT__3(people->keypoints, count, parts, 3), POSERT__2(people->boxes, count, 4),
+                                   POSERT__1(people->scores, count));
+}
+
+/* A window for each of these people, or for so many of them. */
+static void place_turned(const posert__stage *stage, const posert__people *people, int64_t count, int64_t parts,
+                         double *windows)
+{
+    posert_k_place_turned(POSERT__1(stage->place.at, stage->place.count), POSERT__1(stage->turn.at, stage->turn.count),
+                          POSERT__3(people->keypoints, count, parts, 3), POSERT__2(people->boxes, count, 4),
+                          POSERT__2(windows, count, POSERT__WINDOW));
+}
+
+/* Whether the model follows everybody whom its detector finds. */
+static int follows_all(void)
+{
+    const posert__model *model = &posert__the_model;
+    return model->stage_count > 1 && model->stages[model->stage_count - 1].region == POSERT__FOLLOW;
+}
+
+posert_status posert__enter(posert *p)
+{
+    posert__turn *turn = &p->turn;
+    const posert__stage *stage = &posert__the_model.stages[turn->stage];
+    const posert__people *regions = &p->found[p->last];
+    p->last = !p->last;
+    p->found[p->last].count = 0;
+    turn->start = 0;
+    const int boxes = stage->region == POSERT__BOXES || (stage->region == POSERT__FOLLOW && follows_all());
+    turn->count = boxes ? regions->count : 1;
+    int64_t found;
+    double *windows = posert__at_least(&p->windows, (turn->count + 1) * POSERT__WINDOW * (int64_t)sizeof(double));
+    if (windows == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
+    if (boxes) {
+        memcpy(turn->input_wh, stage->size_wh, sizeof turn->input_wh);
+        if (stage->turn.count > 0) {
+            place_turned(stage, regions, turn->count, stage[-1].keypoint_count, windows);
+            return POSERT_OK;
+        }
+        found = posert_k_place_boxes(POSERT__1(stage->place.at, stage->place.count),
+                                     POSERT__2(regions->boxes, turn->count, 4),
+                                     POSERT__2(windows, turn->count, POSERT__WINDOW));
+    } else {
+        found = posert_k_place_frame(POSERT__1(stage->place.at, stage->place.count), turn->pixels.width,
+                                     turn->pixels.height, POSERT__1(windows, 4), POSERT__1(turn->input_wh, 2));
+        windows[4] = 1, windows[5] = 0;
+        turn->count = found > 0 || (stage->region == POSERT__FOLLOW && p->follows > 0);
+    }
+    if (stage->region == POSERT__FOLLOW)
+        for (int64_t person = 0; person < p->follows; person++) {
+            const double *window = (double *)p->following.at + POSERT__WINDOW * person;
+            if (window[0] == window[0])
+                memcpy(windows + POSERT__WINDOW * person, window, POSERT__WINDOW * sizeof(double));
+        }
+    return found >= 0 ? POSERT_OK : posert__fail(p, POSERT_FAILED, "the picture does not fit the network's input");
+}
+
+/* Room for the windows of so many people who are followed. */
+static double *windows_of(posert *p, int64_t people)
+{
+    return posert__at_least(&p->following, (people + 1) * POSERT__WINDOW * (int64_t)sizeof(double));
+}
+
+/* Whether the first of the people is seen well enough to be followed; `window` gets where. */
+static int follow(const posert *p, const posert__stage *stage, posert__people *people, double *window)
+{
+    const posert__model *model = &posert__the_model;
+    window[4] = 1, window[5] = 0;
+    if (stage->turn.count > 0) {
+        if (turned(stage, people, 1, stage->keypoint_count) < 1) return 0;
+        place_turned(stage, people, 1, stage->keypoint_count, window);
+        return 1;
+    }
+    return model->torso[0] >= 0 &&
+           posert_k_crop_window(POSERT__2(people->keypoints, model->keypoint_count, 3), POSERT__1(model->torso, 4),
+                                p->turn.pixels.width, p->turn.pixels.height, POSERT__1(window, 4)) > 0;
+}
+
+/* The regions of who is followed come before those found, without the boxes that are theirs, which say where to look if
+ * the detector sees every picture. */
+static posert_status join(posert *p)
+{
+    const posert__people *known = &p->found[!p->last];
+    posert__people *people = &p->found[p->last];
+    uint8_t *taken = posert__at_least(&p->ruling, known->count + 1);
+    if (taken == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory to compare people");
+    people->count = posert_k_newcomers(
+        POSERT__2(known->boxes, known->count, 4), POSERT__1(known->scores, known->count),
+        POSERT__2(people->boxes, people->count, 4), POSERT__1(people->scores, people->count),
+        posert__the_model.stages[p->turn.stage + 1].max_iou, POSERT__1(taken, known->count));
+    for (int64_t person = 0; person < known->count && p->detect_every <= 1; person++)
+        if (taken[person]) ((double *)p->following.at)[POSERT__WINDOW * person] = NAN;
+    const posert_status status = posert__grow(p, people, known->count);
+    if (status != POSERT_OK || known->count == 0) return status;
+    memmove(people->boxes + 4 * known->count, people->boxes, (size_t)(4 * people->count) * sizeof(float));
+    memmove(people->scores + known->count, people->scores, (size_t)people->count * sizeof(float));
+    memcpy(people->boxes, known->boxes, (size_t)(4 * known->count) * sizeof(float));
+    memcpy(people->scores, known->scores, (size_t)known->count * sizeof(float));
+    people->count += known->count;
+    return POSERT_OK;
+}
+
+posert_status posert__leave(posert *p)
+{
+    const posert__model *model = &posert__the_model;
+    const posert__stage *stage = &model->stages[p->turn.stage];
+    const double width = p->turn.pixels.width, height = p->turn.pixels.height;
+    posert__people *people = &p->found[p->last];
+    if (stage->rule != NULL) {
+        const posert_status status = posert__suppress(p, stage, people);
+        if (status != POSERT_OK) return status;
+    }
+    if (p->turn.stage < model->stage_count - 1 && stage[1].turn.count > 0)
+        people->count = turned(&stage[1], people, people->count, stage->keypoint_count);
+    else if (p->turn.stage < model->stage_count - 1) {
+        people->count = posert_k_usable_regions(POSERT__2(people->boxes, people->count, 4),
+                                                POSERT__1(people->scores, people->count), width, height);
+        return follows_all() ? join(p) : POSERT_OK;
+    } else if (stage->region == POSERT__FOLLOW && !follows_all()) {
+        double *window = windows_of(p, 1);
+        if (window == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
+        p->follows = people->count > 0 && follow(p, stage, people, window);
+    }
+    return POSERT_OK;
+}
+
+/* The regions of those of the last picture's people who are followed replace them; `following` gets their windows. */
+static posert_status follow_all(posert *p)
+{
+    posert__people *people = &p->found[p->last];
+    const int64_t parts = posert__the_model.keypoint_count;
+    if (p->since_detection == 0) people->count = 0;
+    double *windows = windows_of(p, people->count);
+    if (windows == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
+    p->follows = people->count = posert_k_followed(
+        POSERT__3(people->keypoints, people->count, parts, 3), POSERT__1(people->scores, people->count),
+        POSERT__1(posert__the_model.torso, 4), p->turn.pixels.width, p->turn.pixels.height,
+        POSERT__2(people->boxes, people->count, 4), POSERT__2(windows, people->count, POSERT__WINDOW));
+    return POSERT_OK;
+}
+
+posert_status posert__know_regions(posert *p, int *known)
+{
+    posert__people *people = &p->found[p->last];
+    const int64_t parts = posert__the_model.keypoint_count;
+    const posert_status status = follows_all() ? follow_all(p) : POSERT_OK;
+    const int due = p->since_detection == 0 || p->since_detection >= p->detect_every;
+    p->since_detection = due ? 1 : p->since_detection + 1;
+    *known = !due;
+    if (!due && !follows_all())
+        people->count = posert_k_next_regions(POSERT__3(people->keypoints, people->count, parts, 3),
+                                              POSERT__2(people->boxes, people->count, 4),
+                                              POSERT__1(people->scores, people->count), p->turn.pixels.width,
+                                              p->turn.pixels.height);
+    return status;
+}
