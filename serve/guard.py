@@ -126,7 +126,7 @@ class _Guarded(HttpToolsProtocol):  # type: ignore[misc, unused-ignore]
         self._ended = True
         self._disarm()
         begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if begun or not linger or self.transport.is_closing():
+        if begun or self.pipeline or not linger or self.transport.is_closing():
             self.transport.abort()
             return
         body = json.dumps({"error": error, "hint": hint}).encode()

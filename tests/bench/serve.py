@@ -110,12 +110,13 @@ def cost(folder: str) -> None:
                 print("go", file=base.stdin, flush=True)
                 alone, wall = map(float, base.stdout.readline().split())
                 before, began = cpu_s(pid), time.perf_counter()
-                clients = [threading.Thread(target=ask, args=(port, pictures)) for _ in range(CONNECTIONS)]
+                shares = [pictures[number::CONNECTIONS] * 2 for number in range(CONNECTIONS)]
+                clients = [threading.Thread(target=ask, args=(port, share)) for share in shares]
                 for client in clients:
                     client.start()
                 for client in clients:
                     client.join()
-                count = len(pictures) * CONNECTIONS
+                count = len(pictures) * 2
                 served, passed = (cpu_s(pid) - before) / count, (time.perf_counter() - began) / count
                 ratios.append(served / alone)
                 print(
@@ -166,12 +167,12 @@ def hostile(count: int) -> None:
     limits = [f"--limit={text}" for text in ("body_s=2", "head_s=2", "keep_s=2", "answer_s=30")]
     with tempfile.TemporaryDirectory() as folder, server(*limits) as (port, pid):
         source = Hostile(Path(folder))
-        ask(port, [*source.good * 50, *[source.big] * 4])
+        ask(port, [*source.good * 50, *source.shapes * 20, *[source.big] * 4])
         for _ in range(2):
             asyncio.run(fire(port, Shot((post(source.video, "/v1/videos"),))))
         time.sleep(6)
         before = memory_mb(pid)
-        print(f"{before:.1f} MB after good pictures, the largest that are taken, and a video", flush=True)
+        print(f"{before:.1f} MB after good pictures of all shapes and the largest size, and a video", flush=True)
         done, step = 0, max(1, count // 10)
         for start in range(0, count, step):
             outcomes = asyncio.run(all_of(port, source, range(start, min(start + step, count))))
