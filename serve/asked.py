@@ -50,7 +50,7 @@ def _value(text: str) -> Any:
 
 def size_wh(text: str) -> tuple[int, int] | None:
     """Width and height of `WIDTHxHEIGHT`; None of nothing; raises Refused else."""
-    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
     if text and not found:
         raise Refused(422, f"query.size = {text[:20]!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
     return (int(found[1]), int(found[2])) if found else None

@@ -55,6 +55,8 @@ class Store:
 
     def file(self) -> Kept:
         """An empty file; raises Refused if this system has no files in memory and there is no folder."""
+        if not hasattr(os, "pread"):
+            raise Refused(501, "this system cannot read a file while it lies open", "serve videos on Linux or macOS")
         if self._folder is not None:
             file = tempfile.NamedTemporaryFile(prefix="posert-", dir=self._folder)  # noqa: SIM115 - the object keeps it
             return Kept(self, file, file.name)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ FOLDER holds JPEGs; without one the drawn clip's frames are used.
 import asyncio
 import http.client
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".typing")]
 
 CONNECTIONS, ROUNDS, QUEUE = 8, 5, 8
+FIGURES = ("posert_step_seconds_total", "posert_batches_total")
 BASE = """
 import sys, time
 from posert import estimate, frames, open_model
@@ -128,25 +130,32 @@ def cost(folder: str) -> None:
         print(f"median ratio over estimate(workers={workers}): {statistics.median(ratios):.3f}")
 
 
+def batch_s(port: int) -> tuple[float, float]:
+    """Seconds in all batches so far, and how many there were, by the server's own figures."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    steps, batches = (re.findall(rf"^{name}{{.*}} (\S+)$", text, re.MULTILINE) for name in FIGURES)
+    return sum(map(float, steps)), sum(map(float, batches))
+
+
 def overload(folder: str) -> None:
-    pictures = jpegs(folder)
+    pictures = jpegs(folder)[:20]
     with server("--queue", str(QUEUE)) as (port, _):
-        alone: list[float] = []
-        ask(port, pictures, alone)
-        batch_s = statistics.median(alone)
-        seconds: list[float] = []
-        statuses: list[Counter[int]] = []
+        ask(port, pictures)
+        before, seconds, statuses = batch_s(port), list[float](), list[Counter[int]]()
         clients = [
-            threading.Thread(target=lambda: statuses.append(ask(port, pictures, seconds))) for _ in range(10 * QUEUE)
+            threading.Thread(target=lambda: statuses.append(ask(port, pictures, seconds))) for _ in range(4 * QUEUE)
         ]
         for client in clients:
             client.start()
         for client in clients:
             client.join()
-        total = sum(statuses, Counter())
-        p99, bound = statistics.quantiles(seconds, n=100)[98], (QUEUE + 1) * batch_s
+        spent, batches = (after - start for after, start in zip(batch_s(port), before, strict=True))
+        p99, bound = statistics.quantiles(seconds, n=100)[98], (QUEUE + 1) * spent / batches
+        answered = dict(sum(statuses, Counter()))
         print(
-            f"{len(clients)} clients, {len(clients) * len(pictures)} requests, answered {dict(total)}; "
+            f"{len(clients)} clients, {len(clients) * len(pictures)} requests, answered {answered}; "
             f"p99 {p99 * 1000:.0f} ms, (queue + 1) batches {bound * 1000:.0f} ms, ratio {p99 / bound:.2f}"
         )
 
