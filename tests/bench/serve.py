@@ -95,6 +95,19 @@ def ask(port: int, pictures: list[bytes], seconds: list[float] | None = None) ->
     return statuses
 
 
+def together(port: int, shares: list[list[bytes]], seconds: list[float] | None = None) -> Counter[int]:
+    """Each share by a client of its own, all at once; the statuses."""
+    statuses: list[Counter[int]] = []
+    clients = [
+        threading.Thread(target=lambda share=share: statuses.append(ask(port, share, seconds))) for share in shares
+    ]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    return sum(statuses, Counter())
+
+
 def cost(folder: str) -> None:
     pictures = jpegs(folder)
     cores = len(os.sched_getaffinity(0))
@@ -112,12 +125,7 @@ def cost(folder: str) -> None:
                 print("go", file=base.stdin, flush=True)
                 alone, wall = map(float, base.stdout.readline().split())
                 before, began = cpu_s(pid), time.perf_counter()
-                shares = [pictures[number::CONNECTIONS] * 2 for number in range(CONNECTIONS)]
-                clients = [threading.Thread(target=ask, args=(port, share)) for share in shares]
-                for client in clients:
-                    client.start()
-                for client in clients:
-                    client.join()
+                together(port, [pictures[number::CONNECTIONS] * 2 for number in range(CONNECTIONS)])
                 count = len(pictures) * 2
                 served, passed = (cpu_s(pid) - before) / count, (time.perf_counter() - began) / count
                 ratios.append(served / alone)
@@ -143,19 +151,12 @@ def overload(folder: str) -> None:
     pictures = jpegs(folder)[:20]
     with server("--queue", str(QUEUE)) as (port, _):
         ask(port, pictures)
-        before, seconds, statuses = batch_s(port), list[float](), list[Counter[int]]()
-        clients = [
-            threading.Thread(target=lambda: statuses.append(ask(port, pictures, seconds))) for _ in range(4 * QUEUE)
-        ]
-        for client in clients:
-            client.start()
-        for client in clients:
-            client.join()
+        before, seconds = batch_s(port), list[float]()
+        answered = together(port, [pictures] * 4 * QUEUE, seconds)
         spent, batches = (after - start for after, start in zip(batch_s(port), before, strict=True))
         p99, bound = statistics.quantiles(seconds, n=100)[98], (QUEUE + 1) * spent / batches
-        answered = dict(sum(statuses, Counter()))
         print(
-            f"{len(clients)} clients, {len(clients) * len(pictures)} requests, answered {answered}; "
+            f"{4 * QUEUE} clients, {4 * QUEUE * len(pictures)} requests, answered {dict(answered)}; "
             f"p99 {p99 * 1000:.0f} ms, (queue + 1) batches {bound * 1000:.0f} ms, ratio {p99 / bound:.2f}"
         )
 
@@ -176,7 +177,7 @@ def hostile(count: int) -> None:
     limits = [f"--limit={text}" for text in ("body_s=2", "head_s=2", "keep_s=2", "answer_s=30")]
     with tempfile.TemporaryDirectory() as folder, server(*limits) as (port, pid):
         source = Hostile(Path(folder))
-        ask(port, [*source.good * 50, *source.shapes * 20, *[source.big] * 4])
+        together(port, [[*source.good * 10, *source.shapes * 5, source.big]] * CONNECTIONS)
         for _ in range(2):
             asyncio.run(fire(port, Shot((post(source.video, "/v1/videos"),))))
         time.sleep(6)
