@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import progress
+from posert.flags import MODEL, AcceptLicence, AcceptUnpinned, model_file, progress
 
 app = typer.Typer()
 LOOK = "look"
@@ -17,7 +17,7 @@ Results = Annotated[list[Path], typer.Argument(help="Files of results (jsonl, js
 def report(
     results: Results,
     output: Annotated[Path, typer.Option("-o", "--output", help="The .html file to write.")],
-    video: Annotated[Path | None, typer.Option(help="The frames' file, if it is elsewhere than at `infer`.")] = None,
+    video: Annotated[Path | None, typer.Option(help="The frames' file, if it is elsewhere now.")] = None,
     embed: Annotated[bool, typer.Option("--embed", help="The video lies in the page, not beside it.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also replace files that posert did not write.")
@@ -46,3 +46,62 @@ def report(
         print(f"{output}: open it in a browser")
     if failed:
         raise typer.Exit(3)
+
+
+@app.command(rich_help_panel=LOOK)
+def compare(
+    sources: Annotated[list[str], typer.Argument(help="Pictures, videos, folders or patterns.")],
+    models: Annotated[list[str], typer.Option("--model", help=f"{MODEL} Repeat it.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The .html file to write.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="A picture for print: rows sources, columns models.")] = None,
+    coco: Annotated[Path | None, typer.Option(help="COCO keypoint annotations: also the AP of each model.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures of --coco.")] = None,
+    start: Annotated[float, typer.Option(min=0, help="Skip what comes before, seconds.")] = 0.0,
+    stop: Annotated[float | None, typer.Option(min=0, help="Stop there, seconds.")] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Every n-th frame.")] = 1,
+    device: Annotated[str, typer.Option(help="As for infer.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")] = 0,
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace files that posert did not write.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Several models on the same frames, side by side in a page: people, steadiness, speed, agreement.
+
+    Example: posert compare walk.mp4 --model nano --model movenet.onnx -o compare.html
+    """
+    from posert.pages.compare import Selection, media_of, protect, write_comparison, write_figure
+    from posert.pages.compare import compare as run
+    from posert.runtime.options import ModelOptions
+
+    if output is None and figure is None:
+        raise PosertError("compare has nowhere to write to", "name a page with -o, or a picture with --figure")
+    if (coco is None) != (images is None):
+        raise PosertError("--coco and --images belong together", "give both, or neither")
+    media, selection = media_of(sources), Selection(start, stop, stride)
+    files = [model_file(model, accept_licence, accept_unpinned, quiet) for model in models]
+    protect(output, figure, media, files, overwrite=overwrite)
+    named = dict(zip(_names(models), files, strict=True))
+    with progress("frames", 0, "frames", quiet) as show:
+        compared = run(
+            list(named.items()), media, options=ModelOptions(device=device, threads=threads), selection=selection,
+            coco=None if coco is None or images is None else (coco, images), on_frame=lambda _, count: show(count),
+        )  # fmt: skip
+    if output is not None:
+        write_comparison(compared, media, output)
+    if figure is not None:
+        write_figure(compared, media, figure, selection)
+    if not quiet:
+        print(*(path for path in (output, figure) if path is not None), sep="\n")
+
+
+def _names(models: list[str]) -> list[str]:
+    """Short names of models: of a file its stem, a number behind one that is there already."""
+    names: list[str] = []
+    for model in models:
+        stem = Path(model).stem if model.endswith(".onnx") else model
+        same = sum(name.split(" #")[0] == stem for name in names)
+        names.append(f"{stem} #{same + 1}" if same else stem)
+    return names

@@ -21,7 +21,7 @@ export const LOOK = {
 };
 
 /**
- * Draws people.
+ * Draws people. look.hidden: the names of keypoints that are not shown.
  * view: { scale, x, y } from px of the frame to px of the canvas; unit: px of the canvas that look thin.
  * look: as LOOK; chosen: the track that stands out, or null.
  */
@@ -41,8 +41,8 @@ export function drawPeople(context, people, skeleton, view, unit, look, chosen =
 
 const at = (view, x, y) => [view.x + x * view.scale, view.y + y * view.scale];
 
-function shown(look, points, k) {
-  return points[3 * k + 2] > 0 && points[3 * k + 2] >= look.least && !look.hidden.has(k);
+function shown(look, { names }, points, k) {
+  return points[3 * k + 2] > 0 && points[3 * k + 2] >= look.least && !look.hidden.has(names[k]);
 }
 
 function limbs({ context, view, unit, look, skeleton, color }, { points }) {
@@ -50,7 +50,7 @@ function limbs({ context, view, unit, look, skeleton, color }, { points }) {
   for (const [strokeStyle, width] of [[EDGE, 5], [null, 3]]) {
     context.lineWidth = width * unit;
     for (const [a, b] of skeleton.edges) {
-      if (!shown(look, points, a) || !shown(look, points, b)) continue;
+      if (!shown(look, skeleton, points, a) || !shown(look, skeleton, points, b)) continue;
       context.strokeStyle = strokeStyle ?? limbColor(look, skeleton, points, a, b, color);
       context.beginPath();
       context.moveTo(...at(view, points[3 * a], points[3 * a + 1]));
@@ -78,7 +78,7 @@ function scoreColor(score) {
 function points({ context, view, unit, look, skeleton, color }, person) {
   const found = person.points;
   for (let k = 0; k < skeleton.names.length; k++) {
-    if (!shown(look, found, k)) continue;
+    if (!shown(look, skeleton, found, k)) continue;
     const [x, y] = at(view, found[3 * k], found[3 * k + 1]);
     context.beginPath();
     context.arc(x, y, 3 * unit, 0, 2 * Math.PI);

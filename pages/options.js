@@ -29,10 +29,10 @@ export class Options {
       look.colors = colors.value;
       changed();
     } }, ...[["people", "one a person"], ["sides", "left and right"], ["scores", "by score"]].map(([value, text]) => make("option", { value }, text)));
-    const parts = skeleton.names.map((name, k) => {
-      const box = make("input", { type: "checkbox", checked: !look.hidden.has(k), onchange: () => {
-        if (box.checked) look.hidden.delete(k);
-        else look.hidden.add(k);
+    const parts = skeleton.names.map((name) => {
+      const box = make("input", { type: "checkbox", checked: !look.hidden.has(name), onchange: () => {
+        if (box.checked) look.hidden.delete(name);
+        else look.hidden.add(name);
         changed();
       } });
       return make("label", {}, box, name.replaceAll("_", " "));

@@ -7,7 +7,7 @@ import { scrubs } from "./span.js";
 
 
 /** One plot: curves [{ name, color, dash, values }] of a track, `values` being a column of all rows, below 0 = none. */
-class Plot {
+export class Plot {
   constructor(title, unit, most, recording, span, seek) {
     Object.assign(this, { unit, most, recording, span, curves: [], track: null });
     this.canvas = make("canvas", { role: "img", "aria-label": `${title} over time` });

@@ -109,7 +109,7 @@ async function start() {
   await recording.unpackCurves(text("curves"));
   plots.show(recording.tracks[chosen ?? longest] ?? null);
   plots.at(clock.position);
-  document.documentElement.dataset.ready = "curves";
+  document.documentElement.dataset.ready = "all";
 }
 
 function header({ title, facts, home }, recording) {

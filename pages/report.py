@@ -26,6 +26,8 @@ _TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".png": "image/png",
     ".webp": "image/webp", ".bmp": "image/bmp", ".avif": "image/avif",
 }  # fmt: skip
+OnFrame = Callable[[int], None]
+Medium = dict[str, Any]
 
 
 def write_report(
@@ -36,7 +38,7 @@ def write_report(
     embed: bool = False,
     home: Path | None = None,
     overwrite: bool = False,
-    on_frame: Callable[[int], None] | None = None,
+    on_frame: OnFrame | None = None,
 ) -> tuple[Recording, Table]:
     """Writes one recording as a page; returns what it read.
 
@@ -58,12 +60,14 @@ def write_report(
     written = [output] if again is None or embed else [output, again]
     protect_files(written, [results] if source is None else [results, source], overwrite=overwrite)
     table = tabulate(recording.results, recording.skeleton)
-    with tempfile.TemporaryDirectory(prefix="posert-") as folder:
-        shown = source
-        if source is not None and again is not None:
-            shown = Path(folder, again.name) if embed else again
-            encode_for_browser(source, shown, on_frame)
-        medium, blocks = (None, {}) if source is None or shown is None else _medium(source, shown, output, embed)
+    medium: Medium | None = None
+    blocks: dict[str, str] = {}
+    if source is not None and embed:
+        medium, blocks = embedded(source, "medium", on_frame)
+    elif source is not None:
+        if again is not None:
+            encode_for_browser(source, again, on_frame)
+        medium = _about(source) | {"address": address(again or source, output)}
     head, columns = pack(table, recording.skeleton)
     data = {
         "title": title_of(recording),
@@ -108,16 +112,27 @@ def _shows(source: Path) -> bool:
     return is_image(source) or plays_in_browser(source)
 
 
-def _medium(source: Path, shown: Path, output: Path, embed: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the page is told of the medium, and the block that holds it."""
-    about = {"kind": "picture" if is_image(source) else "video", "name": source.name}
-    if not embed:
-        return about | {"address": address(shown, output)}, {}
-    if shown.stat().st_size > _MOST_EMBEDDED:
-        what = f"{source} takes more than {_MOST_EMBEDDED >> 20} MB in a page"
-        raise PosertError(what, "leave `embed` away: it lies beside the page then")
+def _about(source: Path) -> Medium:
+    return {"kind": "picture" if is_image(source) else "video", "name": source.name}
+
+
+def embedded(source: Path, block: str, on_frame: OnFrame | None = None) -> tuple[Medium, dict[str, str]]:
+    """What a page is told of a picture or a video that lies in it, and the block of this name that holds it.
+
+    Raises:
+        PosertError: it cannot be read, or is too large for a page.
+    """
+    with tempfile.TemporaryDirectory(prefix="posert-") as folder:
+        shown = source
+        if not _shows(source):
+            shown = Path(folder, "video" + suffix_for_browser())
+            encode_for_browser(source, shown, on_frame)
+        if shown.stat().st_size > _MOST_EMBEDDED:
+            what = f"{source} takes more than {_MOST_EMBEDDED >> 20} MB in a page"
+            raise PosertError(what, "leave `embed` away, or take a part of it")
+        text = base64.b64encode(shown.read_bytes()).decode()
     kind = _TYPES.get(shown.suffix.lower(), "image/jpeg")
-    return about | {"block": "medium", "type": kind}, {"medium": base64.b64encode(shown.read_bytes()).decode()}
+    return _about(source) | {"block": block, "type": kind}, {block: text}
 
 
 def address(target: Path, page_file: Path) -> str:

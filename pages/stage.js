@@ -15,10 +15,10 @@ export class Stage {
 
   /**
    * size: width and height of the frames, px; medium: a video or img element, or null.
-   * choose(person or null, layer): called for a click.
+   * choose(person or null, layer): called for a click; moved(): after zoom and place have changed by hand.
    */
-  constructor(size, medium, choose) {
-    Object.assign(this, { size, medium, choose, layers: [], chosen: null });
+  constructor(size, medium, choose, moved = () => {}) {
+    Object.assign(this, { size, medium, choose, moved, layers: [], chosen: null });
     this.canvas = make("canvas.people", { role: "img", tabindex: "0", "aria-label": "People" });
     this.note = make("p.note", { hidden: true, role: "status" });
     this.view = make("div.view", {}, medium ?? make("div.plain"), this.canvas);
@@ -89,6 +89,13 @@ export class Stage {
   #look(x, y) {
     const least = 0.5 / this.#zoom;
     this.#center = [x, y].map((share) => Math.min(1 - least, Math.max(least, share)));
+    this.draw();
+    this.moved(this);
+  }
+
+  /** Takes over zoom and place of another stage. */
+  follow(other) {
+    [this.#zoom, this.#center] = [other.#zoom, other.#center];
     this.draw();
   }
 

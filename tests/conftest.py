@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from command import ROOT, Run
 from hypothesis import settings
+from pages_open import chromium, opened  # noqa: F401 (fixtures)
 
 settings.register_profile("posert", derandomize=True)  # the same examples on every machine
 settings.load_profile("posert")

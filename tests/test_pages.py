@@ -126,9 +126,9 @@ def test_modules_can_stand_in_one_script() -> None:
     for path in MODULES:
         for line in path.read_text().splitlines():
             assert not line.startswith("import") or re.fullmatch(r'import \{ [\w, ]+ \} from "\./\w+\.js";', line), line
-    text = script("report")
-    assert not re.search(r"^(import|export)\b", text, re.MULTILINE)
-    assert all(path.read_text().splitlines()[0] in text for path in MODULES)
+    pages = [script(entry) for entry in ("report", "compare")]
+    assert not any(re.search(r"^(import|export)\b", text, re.MULTILINE) for text in pages)
+    assert all(any(path.read_text().splitlines()[0] in text for text in pages) for path in MODULES)
 
 
 def test_no_page_writes_over_what_it_reads(run: Run, tmp_path: Path) -> None:
