@@ -57,7 +57,7 @@ fuzz: .venv-export/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP) --upgrade pip
 	@echo 'installing posert; its kernels are compiled on the way, which takes about a minute'
-	$(BIN)/python $(PIP) -e '.[cpu]'
+	$(BIN)/python $(PIP) -e '.[cpu,track]'
 	@touch $@
 
 # Where the kernels have changed since. There is no numba in .venv yet: pip has one while it builds.

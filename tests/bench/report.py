@@ -14,13 +14,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-from browser import browser
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".typing")]
 
-from posert.pages.report import write_report
-from posert.runtime.files.video import open_writer
-from posert.skeletons import COCO_17
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from browser import browser  # noqa: E402
+
+from posert.pages.report import write_report  # noqa: E402
+from posert.runtime.files.video import open_writer  # noqa: E402
+from posert.skeletons import COCO_17  # noqa: E402
 
 FRAMES, FPS, SIZE_WH, TRIES = 108_000, 30, (320, 180), 5
 SEEK = """async (time) => {
