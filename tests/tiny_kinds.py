@@ -1,6 +1,7 @@
 """One tiny model per decoder and way of looking, for tests that go over all of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,13 @@ def everybody(folder: Path) -> Path:
     return tiny_follow.pair(folder)
 
 
+def hands(folder: Path) -> Path:
+    """MediaPipe's palms: rows that count from cells, and crops that their keypoints turn."""
+    companion = tiny_rows.model(folder / "hand_rows.onnx", "palms", fit="letterbox")
+    first = replace(tiny_topdown.first_stage(companion), name="detector", keypoint_count=7)
+    return tiny_topdown.pose(folder / "hands.onnx", stages=(first, tiny_turned.HANDS))
+
+
 def _hostile(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A few values in a thousand are no numbers, without end, or huge."""
     rng = np.random.default_rng(5)
@@ -150,5 +158,6 @@ _ALL = (
     queries,
     labelled,
     everybody,
+    hands,
 )
 KINDS = {kind.__name__: kind for kind in _ALL}
