@@ -1,4 +1,4 @@
-"""What `export` and `tag` write, in the oldest ONNX Runtime allowed and in the browser's: the same numbers.
+"""What `export`, `tag` and `fuse` write, in the oldest ONNX Runtime allowed and in the browser's: the same numbers.
 
 Both come from their registries; without them the tests skip.
 """
@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import tiny_kinds
 
 from posert.export.convert import convert, tag
+from posert.export.embed.fuse import fuse
 from posert.export.nano import clip
 from posert.runtime.prepare import prepare
 from posert.runtime.session import find_model, open_model
@@ -24,6 +26,8 @@ pytestmark = pytest.mark.export
 VERSION = "1.20.0"
 INT8 = "movenet-int8.onnx"
 """Runs, but is not compared: int8 kernels differ between versions of ONNX Runtime by whole cells."""
+FUSED = ("follow", "rows", "candidates", "queries")
+"""Kinds that need standard operators alone."""
 IN_PYTHON = """
 import json, sys
 import numpy as np
@@ -52,14 +56,15 @@ def written(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         ("ultralight_nano_simplepose", "alphapose-ultralight-simplepose"),
     ):
         files.append(tag(models / f"{name}.onnx", row, folder / f"{row}.onnx"))
-    files += [kind(folder) for name, kind in tiny_kinds.KINDS.items() if name != "crops"]
+    files += [kind(folder) for name, kind in tiny_kinds.KINDS.items() if name != "fed"]  # takes more than a picture
     tflite = models / "movenet_singlepose_lightning_4_int8.tflite"
     files.append(convert("movenet-lightning-int8", folder / INT8, from_file=tflite))
     out = folder / "movenet.onnx"
     files.append(convert("movenet-lightning-int8", out, from_file=tflite, options=["dequantize"]))
     graph = models / "tfpose_mobilenet_v2_small_graph_opt.pb"
     files.append(convert("openpose-tfpose-mobilenet-v2-small", folder / "tfpose.onnx", from_file=graph))
-    return {Path(file): _with_input(Path(file)) for file in files}
+    fused = [fuse(folder / f"{name}.onnx", folder / f"{name}.fused.onnx") for name in FUSED]
+    return {Path(file): _with_input(Path(file)) for file in files} | {file: _with_frame(file) for file in fused}
 
 
 def _with_input(file: Path) -> list[np.ndarray]:
@@ -67,7 +72,7 @@ def _with_input(file: Path) -> list[np.ndarray]:
     bgr = np.asarray(clip.render(0)[0], np.uint8)
     size_wh = bgr.shape[1], bgr.shape[0]
     with open_model(file, device="cpu") as model:
-        stage = model.spec.stages[0]
+        stage = model.spec.stages[-1]  # the others are in files of their own
         whole = np.array([[0, 0, *size_wh]], np.float32)
         windows, input_wh = place(size_wh, stage.input, whole if stage.region == "boxes" else None)
         tensor, outputs = prepare(bgr, windows, stage.input, input_wh), list(stage.outputs.values())
@@ -75,6 +80,16 @@ def _with_input(file: Path) -> list[np.ndarray]:
         file.with_name(f"{file.name}.json").write_text(json.dumps(given))
         tensor.tofile(file.with_name(f"{file.name}.bin"))
         return list(model.run(stage.name, tensor).values())
+
+
+def _with_frame(file: Path) -> list[np.ndarray]:
+    """As `_with_input`, of a fused network: people of the whole picture."""
+    rgb = np.ascontiguousarray(np.asarray(clip.render(0)[0], np.uint8)[:, :, ::-1])
+    given = {"shape": rgb.shape, "type": "uint8", "outputs": ["keypoints", "scores"]}
+    file.with_name(f"{file.name}.json").write_text(json.dumps(given))
+    rgb.tofile(file.with_name(f"{file.name}.bin"))
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return list(session.run(given["outputs"], {"frame": rgb}))
 
 
 def _compare(written: dict[Path, list[np.ndarray]], most: float) -> None:
