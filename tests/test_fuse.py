@@ -76,7 +76,9 @@ def test_several_people_of_a_frame(tmp_path: Path, size_wh: tuple[int, int]) -> 
     assert assert_same(model, fuse(model, tmp_path / "fused.onnx"), noise(size_wh)) > 2
 
 
-@pytest.mark.parametrize(("name", "fit"), zip(POSES, cycle(["corner", "letterbox", "stretch", "center"]), strict=False))
+@pytest.mark.parametrize(
+    ("name", "fit"), [*zip(POSES, cycle(["corner", "letterbox", "stretch", "center"]), strict=False)]
+)
 def test_networks_that_list_people(tmp_path: Path, name: str, fit: Fit) -> None:
     model = tiny_rows.model(tmp_path / "m.onnx", name, fit=fit, rounding="round", std=(255.0, 255.0, 255.0))
     fused = fuse(model, tmp_path / "fused.onnx")
