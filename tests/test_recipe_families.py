@@ -1,8 +1,10 @@
 """A family that no decoder was written for runs by recipe alone: its own search, written in ONNX nodes."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import bundles
 import numpy as np
 import own_networks
 import pytest
@@ -74,15 +76,25 @@ def centres(path: Path) -> Path:
     return own_networks.network(path, nodes, constants, *shapes)
 
 
-def test_centres_of_people(tmp_path: Path) -> None:
+@pytest.fixture
+def tagged(tmp_path: Path) -> Path:
+    """The network with its recipe."""
     recipe = tmp_path / "centres.toml"
     nodes = [{"op": op, "inputs": i, "outputs": o, "attributes": a} for op, i, o, a in NODES]
     recipe.write_text(CENTRES + to_toml({"nodes": nodes}, {}, []))
-    written = posert.tag(centres(tmp_path / "net.onnx"), recipe=recipe, out=tmp_path)
+    return posert.tag(centres(tmp_path / "net.onnx"), recipe=recipe, out=tmp_path)
+
+
+@pytest.mark.skipif(None in map(shutil.which, ("cc", "make")), reason="needs a C compiler")
+def test_in_c_to_the_bit(tagged: Path, tmp_path: Path) -> None:
+    assert bundles.assert_same_bits(bundles.built(tagged, tmp_path / "c"), bundles.noise()) > 0
+
+
+def test_centres_of_people(tagged: Path) -> None:
     bgr = np.zeros((48, 64, 3), np.uint8)
     bgr[20:24, 16:20, 1] = 250  # cell 4, 5
     bgr[28:32, 44:48, 1] = 150  # cell 11, 7
-    with posert.open_model(written, device="cpu") as model:
+    with posert.open_model(tagged, device="cpu") as model:
         poses = posert.estimate_image(model, bgr).poses
     assert poses.scores == pytest.approx([250 / 255, 150 / 255], abs=1e-3)
     assert poses.keypoints[0, :, :2].tolist() == [[16, 12], [4, 24], [28, 24]]
