@@ -5,7 +5,7 @@
 MODEL: what `posert infer` takes, or MODEL@N for the detector on every n-th frame alone. AP as `posert eval` counts it,
 without annotated boxes, the same for every N, because each photo is a source of its own. Frames per second from decoded
 frames to keypoints, all cores, without reading and writing: medians of interleaved rounds, and the ratio to the first
-model's within each round.
+model's within each round. The processors' time per frame depends less on what else the machine does.
 """
 
 import argparse
@@ -24,17 +24,18 @@ from posert.runtime.loop import TopDown, estimate
 from posert.runtime.media.read import frames
 
 
-def timed(name: str, pictures: list[Frame]) -> tuple[float, float]:
-    """Frames per second, and people per frame with at least a quarter of the best score."""
+def timed(name: str, pictures: list[Frame]) -> tuple[float, float, float]:
+    """Frames per second, processors' ms per frame, and people per frame with at least a quarter of the best score."""
     model, _, every = name.partition("@")
     with open_model(model, ModelOptions(device="cpu", workers=1 if every else cpu_cores())) as opened:
         how = TopDown(detect_every=int(every or 1))
         next(iter(estimate(opened, pictures[:1], top_down=how)))
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         people = [result.poses.scores for result in estimate(opened, pictures, top_down=how)]
-        taken = time.perf_counter() - began
+        taken, busy = time.perf_counter() - began, time.process_time() - busy
     best = max(float(scores.max(initial=0)) for scores in people)
-    return len(pictures) / taken, sum(int((scores >= best / 4).sum()) for scores in people) / len(pictures)
+    count = len(pictures)
+    return count / taken, busy * 1000 / count, sum(int((scores >= best / 4).sum()) for scores in people) / count
 
 
 def main() -> None:
@@ -57,9 +58,11 @@ def main() -> None:
     for name in options.models:
         fps = [each[name][0] for each in rounds]
         ratio = statistics.median(each[name][0] / each[first][0] for each in rounds)
+        busy = statistics.median(each[name][1] for each in rounds)
         print(
             f"{name}: AP {score[name.partition('@')[0]]:.3f}, {statistics.median(fps):.1f} frames/s ({min(fps):.1f} to "
-            f"{max(fps):.1f}), {ratio:.2f} of the first, {rounds[0][name][1]:.1f} people a frame"
+            f"{max(fps):.1f}), {ratio:.2f} of the first, {busy:.0f} ms of processors, "
+            f"{rounds[0][name][2]:.1f} people a frame"
         )
     print(f"load {os.getloadavg()[0]:.1f}")
 
