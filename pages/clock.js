@@ -27,6 +27,7 @@ export class Clock extends EventTarget {
     const seen = (_, { mediaTime }) => {
       if (this.video !== video) return;
       if (this.playing) this.#show(this.times.positionAt(mediaTime));
+      if (this.playing && mediaTime > this.times.duration + this.times.step) this.pause(); // the video is longer
       video.requestVideoFrameCallback(seen);
     };
     if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(seen);

@@ -46,6 +46,7 @@ def opened(chromium: Any) -> Iterator[Open]:
 
 def shot(tab: Any, selector: str = "canvas.people") -> np.ndarray:
     """The pixels of an element as they are on the screen, u8 [H,W,3] RGB."""
+    tab.wait_for_function("() => ![...document.querySelectorAll('video')].some((video) => video.seeking)")
     tab.wait_for_timeout(200)
     data = np.frombuffer(tab.locator(selector).screenshot(), np.uint8)
     return cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1]

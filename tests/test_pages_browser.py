@@ -180,6 +180,19 @@ def test_a_video_inside_of_the_page_needs_no_other_file(tmp_path: Path, opened: 
     assert shot(tab)[5, 5].mean() == pytest.approx(recordings.grey(59), abs=2)
 
 
+def test_it_stops_where_the_results_stop(tmp_path: Path, opened: Open) -> None:
+    video = recordings.video(tmp_path / ("walk.mp4" if _h264() else "walk.webm"))
+    made = recordings.walkers(tmp_path / "walk.jsonl", "nowhere.mp4", frames=30)
+    write_report(made, tmp_path / "walk.html", video=video)
+    tab = opened(tmp_path / "walk.html")
+    for _ in range(22):
+        tab.keyboard.press(".")
+    tab.keyboard.press(" ")
+    tab.get_by_role("button", name="Pause").wait_for(state="detached")
+    assert frame(tab) == 29
+    assert tab.locator("video").evaluate("v => v.currentTime") < 1.5
+
+
 def test_a_video_that_went_away_is_said(tmp_path: Path, opened: Open) -> None:
     (tmp_path / "gone").mkdir()
     video = recordings.video(tmp_path / "gone" / ("walk.mp4" if _h264() else "walk.webm"))
