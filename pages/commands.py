@@ -51,7 +51,7 @@ def report(
 @app.command(rich_help_panel=LOOK)
 def compare(
     sources: Annotated[list[str], typer.Argument(help="Pictures, videos, folders or patterns.")],
-    models: Annotated[list[str], typer.Option("--model", help=f"{MODEL} Repeat it.")],
+    models: Annotated[list[str], typer.Option("--model", help=f"{MODEL} Repeat it; NAME=FILE gives another name.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The .html file to write.")] = None,
     figure: Annotated[Path | None, typer.Option(help="A picture for print: rows sources, columns models.")] = None,
     coco: Annotated[Path | None, typer.Option(help="COCO keypoint annotations: also the AP of each model.")] = None,
@@ -81,12 +81,11 @@ def compare(
     if (coco is None) != (images is None):
         raise PosertError("--coco and --images belong together", "give both, or neither")
     media, selection = media_of(sources), Selection(start, stop, stride)
-    files = [model_file(model, accept_licence, accept_unpinned, quiet) for model in models]
-    protect(output, figure, media, files, overwrite=overwrite)
-    named = dict(zip(_names(models), files, strict=True))
+    named = [(name, model_file(file, accept_licence, accept_unpinned, quiet)) for name, file in _named(models)]
+    protect(output, figure, media, [file for _, file in named], overwrite=overwrite)
     with progress("frames", 0, "frames", quiet) as show:
         compared = run(
-            list(named.items()), media, options=ModelOptions(device=device, threads=threads), selection=selection,
+            named, media, options=ModelOptions(device=device, threads=threads), selection=selection,
             coco=None if coco is None or images is None else (coco, images), on_frame=lambda _, count: show(count),
         )  # fmt: skip
     if output is not None:
@@ -97,11 +96,13 @@ def compare(
         print(*(path for path in (output, figure) if path is not None), sep="\n")
 
 
-def _names(models: list[str]) -> list[str]:
-    """Short names of models: of a file its stem, a number behind one that is there already."""
-    names: list[str] = []
+def _named(models: list[str]) -> list[tuple[str, str]]:
+    """Name and file of each: NAME=FILE, or a file's stem; a number behind a name that is there already."""
+    pairs: list[tuple[str, str]] = []
     for model in models:
-        stem = Path(model).stem if model.endswith(".onnx") else model
-        same = sum(name.split(" #")[0] == stem for name in names)
-        names.append(f"{stem} #{same + 1}" if same else stem)
-    return names
+        name, equals, file = model.partition("=")
+        if not (name and equals) or Path(model).exists():
+            name, file = Path(model).name.removesuffix(".onnx"), model
+        same = sum(known.split(" #")[0] == name for known, _ in pairs)
+        pairs.append((f"{name} #{same + 1}" if same else name, file))
+    return pairs

@@ -136,7 +136,25 @@ def test_what_cannot_be_compared_is_said(
     assert not (tmp_path / "a.html").exists()
 
 
-def test_models_of_one_name_are_numbered(run: Command, models: list[str], tmp_path: Path) -> None:
+def test_models_have_names(run: Command, models: list[str], tmp_path: Path) -> None:
+    """A file's own, or one that is given; a number tells two of one name apart."""
     cv2.imwrite(str(tmp_path / "b.png"), media.numbered(3))
-    assert run("compare", tmp_path / "b.png", *models[:2], *models[:2], "-o", tmp_path / "a.html")[0] == 0
-    assert '"name":"one #2"' in (tmp_path / "a.html").read_text()
+    named = ["--model", f"mine & yours={models[1]}"]
+    assert run("compare", tmp_path / "b.png", *models[:2], *models[:2], *named, "-o", tmp_path / "a.html")[0] == 0
+    data = json.loads(re.search(r'id="page">(.*?)</script>', (tmp_path / "a.html").read_text())[1])
+    assert [model["name"] for model in data["models"]] == ["one", "one #2", "mine & yours"]
+
+
+def test_with_annotations_the_page_has_the_ap(run: Command, models: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "1.jpg"), media.numbered(3))
+    person = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 400, "bbox": [10, 10, 20, 20]}
+    person |= {"num_keypoints": 17, "keypoints": [20, 20, 2] * 17}
+    picture = {"id": 1, "file_name": "1.jpg", "width": 64, "height": 48}
+    coco = {"images": [picture], "categories": [{"id": 1, "name": "person"}], "annotations": [person]}
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    given = ["--coco", tmp_path / "coco.json", "--images", tmp_path / "images"]
+    assert run("compare", tmp_path / "images", *models, *given, "-o", tmp_path / "a.html")[0] == 0
+    data = json.loads(re.search(r'id="page">(.*?)</script>', (tmp_path / "a.html").read_text())[1])
+    assert [model["ap"] for model in data["models"]] == [0, 0]  # the bright spot is elsewhere
