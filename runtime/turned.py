@@ -23,7 +23,7 @@ read_turn = reader(Turn)
 
 
 def turned_regions(people: Poses, turn: Turn) -> Poses:
-    """The people whose region has a place, as they are: both keypoints found and apart, the box with an area."""
+    """The people whose region has a place, as they are: both keypoints found and apart, the box longer than nothing."""
     boxes, scores, keypoints = (
         np.array(values, np.float32, order="C") for values in (people.boxes_xyxy, people.scores, people.keypoints)
     )
@@ -78,7 +78,7 @@ def _bounds(keypoints, cosine, sine):
 
 @jit
 def _region(turn, keypoints, box):
-    """Centre x, y and sides px, cosine and sine of one person's region; a side is 0 where it has no place."""
+    """Centre x, y and sides px, cosine and sine of one person's region; both are 0 where it has no place."""
     length, cosine, sine = _direction(turn, keypoints)
     x, y, wide, high = 0.0, 0.0, 0.0, 0.0
     if length > 0.0:
@@ -102,7 +102,8 @@ def _turned_regions(turn: F64x1, keypoints: F32x3, boxes: F32x2, scores: F32x1) 
     kept, rule = 0, read_turn(turn)
     for person in range(keypoints.shape[0]):
         x, y, wide, high, _, _ = _region(rule, keypoints[person], boxes[person])
-        if abs(x) < math.inf and abs(y) < math.inf and 0.0 < wide < math.inf and 0.0 < high < math.inf:
+        sides = 0.0 <= wide < math.inf and 0.0 <= high < math.inf and wide + high > 0.0
+        if sides and abs(x) < math.inf and abs(y) < math.inf:
             for k in range(keypoints.shape[1]):
                 for axis in range(3):
                     keypoints[kept, k, axis] = keypoints[person, k, axis]

@@ -30,7 +30,7 @@ def region(people: Poses, person: int, turn: Turn) -> tuple[complex, float, floa
         across, down = [place.real for place in seen], [place.imag for place in seen]
         wide, high = max(across) - min(across), max(down) - min(down)
         centre = complex(max(across) + min(across), max(down) + min(down)) / 2 * axes
-    if not (wide > 0 and high > 0):
+    if not (min(wide, high) >= 0 and max(wide, high) > 0):
         return None
     return centre + axes * complex(turn.shift[0] * wide, turn.shift[1] * high), wide, high, angle
 
