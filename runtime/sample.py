@@ -264,13 +264,15 @@ def _sample_linear(bgr, work, rounding, outs, strides):
     rows, row_weight, row_in = work.rows.index, work.rows.weight[0], work.rows.inside
     tone, lines, words = work.tone, work.lines, work.words
     height, length, done = row_weight.shape[0], bgr.shape[0], lines[2]
-    border = 3 * _last(columns) >= bgr.shape[1] or _last(rows) >= length
+    across, border = 3 * _last(columns) >= bgr.shape[1], False
     held_top, held_bottom, top, bottom = -1, -1, 0, 1  # which source rows the two workspaces hold
     for y in range(height):
         first, second = rows[0, y], rows[1, y]
         if not row_in[y]:
             _pad_lines(done, tone)
         else:
+            if border != (across or max(first, second) >= length):  # the other workspaces
+                border, held_top, held_bottom = not border, -1, -1
             if first == held_bottom:
                 held_top, held_bottom, top, bottom = held_bottom, held_top, bottom, top
             for turn in range(2):
