@@ -4,6 +4,7 @@ Owns the life of the server. What it answers is the application's.
 """
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -66,6 +67,7 @@ def serve(
     Raises:
         PosertError: a model or the address cannot be opened.
     """
+    _bound_malloc()
     with ExitStack() as stack:
         named = _named(models)
         opened = {name: stack.enter_context(Recipe(file, options=options).open()) for name, file in named.items()}
@@ -94,6 +96,7 @@ class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        gc.freeze()  # what is here by now stays, and need not be looked at again
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -102,9 +105,16 @@ class _Server(uvicorn.Server):  # type: ignore[misc, unused-ignore]
         self._service.draining = True
 
 
+def _bound_malloc() -> None:
+    """Two heaps for all threads: each further one keeps the largest that it ever held."""
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+        ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX of malloc.h
+
+
 async def _tidy(service: Service) -> None:
     """Forgets old videos, and gives memory back: pictures of all sizes leave holes everywhere in malloc's heaps."""
     service.videos.forget()
+    gc.collect()  # what failed requests leave hangs together in circles
     with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
         ctypes.CDLL(None).malloc_trim(0)
 

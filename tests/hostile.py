@@ -15,7 +15,8 @@ import media
 import numpy as np
 
 Rng = random.Random
-SHAPES = ((120, 160), (120, 120), (120, 90), (120, 60), (90, 160), (60, 160), (20, 160), (120, 20))
+SHAPES = [*((160, side) for side in range(4, 160, 10)), *((side, 160) for side in range(4, 160, 10))]
+"""High and wide, px: every shape that a network's input may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Hostile:
     """A source of hostile requests, the same ones for the same number."""
 
     def __init__(self, folder: Path) -> None:
-        picture = np.random.default_rng(1).integers(0, 255, (120, 160, 3), np.uint8)
+        picture = np.random.default_rng(1).integers(0, 255, (160, 160, 3), np.uint8)
         self.good = [cv2.imencode(suffix, picture)[1].tobytes() for suffix in (".jpg", ".png", ".webp")]
         self.shapes = [cv2.imencode(".png", picture[:high, :wide])[1].tobytes() for high, wide in SHAPES]
         self.big = png_bomb(7000, 5600)  # 39 million pixels in some kilobytes

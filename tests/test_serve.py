@@ -115,7 +115,7 @@ BODY, FORM = form(*[JPEG] * 9)
         (422, "", JPEG[:300], "", "is not a readable image"),
         (422, "?size=4x4", bytes(47), "", "has 47 bytes, 4 x 4 RGB has 48"),
         (422, "?size=4", bytes(48), "", "query.size = '4' is no size"),
-        (422, "?form=npz", JPEG, "", "expected only model, size"),
+        (422, "?form=npz", JPEG, "", "query.form = 'npz', expected one of the keys model, size"),
         (413, "?size=9999x9999", bytes(48), "", "9999 x 9999 pixels, at most 40000000 are taken"),
         (413, "", bytes((16 << 20) + 1), "", "more than 16777216 bytes"),
         (400, "", BODY, FORM, "Too many files"),

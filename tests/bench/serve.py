@@ -177,7 +177,7 @@ def hostile(count: int) -> None:
     limits = [f"--limit={text}" for text in ("body_s=2", "head_s=2", "keep_s=2", "answer_s=30")]
     with tempfile.TemporaryDirectory() as folder, server(*limits) as (port, pid):
         source = Hostile(Path(folder))
-        together(port, [[*source.good * 10, *source.shapes * 5, source.big]] * CONNECTIONS)
+        together(port, [[*source.good * 10, *source.shapes * 2, source.big]] * CONNECTIONS)
         for _ in range(2):
             asyncio.run(fire(port, Shot((post(source.video, "/v1/videos"),))))
         time.sleep(6)
