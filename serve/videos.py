@@ -85,7 +85,7 @@ class Video:
 
 
 class Videos:
-    """All videos of a server; a context that ends the one that runs."""
+    """All videos of a server; a context that ends the one that runs and deletes all of them."""
 
     def __init__(self, limits: Limits, store: Store) -> None:
         self._limits, self._store, self._ending = limits, store, False
@@ -98,6 +98,9 @@ class Videos:
     def __exit__(self, *_: object) -> None:
         self._ending = True
         self._thread.shutdown(wait=True, cancel_futures=True)
+        for video in self._videos.values():
+            video.free()
+        self._videos.clear()  # their files go with them
 
     def count(self) -> int:
         """Those that are not deleted yet."""
