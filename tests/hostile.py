@@ -89,6 +89,13 @@ class Hostile:
             (8, self._socket), (6, self._film), (6, self._raw), (6, self._query),
         ]  # fmt: skip
 
+    def fine(self) -> list[Shot]:
+        """A form, a raw picture and a stream without fault."""
+        part = b'--b\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n' + self.good[0]
+        form = post(part + b"\r\n--b--\r\n", headers="Content-Type: multipart/form-data; boundary=b\r\n")
+        raw = post(bytes(160 * 160 * 3), "/v1/people?size=160x160")
+        return [Shot((form,)), Shot((raw,)), Shot(websocket(frame(self.good[0]), frame(b"", 8)))]
+
     def shot(self, number: int) -> Shot:
         rng = random.Random(number)
         weights, kinds = zip(*self._kinds, strict=True)

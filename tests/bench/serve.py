@@ -178,11 +178,13 @@ def hostile(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder, server(*limits) as (port, pid):
         source = Hostile(Path(folder))
         together(port, [[*source.good * 10, *source.shapes * 2, source.big]] * CONNECTIONS)
-        for _ in range(2):
-            asyncio.run(fire(port, Shot((post(source.video, "/v1/videos"),))))
+        for shot in [*source.fine() * 8, *[Shot((post(source.video, "/v1/videos"),))] * 2]:
+            asyncio.run(fire(port, shot))
         time.sleep(6)
         before = memory_mb(pid)
-        print(f"{before:.1f} MB after good pictures of all shapes and the largest size, and a video", flush=True)
+        print(
+            f"{before:.1f} MB after good requests of each kind, pictures of all shapes and the largest size", flush=True
+        )
         done, step = 0, max(1, count // 10)
         for start in range(0, count, step):
             outcomes = asyncio.run(all_of(port, source, range(start, min(start + step, count))))
