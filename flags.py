@@ -7,7 +7,7 @@ but this table knows their flags.
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -146,6 +146,16 @@ def model_file(model: str, accept_licence: bool, accept_unpinned: bool, quiet: b
 
     with progress(model, 0, "bytes", quiet) as show:
         return str(model_file(model, Terms(accept_licence, accept_unpinned, show, _unsaid if quiet else _say)))
+
+
+def named_models(models: Iterable[str]) -> list[tuple[str, str]]:
+    """Name, and file or name of `models.lock`, of each: NAME=FILE, or the file's name without `.onnx`."""
+    pairs = []
+    for model in models:
+        name, equals, file = model.partition("=")
+        own = bool(name and equals) and not Path(model).exists()
+        pairs.append((name, file) if own else (Path(model).name.removesuffix(".onnx"), model))
+    return pairs
 
 
 def _say(line: str) -> None:

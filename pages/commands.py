@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import MODEL, AcceptLicence, AcceptUnpinned, model_file, progress
+from posert.flags import MODEL, AcceptLicence, AcceptUnpinned, model_file, named_models, progress
 
 app = typer.Typer()
 LOOK = "look"
@@ -97,12 +97,9 @@ def compare(
 
 
 def _named(models: list[str]) -> list[tuple[str, str]]:
-    """Name and file of each: NAME=FILE, or a file's stem; a number behind a name that is there already."""
+    """Name and file of each; a number behind a name that is there already."""
     pairs: list[tuple[str, str]] = []
-    for model in models:
-        name, equals, file = model.partition("=")
-        if not (name and equals) or Path(model).exists():
-            name, file = Path(model).name.removesuffix(".onnx"), model
+    for name, file in named_models(models):
         same = sum(known.split(" #")[0] == name for known, _ in pairs)
         pairs.append((f"{name} #{same + 1}" if same else name, file))
     return pairs

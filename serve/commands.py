@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError, optional
-from posert.flags import parse_params
+from posert.flags import MODEL, AcceptLicence, AcceptUnpinned, model_file, named_models, parse_params
 from posert.serve.limits import Limits
 from posert.typed import read
 
@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command()
 def serve(
-    models: Annotated[list[str], typer.Argument(help="Files or names as for infer; NAME=FILE gives another name.")],
+    models: Annotated[list[str], typer.Argument(help=f"{MODEL} NAME=FILE gives another name.")],
     host: Annotated[
         str, typer.Option(help="Address to listen at; others than this machine's need a token.")
     ] = "127.0.0.1",
@@ -38,6 +38,8 @@ def serve(
     store: Annotated[
         Path | None, typer.Option(help="Folder for videos and their results; without one they stay in memory.")
     ] = None,
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
     limit: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of another limit, as max_bytes (docs/serve.md); repeat it.")
     ] = None,
@@ -60,8 +62,9 @@ def serve(
     if address.anybody and address.token is None:
         print("warning: whoever reaches this server may use it", file=sys.stderr)
     options = ModelOptions(device=device, threads=threads, long_edge=long_edge)
+    named = [(name, model_file(file, accept_licence, accept_unpinned)) for name, file in named_models(models)]
     run.serve(
-        models, options, limits, address, store,
+        named, options, limits, address, store,
         lambda where: print(f"serving {', '.join(models)} at {where}, see {where}/docs", file=sys.stderr),
     )  # fmt: skip
 

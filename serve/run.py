@@ -5,7 +5,6 @@ Owns the life of the server. What it answers is the application's.
 
 import ctypes
 import gc
-import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -51,7 +50,7 @@ class Address:
 
 
 def serve(
-    models: Sequence[str],
+    models: Sequence[tuple[str, str]],
     options: ModelOptions,
     limits: Limits,
     address: Address,
@@ -61,16 +60,16 @@ def serve(
     """Serves until it is told to end (SIGTERM, Ctrl-C); what is under way is finished first.
 
     Args:
-        models: files or names as in `open_model`, each its own name without suffix, or `NAME=FILE`.
+        models: name and file of each, or `nano`.
         folder: for videos, see `Service`. report: gets the address, once it can be asked.
 
     Raises:
         PosertError: a model or the address cannot be opened.
     """
+    _check_names(models)
     _bound_malloc()
     with ExitStack() as stack:
-        named = _named(models)
-        opened = {name: stack.enter_context(Recipe(file, options=options).open()) for name, file in named.items()}
+        opened = {name: stack.enter_context(Recipe(file, options=options).open()) for name, file in models}
         service = Service(opened, limits, folder)
         listening = stack.enter_context(_listen(address))
         app = create_app(service, token=address.token, anybody=address.anybody)
@@ -119,16 +118,11 @@ async def _tidy(service: Service) -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _named(models: Sequence[str]) -> dict[str, str]:
-    """Name -> file; raises PosertError if two have one name."""
-    pairs = []
-    for each in models:
-        name, equals, file = each.partition("=")
-        pairs.append((name, file) if equals and not os.path.exists(each) else (Path(each).stem, each))
-    names = [name for name, _ in pairs]
+def _check_names(models: Sequence[tuple[str, str]]) -> None:
+    """Raises PosertError if two models have one name, or one has none."""
+    names = [name for name, _ in models]
     if twice := sorted({name for name in names if names.count(name) > 1 or not name}):
         raise PosertError(f"several models would be called {', '.join(twice)}", "name them: body=FILE")
-    return dict(pairs)
 
 
 def _listen(address: Address) -> socket.socket:

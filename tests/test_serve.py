@@ -255,6 +255,8 @@ def test_a_port_that_is_taken_and_a_model_that_is_not_there(run: Run, tmp_path: 
     assert code == 1
     assert "hint: choose another --port or --host" in err
     assert run("serve", tmp_path / "none.onnx")[0] == 1
+    code, _, err = run("serve", "movenet-thunde")
+    assert (code, "did you mean movenet-thunder" in err) == (1, True)
     code, _, err = run("serve", "nano", "nano")
     assert (code, "several models would be called nano" in err) == (1, True)
     code, _, err = run("serve", "nano", "--limit", "max_bites=3")
