@@ -172,19 +172,28 @@ def real_ends(graph: Any) -> None:
 
     A uint8 input of scale 1 stays: it is the picture already.
     """
-    fixed = constants(graph)
-    for node in graph.graph.node:
-        put, ends = (
-            (node.input[0], graph.graph.input)
-            if node.op_type == "DequantizeLinear"
-            else (node.output[0], graph.graph.output if node.op_type == "QuantizeLinear" else ())
-        )
-        for value in [value for value in ends if value.name == put and len(node.input) == 3]:
-            scale, zero = (fixed[name] for name in node.input[1:])
-            alone = sum(put in reads(other) for other in graph.graph.node) == (node.op_type == "DequantizeLinear")
-            if alone and not (zero.dtype == np.uint8 and scale == 1 and zero == 0):
+    fixed, nodes = constants(graph), list(graph.graph.node)
+    for value in graph.graph.input:
+        readers = [node for node in nodes if value.name in reads(node)]
+        first = readers[0] if len(readers) == 1 and readers[0].op_type == "DequantizeLinear" else None
+        if first is not None and len(first.input) == 3 and fixed.keys() >= set(first.input[1:]):
+            scale, zero = (fixed[name] for name in first.input[1:])
+            if not (zero.dtype == np.uint8 and scale == 1 and zero == 0):
                 value.type.tensor_type.elem_type = TensorProto.FLOAT
-                node.CopyFrom(helper.make_node("Identity", [node.input[0]], [node.output[0]], name=node.name))
+                first.CopyFrom(helper.make_node("Identity", [value.name], list(first.output)))
+    makers = {output: node for node in nodes for output in node.output}
+    for value in graph.graph.output:
+        last = maker = makers[value.name]
+        while (
+            maker.op_type in ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity") and maker.input[0] in makers
+        ):
+            maker = makers[maker.input[0]]
+        if maker.op_type == "QuantizeLinear":
+            whole = f"{value.name}_whole"
+            last.output[0] = whole
+            nodes.append(helper.make_node("DequantizeLinear", [whole, *maker.input[1:]], [value.name]))
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    replace_nodes(graph, nodes)
 
 
 def channels_first(graph: Any, tensor: str) -> str:

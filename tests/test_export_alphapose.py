@@ -288,3 +288,26 @@ def test_the_detector_is_written_beside_the_model(assets: Path, tmp_path: Path, 
     exported = onnx_file.Exported(onnx_file.load(path), replace(onnx_file.read_metadata(path), stages=(second,)))
     with pytest.raises(PosertError, match="is no detector"):
         pair(exported, path)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("keypoints", [17, 5])
+def test_a_state_dict_by_its_shapes(tmp_path: Path, keypoints: int) -> None:
+    """One's own training: the network whose weights have these names and shapes, keypoints by the last one."""
+    from posert.export.convert import convert
+    from posert.export.onnx_file import read_metadata
+
+    name, own = "alphapose-fastpose-duc-res50", {"accept_unpinned": True, "detector": "none"}
+    changed = {"conv_out.weight": (keypoints, *STATES[name]["conv_out.weight"][1:])}
+    file = checkpoint(
+        tmp_path / "mine.pth", name, **changed, **{"conv_out.bias": (keypoints,)}
+    )  # fmt: skip
+    said: list[str] = []
+    convert("alphapose", tmp_path / "mine.onnx", from_file=file, report=said.append, **own)
+    assert "maps: largest difference" in said[-1]
+    spec = read_metadata(tmp_path / "mine.onnx")
+    assert (len(spec.skeleton.names), spec.stages[0].params) == (keypoints, {})
+    assert spec.skeleton.names[0] == ("nose" if keypoints == 17 else "keypoint_0")
+    broken = checkpoint(tmp_path / "other.pth", name, **{"preact.conv1.weight": (64, 4, 7, 7)})
+    with pytest.raises(PosertError, match="none of AlphaPose's networks"):
+        convert("alphapose", tmp_path / "x.onnx", from_file=broken, **own)

@@ -6,7 +6,6 @@ from typing import Any
 import caffe_files
 import numpy as np
 import pytest
-import test_export_alphapose
 from command import Run
 
 from posert import open_model
@@ -212,22 +211,3 @@ def test_a_caffemodel_by_its_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     caffe_files.write_caffemodel(file, arrays)
     convert("openpose", tmp_path / "mine.onnx", from_file=file, **OWN)
     assert len(read_metadata(tmp_path / "mine.onnx").skeleton.names) == 18
-
-
-@pytest.mark.export
-@pytest.mark.parametrize("keypoints", [17, 5])
-def test_a_state_dict_by_its_shapes(tmp_path: Path, keypoints: int) -> None:
-    name = "alphapose-fastpose-duc-res50"
-    changed = {"conv_out.weight": (keypoints, *test_export_alphapose.STATES[name]["conv_out.weight"][1:])}
-    file = test_export_alphapose.checkpoint(
-        tmp_path / "mine.pth", name, **changed, **{"conv_out.bias": (keypoints,)}
-    )  # fmt: skip
-    said: list[str] = []
-    convert("alphapose", tmp_path / "mine.onnx", from_file=file, report=said.append, **OWN)
-    assert "maps: largest difference" in said[-1]
-    spec = read_metadata(tmp_path / "mine.onnx")
-    assert (len(spec.skeleton.names), spec.stages[0].params) == (keypoints, {})
-    assert spec.skeleton.names[0] == ("nose" if keypoints == 17 else "keypoint_0")
-    broken = test_export_alphapose.checkpoint(tmp_path / "other.pth", name, **{"preact.conv1.weight": (64, 4, 7, 7)})
-    with pytest.raises(PosertError, match="none of AlphaPose's networks"):
-        convert("alphapose", tmp_path / "x.onnx", from_file=broken, **OWN)

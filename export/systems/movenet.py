@@ -31,11 +31,11 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
         graph = tensorflow_models.convert(
             ["--tflite", str(path), *(["--dequantize"] if "dequantize" in options else [])]
         )
+        onnx_file.real_ends(graph)  # first: what follows turns int8 into uint8, 128 higher
         onnx_file.unsigned_activations(graph)
     else:
         with tempfile.TemporaryDirectory() as folder:
             graph = tensorflow_models.convert(["--saved-model", str(tensorflow_models.unpack(path, Path(folder)))])
-    onnx_file.real_ends(graph)
     given, outputs = graph.graph.input[0], {value.name: _shape(value) for value in graph.graph.output}
     found = next((name for name, shape in outputs.items() if _role(shape)), None)
     several = found is not None and _role(outputs[found]) == "people"
