@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from command import ROOT
+from command import ROOT, heeds_signals
 
 HELD = """
 import pathlib, sys, time
@@ -104,7 +104,7 @@ def serving(folder: Path, *arguments: object, **environment: str) -> Iterator[Se
     command = [sys.executable, "-c", HELD, str(gate), "serve", *map(str, arguments), "--port", "0"]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")} | environment,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")} | environment, preexec_fn=heeds_signals,
     )  # fmt: skip
     assert process.stderr is not None
     said: list[str] = []
