@@ -7,7 +7,7 @@ OUT := out/demo
 BENCHES := sample paf cmu cifcaf heavy export_speed nano infer startup
 COMPILED := postprocess/kernels/compiled/sources
 KERNELS := $(shell grep -rl --include=*.py posert.postprocess.kernels.registry postprocess runtime) runtime/spec.py
-KERNEL_TESTS := tests/test_paf.py tests/test_prepare.py tests/test_direct.py
+KERNEL_TESTS := $(addprefix tests/test_,paf.py prepare.py direct.py simcc.py dark.py rows.py turned.py)
 
 .PHONY: demo test lint kernels test-export wheels test-wheels test-pages bench fuzz clean
 
