@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bundles import assert_same_bits, assert_same_people, built, noise
-from tiny_kinds import KINDS
+from tiny_kinds import EXACT
 
 from posert.errors import PosertError
 from posert.export.embed import library
@@ -68,15 +68,15 @@ def _from_pypi(version: str, folder: Path) -> str:
 @pytest.fixture(scope="module")
 def follow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("follow")
-    return built(KINDS["follow"](folder), folder / "c")
+    return built(EXACT["follow"](folder), folder / "c")
 
 
 @pytest.mark.export
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the bundle is for x86-64")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EXACT)
 def test_older_runtimes_give_the_same_people(tmp_path: Path, runtimes, kind: str) -> None:
     """The oldest that has the interface, and the oldest wheel with a shared library."""
-    folder = built(KINDS[kind](tmp_path), tmp_path / "c")
+    folder = built(EXACT[kind](tmp_path), tmp_path / "c")
     for version in ("1.11.0", "1.19.0"):
         assert assert_same_bits(folder, noise(), runtimes(version, "x86_64")) > 0
 
@@ -90,10 +90,10 @@ def test_the_runtime_before_the_oldest_is_refused(follow: Path, runtimes) -> Non
 
 @pytest.mark.export
 @pytest.mark.skipif(None in ARM, reason="needs gcc for aarch64 and qemu-aarch64")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EXACT)
 def test_aarch64_gives_the_same_people(tmp_path: Path, runtimes, kind: str) -> None:
     """Kernels and library built here for the other processor, run by its emulator: every float as on this one."""
-    bundle(KINDS[kind](tmp_path), tmp_path / "c", target="aarch64-linux")
+    bundle(EXACT[kind](tmp_path), tmp_path / "c", target="aarch64-linux")
     subprocess.run(["make", "-s", "-C", tmp_path / "c", f"CC={ARM[0]}", f"AR={ARM[1]}"], check=True)
     emulator = (str(ARM[2]), "-L", str(ARM_ROOT))
     runtime = runtimes("1.11.0", "aarch64")
@@ -116,7 +116,7 @@ def test_cmake_builds_it(follow: Path, tmp_path: Path, shared: str) -> None:
 def test_windows_builds_it(tmp_path: Path) -> None:
     """Every source is clean for Windows too, and links to a DLL that shows the interface; nobody runs it here."""
     folder = tmp_path / "c"
-    bundle(KINDS["follow"](tmp_path), folder, target="x86_64-windows")
+    bundle(EXACT["follow"](tmp_path), folder, target="x86_64-windows")
     flags = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]
     for source in [*folder.glob("*.c"), *SOURCES.glob("*.c")]:
         subprocess.run([MINGW, *flags, "-I", folder, source], check=True)
