@@ -56,15 +56,21 @@ def written(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         ("ultralight_nano_simplepose", "alphapose-ultralight-simplepose"),
     ):
         files.append(tag(models / f"{name}.onnx", row, folder / f"{row}.onnx"))
-    files += [kind(folder) for name, kind in tiny_kinds.KINDS.items() if name != "fed"]  # takes more than a picture
+    kinds = {name: make(_made(folder / name)) for name, make in tiny_kinds.KINDS.items() if name != "fed"}
+    files += kinds.values()  # `fed` takes more than a picture
     tflite = models / "movenet_singlepose_lightning_4_int8.tflite"
     files.append(convert("movenet-lightning-int8", folder / INT8, from_file=tflite))
     out = folder / "movenet.onnx"
     files.append(convert("movenet-lightning-int8", out, from_file=tflite, options=["dequantize"]))
     graph = models / "tfpose_mobilenet_v2_small_graph_opt.pb"
     files.append(convert("openpose-tfpose-mobilenet-v2-small", folder / "tfpose.onnx", from_file=graph))
-    fused = [fuse(folder / f"{name}.onnx", folder / f"{name}.fused.onnx") for name in FUSED]
+    fused = [fuse(kinds[name], folder / f"{name}.fused.onnx") for name in FUSED]
     return {Path(file): _with_input(Path(file)) for file in files} | {file: _with_frame(file) for file in fused}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _with_input(file: Path) -> list[np.ndarray]:
