@@ -39,19 +39,27 @@ def _text(name: str) -> str:
 
 
 def page(
-    title: str, *, entry: str | None = None, data: Any = None, blocks: Mapping[str, str] | None = None, body: str = ""
+    title: str,
+    *,
+    entry: str | None = None,
+    data: Any = None,
+    blocks: Mapping[str, str] | None = None,
+    body: str = "",
+    connects: bool = False,
 ) -> str:
     """The text of a page.
 
     Args:
         entry: the module that runs in it. data: what it finds as JSON in the element `page`.
         blocks: texts without `<` (base64) in elements of these ids. body: HTML of ours, already escaped.
+        connects: it may talk to the server that it comes from.
     """
     style, code = _text("style.css"), "" if entry is None else script(entry)
     runs = f"script-src '{_hash(code)}'" if code else "script-src 'none'"
     policy = (
         f"default-src 'none'; {runs}; style-src '{_hash(style)}'; img-src 'self' file: data: blob:; "
         "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
+        + ("; connect-src 'self'" if connects else "")
     )
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',

@@ -1,8 +1,11 @@
-"""The command that serves. A part of the command line; it may print. Heavy imports stay inside."""
+"""The commands that serve. A part of the command line; they may print. Heavy imports stay inside."""
 
 import logging
 import os
+import secrets
 import sys
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +17,10 @@ from posert.serve.limits import Limits
 from posert.typed import read
 
 app = typer.Typer()
+Anybody = Annotated[bool, typer.Option("--anybody", help="No token, whatever the address.")]
+Device = Annotated[str, typer.Option(help="As for infer.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
+LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
 
 
 @app.command()
@@ -26,12 +33,10 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that requests need; or set POSERT_TOKEN.")
     ] = None,
-    anybody: Annotated[bool, typer.Option("--anybody", help="No token, whatever the address.")] = False,
-    device: Annotated[str, typer.Option(help="As for infer.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")] = 0,
-    long_edge: Annotated[
-        int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")
-    ] = 0,
+    anybody: Anybody = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    long_edge: LongEdge = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per network call, of whatever requests.")] = 1,
     wait_ms: Annotated[int, typer.Option(min=0, help="How long a picture waits for others of its batch.")] = 2,
     queue: Annotated[int, typer.Option(min=1, help="Pictures that may wait for a model; more get 429.")] = 64,
@@ -51,13 +56,10 @@ def serve(
     given = {"batch": batch, "wait_ms": wait_ms, "queue": queue} | parse_params(limit)
     limits: Limits = read(Limits, given, "limit")
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(limits.max_pixels)  # OpenCV reads it when it is loaded
-    for package in ("uvicorn", "starlette", "httptools", "websockets", "python_multipart", "prometheus_client"):
-        optional(package, f"serving needs {package}", "serve")
+    _need_packages()
     from posert.runtime.options import ModelOptions
     from posert.serve import run
 
-    for name in ("asyncio", "python_multipart", "uvicorn.error"):  # what clients do wrong fills no disk
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     address = run.Address(host, port, _token(token_file), anybody)
     if address.anybody and address.token is None:
         print("warning: whoever reaches this server may use it", file=sys.stderr)
@@ -67,6 +69,73 @@ def serve(
         named, options, limits, address, store,
         lambda where: print(f"serving {', '.join(models)} at {where}, see {where}/docs", file=sys.stderr),
     )  # fmt: skip
+
+
+@app.command(rich_help_panel="people")
+def live(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Camera numbers, streams' addresses, videos; or 0.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for what is recorded from the page.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; for others than this machine's there is a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 8090,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token; or set POSERT_TOKEN. Else one is made.")
+    ] = None,
+    anybody: Anybody = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Videos begin anew at their end.")] = False,
+    track: Annotated[
+        bool | None, typer.Option(help="Ids that stay with the people; on where posert[track] is installed.")
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the pictures on the page, as JPEG.")] = 80,
+    detector: Annotated[
+        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    long_edge: LongEdge = 0,
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
+) -> None:
+    """Show cameras, streams and videos with their people in a browser, as they are found.
+
+    Example: posert live nano 0 -o recordings
+    """
+    _need_packages()
+    from posert.runtime.options import ModelOptions
+    from posert.serve import live as view
+    from posert.serve.access import LOOPBACK
+    from posert.serve.run import Address
+
+    token, made = _token(token_file), ""
+    if token is None and host not in LOOPBACK and not anybody:
+        token = made = secrets.token_urlsafe(16)
+    if anybody and token is None:
+        print("warning: whoever reaches this page sees the sources", file=sys.stderr)
+    found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
+    options = ModelOptions(
+        device=device, threads=threads, long_edge=long_edge, detector=detector and found(detector)
+    )  # fmt: skip
+    shown = sources or ["0"]
+    query = f"/?token={made or 'TOKEN'}" if token else ""
+    view.live(
+        found(model), shown, options,
+        view.View(output, find_spec("lap") is not None if track is None else track, loop, quality),
+        Address(host, port, token, anybody),
+        lambda where: print(f"open {where}{query} in a browser", file=sys.stderr),
+    )  # fmt: skip
+
+
+def _need_packages() -> None:
+    for package in ("uvicorn", "starlette", "httptools", "websockets", "python_multipart", "prometheus_client"):
+        optional(package, f"serving needs {package}", "serve")
+    for name in ("asyncio", "python_multipart", "uvicorn.error"):  # what clients do wrong fills no disk
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _token(file: Path | None) -> str | None:

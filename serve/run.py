@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from starlette.routing import BaseRoute
 
 from posert.errors import PosertError
 from posert.runtime.jobs.recipe import Recipe
@@ -71,8 +72,14 @@ def serve(
     with ExitStack() as stack:
         opened = {name: stack.enter_context(Recipe(file, options=options).open()) for name, file in models}
         service = Service(opened, limits, folder)
-        listening = stack.enter_context(_listen(address))
-        app = create_app(service, token=address.token, anybody=address.anybody)
+        run(service, address, report)
+
+
+def run(service: Service, address: Address, report: Callable[[str], None], more: Sequence[BaseRoute] = ()) -> None:
+    """Serves a service, and `more` beside it as in `create_app`, until the process is told to end."""
+    limits = service.limits
+    with _listen(address) as listening:
+        app = create_app(service, token=address.token, anybody=address.anybody, more=more)
         config = uvicorn.Config(
             app, http=guarded(limits), ws="websockets-sansio", ws_max_size=limits.max_bytes,
             ws_per_message_deflate=False, loop="asyncio", lifespan="on", access_log=False, log_config=None,

@@ -22,18 +22,20 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(chromium: Any) -> Iterator[Open]:
-    """Opens a page, ready to be used; what goes wrong in it, or leaves this machine, fails the test."""
+    """Opens a page, a file or a server's, ready to be used; what goes wrong in it, or leaves it, fails the test."""
     wrong: list[str] = []
     contexts = []
 
-    def load(path: Path, width: int = 1300, height: int = 900, scheme: str = "dark", **more: Any) -> Any:
+    def load(path: Path | str, width: int = 1300, height: int = 900, scheme: str = "dark", **more: Any) -> Any:
+        address = path if isinstance(path, str) else path.as_uri()
+        own = ("data:", "blob:", address if isinstance(path, str) else "file:")
         contexts.append(chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **more))
         tab = contexts[-1].new_page()
         tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("dialog", lambda dialog: wrong.append(f"dialog {dialog.message}"))
-        tab.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else wrong.append(r.url))
-        tab.goto(path.as_uri())
+        tab.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
+        tab.goto(address)
         tab.wait_for_selector("html[data-ready=all]", timeout=10_000)
         return tab
 

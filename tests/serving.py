@@ -47,6 +47,7 @@ class Server:
     port: int
     gate: Path
     said: list[str] = field(default_factory=list)
+    announced: str = ""
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -97,24 +98,24 @@ class Later:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: object, **environment: str) -> Iterator[Server]:
-    """`posert serve` with these arguments on a free port; held up until `open()`, if the folder has no `gate` yet."""
+def serving(folder: Path, *arguments: object, command: str = "serve", **environment: str) -> Iterator[Server]:
+    """`posert serve`, or another command, on a free port; held up until `open()`, if the folder has no `gate` yet."""
     gate = folder / "gate"
     (folder / "reached").unlink(missing_ok=True)
-    command = [sys.executable, "-c", HELD, str(gate), "serve", *map(str, arguments), "--port", "0"]
+    words = [sys.executable, "-c", HELD, str(gate), command, *map(str, arguments), "--port", "0"]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, cwd=folder,
+        words, stderr=subprocess.PIPE, text=True, cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")} | environment, preexec_fn=heeds_signals,
     )  # fmt: skip
     assert process.stderr is not None
     said: list[str] = []
-    while "/docs" not in (line := process.stderr.readline()):
+    while not (at := re.search(r"http://\S+?:(\d+)", line := process.stderr.readline())):
         assert line, said
         said.append(line)
     reader = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
     reader.start()
     try:
-        yield Server(process, int(line.split("/docs")[0].rsplit(":", 1)[1]), gate, said)
+        yield Server(process, int(at[1]), gate, said, line)
     finally:
         gate.touch()
         process.terminate()

@@ -66,7 +66,7 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 IN_C = [c for c in COMMANDS if c.startswith(("posert bundle", "make -C", "posert verify"))]
-SERVES = [c for c in COMMANDS if c.startswith("posert serve")]  # tests/test_serve_docs.py runs it
+SERVES = [c for c in COMMANDS if c.startswith(("posert serve", "posert live"))]  # test_serve_docs.py, test_live_page.py
 PLAIN = [
     c for c in COMMANDS if c.startswith("posert ") and not c.startswith(NEEDS_EXPORT) and c not in [*IN_C, *SERVES]
 ]

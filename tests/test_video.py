@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from command import Run
 
+from posert.poses import Frame, Result, no_poses
+from posert.runtime.files.overlay import overlay
 from posert.runtime.files.video import encode_for_browser, open_writer, plays_in_browser, suffix_for_browser
 from posert.runtime.media.read import frames
+from posert.skeletons import COCO_17
 
 
 def again(source: Path) -> Path:
@@ -90,3 +93,13 @@ def test_what_some_browsers_play_is_not_enough(name: str, tmp_path: Path) -> Non
     media.encoded(tmp_path / name, "libx264")
     assert cv2.VideoCapture(str(tmp_path / name)).isOpened()
     assert not plays_in_browser(tmp_path / name)
+
+
+@pytest.mark.parametrize(("times_s", "expected"), [((0, 0.5, 0.6), 7), ((0, 0.01, 0.02), 1)])
+def test_drawn_frames_are_shown_from_their_times_on(tmp_path: Path, times_s: tuple[float, ...], expected: int) -> None:
+    """Of frames that are due as one picture the last is shown, which is no full disk."""
+    with overlay(tmp_path / "a.avi", COCO_17, 10, timed=True) as write:
+        for index, time_s in enumerate(times_s):
+            frame = Frame(media.numbered(index), index)
+            write(frame, Result(index, time_s, frame.size_wh, "a", no_poses(17), {}))
+    assert len(list(frames(tmp_path / "a.avi"))) == expected

@@ -52,19 +52,21 @@ def _hue(value: float) -> tuple[int, int, int]:
 
 
 @contextmanager
-def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
+def overlay(path: Path, skeleton: Skeleton, fps: float, *, timed: bool = False) -> Iterator[Write]:
     """Writes the drawn frames: a picture if `path` ends like one, else a video of constant rate `fps`.
+
+    With `timed` each frame is shown from its own time on, the first at 0: some of a live source are left out.
 
     Raises:
         PosertError: the place or the format cannot be written, or frames of several sizes go to one video.
     """
     with whole_file(path) as temporary:
         writer: VideoWriter | None = None
-        size_wh, written = (0, 0), 0
+        size_wh, written, due = (0, 0), 0, 0
         picture = is_image(path)
 
         def write(frame: Frame, result: Result) -> None:
-            nonlocal writer, size_wh, written
+            nonlocal writer, size_wh, written, due
             if picture and written:
                 raise PosertError(f"{path} is one picture, {frame.source} has several frames", "draw them to an .mp4")
             drawn = draw(frame.bgr, result.poses, skeleton)
@@ -77,15 +79,17 @@ def overlay(path: Path, skeleton: Skeleton, fps: float) -> Iterator[Write]:
                 writer = open_writer(temporary, path, size_wh, fps)
             if size_wh != frame.size_wh:
                 raise PosertError(f"{path}: frames of {size_wh} and of {frame.size_wh} px", "use one overlay a source")
-            writer.write(drawn, written / fps)
-            written += 1
+            time_s = result.time_s if timed else written / fps
+            writer.write(drawn, time_s)
+            written, due = written + 1, round(time_s * fps) + 1
 
         try:
             yield write
         finally:
             if writer is not None:
                 writer.release()
-        if writer is not None and frame_count(str(temporary)) < written:  # OpenCV's writer does not report a full disk
+        least = min(written, due)  # two frames may be due as one
+        if writer is not None and frame_count(str(temporary)) < least:  # OpenCV's writer does not report a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
