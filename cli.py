@@ -22,7 +22,10 @@ from typer.core import TyperGroup
 from posert.errors import PosertError
 from posert.export import commands
 from posert.flags import (
+    MEASURE,
     MODEL,
+    MODELS,
+    PEOPLE,
     AcceptLicence,
     AcceptUnpinned,
     model_file,
@@ -78,7 +81,7 @@ def options(
     logging.getLogger("posert").setLevel(logging.DEBUG if debug else logging.WARNING)
 
 
-@app.command()
+@app.command(rich_help_panel=PEOPLE)
 def infer(
     model: Annotated[str, typer.Argument(help=MODEL)],
     sources: Annotated[
@@ -216,7 +219,7 @@ class _Formatter(logging.Formatter):
         return with_flags(super().format(record))
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def info(
     model: Annotated[str, typer.Argument(help=MODEL)],
     accept_licence: AcceptLicence = False,
@@ -251,7 +254,7 @@ def info(
         print(visible(line.replace("\n", " ")))
 
 
-@app.command("eval")
+@app.command("eval", rich_help_panel=MEASURE)
 def evaluate(
     model: Annotated[str, typer.Argument(help=MODEL)],
     coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
@@ -288,7 +291,7 @@ def evaluate(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
 def doctor() -> None:
     """Show versions, the compiled kernels, execution providers and what is missing for the GPU."""
     import platform

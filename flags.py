@@ -21,6 +21,8 @@ AcceptLicence = Annotated[
 ]
 AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
 MODEL = "An .onnx file, or a name of `posert models list`: nano, movenet-thunder, ..."
+PEOPLE, LOOK, MODELS, EMBED, MEASURE = "people", "look", "models", "embed", "measure"
+"""The panels of `posert --help`."""
 _SAME_NAME = (
     "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "flip", "fps",
     "host", "keypoint_scale", "long_edge", "on", "overlay", "overwrite", "port", "resume", "scale_gap", "scale_number",

@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import MODEL, AcceptLicence, AcceptUnpinned, model_file, progress
+from posert.flags import EMBED, MODEL, MODELS, AcceptLicence, AcceptUnpinned, model_file, progress
 
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
-app.add_typer(models, name="models")
+app.add_typer(models, name="models", rich_help_panel=MODELS)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def export(
     name: Annotated[str, typer.Argument(help="A name of `posert models list`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")] = Path(),
@@ -44,7 +44,7 @@ def export(
         )  # fmt: skip
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def tag(
     file: Annotated[Path, typer.Argument(help="A ready-made .onnx file.")],
     name: Annotated[str, typer.Option("--as", help="A name of `posert models list` whose route is onnx.")] = "",
@@ -65,7 +65,7 @@ def tag(
         print(convert.tag(file, name, output, recipe=recipe, detector=detector, report=print))
 
 
-@app.command()
+@app.command(rich_help_panel=EMBED)
 def fuse(
     model: Annotated[str, typer.Argument(help="A network of one stage: " + MODEL)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
@@ -78,7 +78,7 @@ def fuse(
     print(write(model_file(model, accept_licence, accept_unpinned), output))
 
 
-@app.command("bundle")
+@app.command("bundle", rich_help_panel=EMBED)
 def write_bundle(
     model: Annotated[str, typer.Argument(help=MODEL)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
@@ -99,7 +99,7 @@ def write_bundle(
     print(f"{output}: {len(written)} files for {target} ({cpu or TARGETS[target].cpu}); build them with: make")
 
 
-@app.command("verify")
+@app.command("verify", rich_help_panel=EMBED)
 def verify_bundle(
     c: Annotated[Path, typer.Option("--c", help="A folder of `posert bundle`, after `make`.")],
     source: Annotated[str, typer.Option(help="What infer takes: a video, a picture, a folder.")],

@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import MODEL, AcceptLicence, AcceptUnpinned, model_file, named_models, progress
+from posert.flags import LOOK, MODEL, AcceptLicence, AcceptUnpinned, model_file, named_models, progress
 
 app = typer.Typer()
-LOOK = "look"
 Results = Annotated[list[Path], typer.Argument(help="Files of results (jsonl, json, npz), or the folder of a run.")]
 
 

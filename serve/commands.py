@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError, optional
-from posert.flags import MODEL, AcceptLicence, AcceptUnpinned, model_file, named_models, parse_params
+from posert.flags import MODEL, PEOPLE, AcceptLicence, AcceptUnpinned, model_file, named_models, parse_params
 from posert.serve.limits import Limits
 from posert.typed import read
 
@@ -23,7 +23,7 @@ Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")
 LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
 
 
-@app.command()
+@app.command(rich_help_panel=PEOPLE)
 def serve(
     models: Annotated[list[str], typer.Argument(help=f"{MODEL} NAME=FILE gives another name.")],
     host: Annotated[
@@ -71,7 +71,7 @@ def serve(
     )  # fmt: skip
 
 
-@app.command(rich_help_panel="people")
+@app.command(rich_help_panel=PEOPLE)
 def live(
     model: Annotated[str, typer.Argument(help=MODEL)],
     sources: Annotated[
