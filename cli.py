@@ -28,6 +28,9 @@ from posert.flags import (
     PEOPLE,
     AcceptLicence,
     AcceptUnpinned,
+    Device,
+    LongEdge,
+    Threads,
     model_file,
     parse_params,
     parse_shard,
@@ -60,9 +63,6 @@ app.add_typer(serving.app)
 
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
 _UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
-LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
 ScaleNumber = Annotated[int, typer.Option(min=1, help="Average the maps over so many input sizes (CMU OpenPose).")]
 ScaleGap = Annotated[float, typer.Option(help="Each of these sizes is so much of the input's smaller than the last.")]
 Params = Annotated[

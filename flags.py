@@ -20,6 +20,9 @@ AcceptLicence = Annotated[
     bool, typer.Option("--accept-licence", help="Take weights by name whose licence is not permissive, or not known.")
 ]
 AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
+LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
 MODEL = "An .onnx file, or a name of `posert models list`: nano, movenet-thunder, ..."
 PEOPLE, LOOK, MODELS, EMBED, MEASURE = "people", "look", "models", "embed", "measure"
 """The panels of `posert --help`."""

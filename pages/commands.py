@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import LOOK, MODEL, AcceptLicence, AcceptUnpinned, model_file, named_models, progress
+from posert.flags import LOOK, MODEL, AcceptLicence, AcceptUnpinned, Device, Threads, model_file, named_models, progress
 
 app = typer.Typer()
 Results = Annotated[list[Path], typer.Argument(help="Files of results (jsonl, json, npz), or the folder of a run.")]
@@ -58,8 +58,8 @@ def compare(
     start: Annotated[float, typer.Option(min=0, help="Skip what comes before, seconds.")] = 0.0,
     stop: Annotated[float | None, typer.Option(min=0, help="Stop there, seconds.")] = None,
     stride: Annotated[int, typer.Option(min=1, help="Every n-th frame.")] = 1,
-    device: Annotated[str, typer.Option(help="As for infer.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")] = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
     overwrite: Annotated[

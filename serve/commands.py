@@ -12,15 +12,23 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError, optional
-from posert.flags import MODEL, PEOPLE, AcceptLicence, AcceptUnpinned, model_file, named_models, parse_params
+from posert.flags import (
+    MODEL,
+    PEOPLE,
+    AcceptLicence,
+    AcceptUnpinned,
+    Device,
+    LongEdge,
+    Threads,
+    model_file,
+    named_models,
+    parse_params,
+)
 from posert.serve.limits import Limits
 from posert.typed import read
 
 app = typer.Typer()
 Anybody = Annotated[bool, typer.Option("--anybody", help="No token, whatever the address.")]
-Device = Annotated[str, typer.Option(help="As for infer.")]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
-LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
 
 
 @app.command(rich_help_panel=PEOPLE)
