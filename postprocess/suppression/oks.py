@@ -2,6 +2,8 @@
 
 Object keypoint similarity with one constant for all keypoints, so that every skeleton will do. Of equal scores the
 first counts as the highest.
+
+Person score: the mean of the keypoint scores times the region's score.
 """
 
 import math
@@ -10,8 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from posert.poses import Poses
-from posert.postprocess.kernels.records import numbers_of, reader
+from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
 from posert.postprocess.kernels.sort import sort_descending
 from posert.postprocess.kernels.workspace import take
@@ -40,35 +41,6 @@ class Params:
 
     def __post_init__(self) -> None:
         settle(self)
-
-
-def suppress(poses: Poses, regions: Poses, params: Params) -> Poses:
-    """The people of `poses` without doubles, best first; boxes are those of the regions they were found in.
-
-    Args:
-        poses: N people, px of the frame; their scores are not used.
-        regions: the N regions they were looked for in, in the same order; their boxes and scores are used.
-        params: see `Params`.
-
-    Person score: the mean of the keypoint scores times the region's score.
-
-    Raises:
-        ValueError: the numbers of poses and regions differ.
-    """
-    people, count = poses.keypoints.shape[:2]
-    if not people or not count:
-        return poses
-    keypoints = np.array(poses.keypoints, np.float32, order="C")
-    region_boxes, region_scores = (np.array(a, np.float32, order="C") for a in (regions.boxes_xyxy, regions.scores))
-    kept, scores, boxes = np.empty_like(keypoints), np.empty(people, np.float32), np.empty((people, 4), np.float32)
-    numbers = numbers_of(params)
-    found = oks_nms_workspace(people, count, numbers)
-    if found >= 0:
-        workspace = np.empty(found, np.uint8)
-        found = oks_nms(keypoints, region_boxes, region_scores, numbers, workspace, kept, scores, boxes)
-    if found < 0:
-        raise ValueError(f"{people} poses, {len(regions)} regions: {_PROBLEMS[-found - 1]}")
-    return Poses(kept[:found], scores[:found], boxes[:found])
 
 
 _params = reader(Params)
@@ -156,3 +128,4 @@ def _oks(one, other, spread):
 
 
 KERNELS = RuleKernels(_PROBLEMS, oks_nms_workspace, oks_nms)
+suppress = KERNELS.suppress

@@ -2,18 +2,17 @@
 
 It sees poses and the regions they were looked for in, both in pixels of the frame. Of equal scores the first counts as
 the highest.
+
+Person score: mean + 1.25 * maximum of the keypoint scores + the region's score, up to about 3.25.
 """
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
-from posert.poses import Poses
-from posert.postprocess.kernels.records import numbers_of, reader
+from posert.postprocess.kernels.records import reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, U8x1, jit, kernel
 from posert.postprocess.kernels.sort import least_of_strongest
 from posert.postprocess.kernels.workspace import shaped, take
@@ -61,41 +60,6 @@ class Params:
 
     def __post_init__(self) -> None:
         settle(self)
-
-
-def suppress(poses: Poses, regions: Poses, params: Params) -> Poses:
-    """The people of `poses` without doubles, best first; boxes are those of the regions they were found in.
-
-    Args:
-        poses: N people, px of the frame.
-        regions: the N regions they were looked for in, in the same order; their boxes and scores are used.
-        params: see `Params`.
-
-    Person score: mean + 1.25 * maximum of the keypoint scores + the region's score, up to about 3.25.
-
-    Raises:
-        ValueError: the numbers of poses and regions differ, or a whole body has fewer than 111 keypoints.
-    """
-    people, count = poses.keypoints.shape[:2]
-    if not people or not count:
-        return poses
-    keypoints = np.array(poses.keypoints, np.float32, order="C")
-    regions_xyxy, region_scores = (np.ascontiguousarray(a, np.float32) for a in (regions.boxes_xyxy, regions.scores))
-    merged, scores, boxes = np.empty_like(keypoints), np.empty(people, np.float32), np.empty((people, 4), np.float32)
-    numbers, kept = _needs(people, count, params)
-    if kept >= 0:
-        workspace = np.empty(kept, np.uint8)
-        kept = pose_nms(keypoints, regions_xyxy, region_scores, numbers, workspace, merged, scores, boxes)
-    if kept < 0:
-        raise ValueError(f"{people} poses of {count} keypoints, {len(regions)} regions: {_PROBLEMS[-kept - 1]}")
-    return Poses(merged[:kept], scores[:kept], boxes[:kept])
-
-
-@lru_cache(maxsize=256)
-def _needs(people: int, keypoints: int, params: Params) -> tuple[NDArray[np.float64], int]:
-    """The parameters as numbers, and the bytes of the workspace, or a problem."""
-    numbers = numbers_of(params)
-    return numbers, pose_nms_workspace(people, keypoints, numbers)
 
 
 _params = reader(Params)
@@ -295,4 +259,5 @@ def _merge(keypoints, pick, reach, rule, box_score, state, merged, scores, at):
     return True
 
 
-KERNELS = RuleKernels(_PROBLEMS, pose_nms_workspace, pose_nms)
+KERNELS = RuleKernels(_PROBLEMS, pose_nms_workspace, pose_nms, counts_keypoints=True)
+suppress = KERNELS.suppress
