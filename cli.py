@@ -1,5 +1,5 @@
-"""The command line: parse, call, print. The only place that prints or exits (with `export/commands.py`, its part about
-model files); heavy imports stay inside the commands.
+"""The command line: parse, call, print. The only place that prints or exits (with the `commands.py` of the rooms, its
+parts); heavy imports stay inside the commands.
 
 Results go to standard output, progress and messages to standard error. Exit: 0 ok, 1 user error, 2 wrong usage, 3 some
 of several inputs failed, 130 interrupted.
@@ -22,23 +22,31 @@ from typer.core import TyperGroup
 from posert.errors import PosertError
 from posert.export import commands
 from posert.flags import (
-    MEASURE,
+    AFTER,
+    DRAW,
     MODEL,
-    MODELS,
+    NETWORK,
+    OUTPUT,
     PEOPLE,
+    RUN,
+    SOURCES,
+    TOPDOWN,
     AcceptLicence,
     AcceptUnpinned,
     Device,
     LongEdge,
+    Params,
+    ScaleGap,
+    ScaleNumber,
     Threads,
     model_file,
     parse_params,
     parse_shard,
     parse_size,
     progress,
-    visible,
     with_flags,
 )  # fmt: skip
+from posert.measure import commands as measuring
 from posert.pages import commands as pages
 from posert.serve import commands as serving
 
@@ -60,14 +68,10 @@ app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=Fal
 app.add_typer(commands.app)
 app.add_typer(pages.app)
 app.add_typer(serving.app)
+app.add_typer(measuring.app)
 
 _FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
 _UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
-ScaleNumber = Annotated[int, typer.Option(min=1, help="Average the maps over so many input sizes (CMU OpenPose).")]
-ScaleGap = Annotated[float, typer.Option(help="Each of these sizes is so much of the input's smaller than the last.")]
-Params = Annotated[
-    list[str] | None, typer.Option("--set", help="NAME=VALUE of the decoder (`posert info`); repeat it.")
-]
 
 
 @app.callback()
@@ -87,51 +91,92 @@ def infer(
     sources: Annotated[
         list[str], typer.Argument(help="Image, video, folder, pattern, @list.txt, webcam number, URL, or -.")
     ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File, or folder for several sources.")] = None,
-    form: Annotated[str, typer.Option("--format", help=_FORMATS)] = "jsonl",
-    overlay: Annotated[Path | None, typer.Option(help="Draw the people: .mp4 or .jpg; a folder for several.")] = None,
-    start: Annotated[float, typer.Option(min=0, help="Skip what comes before, seconds.")] = 0.0,
-    stop: Annotated[float | None, typer.Option(min=0, help="Stop there, seconds.")] = None,
-    stride: Annotated[int, typer.Option(min=1, help="Every n-th frame.")] = 1,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", rich_help_panel=OUTPUT, help="File, or folder for several sources.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", rich_help_panel=OUTPUT, help=_FORMATS)] = "jsonl",
+    overlay: Annotated[
+        Path | None, typer.Option(rich_help_panel=DRAW, help="Draw the people: .mp4 or .jpg; a folder for several.")
+    ] = None,
+    start: Annotated[
+        float, typer.Option(min=0, rich_help_panel=SOURCES, help="Skip what comes before, seconds.")
+    ] = 0.0,
+    stop: Annotated[float | None, typer.Option(min=0, rich_help_panel=SOURCES, help="Stop there, seconds.")] = None,
+    stride: Annotated[int, typer.Option(min=1, rich_help_panel=SOURCES, help="Every n-th frame.")] = 1,
     device: Device = "auto",
     threads: Threads = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Frames per network call.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, rich_help_panel=NETWORK, help="Frames per network call.")] = 1,
     long_edge: LongEdge = 0,
     scale_number: ScaleNumber = 1,
     scale_gap: ScaleGap = 0.25,
     detector: Annotated[
-        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
+        str | None,
+        typer.Option(rich_help_panel=TOPDOWN, help="File or name of what finds boxes, for a one-person model."),
     ] = None,
-    boxes: Annotated[Path | None, typer.Option(help="COCO-style JSON of boxes, instead of a detector.")] = None,
-    detect_every: Annotated[int, typer.Option(min=1, help="Run the detector on every n-th frame.")] = 1,
-    pose_batch: Annotated[int, typer.Option(min=1, help="People per network call of a top-down model.")] = 64,
-    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
-    track: Annotated[bool, typer.Option("--track", help="Ids that stay with the people.")] = False,
-    smooth: Annotated[bool, typer.Option("--smooth", help="Steady keypoints (one-euro filter); tracks.")] = False,
-    features: Annotated[
-        bool, typer.Option("--features", help="Also normalised points, angles, velocities, visibility; tracks.")
+    boxes: Annotated[
+        Path | None, typer.Option(rich_help_panel=TOPDOWN, help="COCO-style JSON of boxes, instead of a detector.")
+    ] = None,
+    detect_every: Annotated[
+        int, typer.Option(min=1, rich_help_panel=TOPDOWN, help="Run the detector on every n-th frame.")
+    ] = 1,
+    pose_batch: Annotated[
+        int, typer.Option(min=1, rich_help_panel=TOPDOWN, help="People per network call of a top-down model.")
+    ] = 64,
+    flip: Annotated[
+        bool,
+        typer.Option("--flip", rich_help_panel=TOPDOWN, help="Average with the mirrored picture (top-down models)."),
     ] = False,
-    keypoint_scale: Annotated[int, typer.Option(min=0, max=4, help=_UNITS)] = 0,
+    track: Annotated[
+        bool, typer.Option("--track", rich_help_panel=AFTER, help="Ids that stay with the people.")
+    ] = False,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", rich_help_panel=AFTER, help="Steady keypoints (one-euro filter); tracks.")
+    ] = False,
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--features", rich_help_panel=AFTER, help="Also normalised points, angles, velocities, visibility; tracks."
+        ),
+    ] = False,
+    keypoint_scale: Annotated[int, typer.Option(min=0, max=4, rich_help_panel=OUTPUT, help=_UNITS)] = 0,
     params: Params = None,
     include_empty: Annotated[
-        bool, typer.Option("--include-empty", help="Frames without people in the alphapose formats too.")
+        bool,
+        typer.Option(
+            "--include-empty", rich_help_panel=OUTPUT, help="Frames without people in the alphapose formats too."
+        ),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip what is finished and unchanged.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", rich_help_panel=RUN, help="Skip what is finished and unchanged.")
+    ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="With --resume: compare all hashes, not sizes and times.")
+        bool,
+        typer.Option("--verify", rich_help_panel=RUN, help="With --resume: compare all hashes, not sizes and times."),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace files that posert did not write.")
+        bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Also replace files that posert did not write.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes for many sources; 0 = by measurement.")] = 0,
-    shard: Annotated[str | None, typer.Option(help="I/N: only every N-th source, from the I-th.")] = None,
-    on: Annotated[str | None, typer.Option(help="ray or ray://ADDRESS: run the sources on a Ray cluster.")] = None,
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of raw RGB frames on stdin.")] = None,
-    fps: Annotated[float, typer.Option(min=0.001, help="Frames per second on stdin.")] = 30.0,
-    live: Annotated[bool, typer.Option("--live", help="Leave frames out rather than lag, as with cameras.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, rich_help_panel=RUN, help="Processes for many sources; 0 = by measurement.")
+    ] = 0,
+    shard: Annotated[
+        str | None, typer.Option(rich_help_panel=RUN, help="I/N: only every N-th source, from the I-th.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(rich_help_panel=RUN, help="ray or ray://ADDRESS: run the sources on a Ray cluster.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(rich_help_panel=SOURCES, help="WIDTHxHEIGHT of raw RGB frames on stdin.")
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.001, rich_help_panel=SOURCES, help="Frames per second on stdin.")] = 30.0,
+    live: Annotated[
+        bool, typer.Option("--live", rich_help_panel=SOURCES, help="Leave frames out rather than lag, as with cameras.")
+    ] = False,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", rich_help_panel=RUN, help="No progress and no summary.")
+    ] = False,
 ) -> None:
     """Find the people in images and videos.
 
@@ -217,98 +262,6 @@ def _summary(jobs: "list[Job]", failed: int, frames: int, people: int, seconds: 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return with_flags(super().format(record))
-
-
-@app.command(rich_help_panel=MODELS)
-def info(
-    model: Annotated[str, typer.Argument(help=MODEL)],
-    accept_licence: AcceptLicence = False,
-    accept_unpinned: AcceptUnpinned = False,
-) -> None:
-    """Show what a model file says about itself."""
-    from posert.runtime.session import open_model
-
-    file = model_file(model, accept_licence, accept_unpinned)
-    with open_model(file, device="cpu", threads=1) as opened:
-        spec = opened.spec
-        lines = [
-            f"model     {spec.model} ({spec.system})",
-            f"licence   {spec.licence or 'not stated'}",
-            f"source    {spec.source or 'not stated'}",
-            f"made by   {spec.made_by or 'not stated'}",
-            f"keypoints {len(spec.skeleton.names)}: {', '.join(spec.skeleton.names)}",
-        ]
-        for stage in spec.stages:
-            put = stage.input
-            lines += [
-                f"stage     {stage.name}: looks at {stage.region}, decoder {stage.decoder}",
-                f"  input   {put.name} {put.dtype} {put.layout} {put.color}, {put.size_wh} px (w, h), fit {put.fit}",
-            ]
-            if len(stage.scales) > 1:
-                lines.append(f"  scales  {', '.join(map(str, stage.scales))}")
-            lines += [
-                f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}",
-                f"  params  {opened.params(stage.name)}",
-            ]
-    for line in lines:
-        print(visible(line.replace("\n", " ")))
-
-
-@app.command("eval", rich_help_panel=MEASURE)
-def evaluate(
-    model: Annotated[str, typer.Argument(help=MODEL)],
-    coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
-    images: Annotated[Path, typer.Option(help="Folder of the pictures.")],
-    boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
-    detector: Annotated[
-        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
-    ] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
-    device: Device = "auto",
-    threads: Threads = 0,
-    long_edge: LongEdge = 0,
-    scale_number: ScaleNumber = 1,
-    scale_gap: ScaleGap = 0.25,
-    params: Params = None,
-    accept_licence: AcceptLicence = False,
-    accept_unpinned: AcceptUnpinned = False,
-) -> None:
-    """Measure OKS average precision on COCO keypoints."""
-    from posert.measure.evaluate import evaluate as measure
-    from posert.runtime.options import ModelOptions
-    from posert.runtime.session import open_model
-
-    found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
-    options = ModelOptions(
-        device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
-        detector=detector and found(detector), params=parse_params(params),
-    )  # fmt: skip
-    with open_model(found(model), options) as opened, progress(model, 0, "images") as on_image:
-        score = measure(opened, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
-    print(
-        f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
-        f"AR {score.ar:.3f}  ({score.images} images, {score.people} people)"
-    )
-
-
-@app.command(rich_help_panel=MEASURE)
-def doctor() -> None:
-    """Show versions, the compiled kernels, execution providers and what is missing for the GPU."""
-    import platform
-    from importlib.metadata import distributions
-
-    from posert.postprocess.kernels.load import library_path
-    from posert.runtime.devices import cpu_cores, import_onnxruntime, missing_cuda_libraries
-
-    for package in ("posert", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "onnx"):
-        found = next(iter(distributions(name=package)), None)
-        print(f"{package:24} {found.version if found else 'not installed'}")
-    print(f"{'python':24} {platform.python_version()} on {platform.platform()}, {cpu_cores()} cores")
-    print(f"{'kernels':24} {library_path() or 'compiled as they are needed'}")
-    providers = import_onnxruntime().get_available_providers()
-    print(f"{'execution providers':24} {', '.join(providers)}")
-    if "CUDAExecutionProvider" in providers:
-        print(f"{'CUDA libraries':24} {', '.join(missing_cuda_libraries()) or 'nothing'} missing")
 
 
 def _heed_signals() -> None:

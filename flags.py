@@ -16,16 +16,44 @@ import typer
 
 from posert.errors import PosertError
 
-AcceptLicence = Annotated[
-    bool, typer.Option("--accept-licence", help="Take weights by name whose licence is not permissive, or not known.")
-]
-AcceptUnpinned = Annotated[bool, typer.Option("--accept-unpinned", help="Take a file whose whole hash is not known.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a device that is not there is an error.")]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")]
-LongEdge = Annotated[int, typer.Option(min=0, help="Longer side of the network input, px; 0 = the model's own.")]
-MODEL = "An .onnx file, or a name of `posert models list`: nano, movenet-thunder, ..."
 PEOPLE, LOOK, MODELS, EMBED, MEASURE = "people", "look", "models", "embed", "measure"
 """The panels of `posert --help`."""
+SOURCES, WHOSE, NETWORK, TOPDOWN = "what is read", "whose pose", "the network", "people's crops"
+AFTER, DRAW, OUTPUT, RUN = "ids, smoothing, features", "drawing", "results", "many sources"
+"""The panels of `posert infer --help`, and of what other commands share with it."""
+MODEL = "An .onnx file, or a name of `posert models list`: nano, movenet-thunder, ..."
+AcceptLicence = Annotated[
+    bool,
+    typer.Option(
+        "--accept-licence",
+        rich_help_panel=NETWORK,
+        help="Take weights by name whose licence is not permissive, or not known.",
+    ),
+]
+AcceptUnpinned = Annotated[
+    bool,
+    typer.Option("--accept-unpinned", rich_help_panel=NETWORK, help="Take a file whose whole hash is not known."),
+]
+Device = Annotated[
+    str,
+    typer.Option(rich_help_panel=NETWORK, help="auto, cpu, cuda or cuda:N; a device that is not there is an error."),
+]
+Threads = Annotated[int, typer.Option(min=0, rich_help_panel=NETWORK, help="CPU threads; 0 = all cores.")]
+LongEdge = Annotated[
+    int,
+    typer.Option(min=0, rich_help_panel=NETWORK, help="Longer side of the network input, px; 0 = the model's own."),
+]
+ScaleNumber = Annotated[
+    int, typer.Option(min=1, rich_help_panel=NETWORK, help="Average the maps over so many input sizes (CMU OpenPose).")
+]
+ScaleGap = Annotated[
+    float,
+    typer.Option(rich_help_panel=NETWORK, help="Each of these sizes is so much of the input's smaller than the last."),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--set", rich_help_panel=NETWORK, help="NAME=VALUE of the decoder (`posert info`); repeat it."),
+]
 _SAME_NAME = (
     "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "flip", "fps",
     "host", "keypoint_scale", "long_edge", "on", "overlay", "overwrite", "port", "resume", "scale_gap", "scale_number",

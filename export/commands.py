@@ -1,6 +1,6 @@
-"""The commands about model files: convert, tag, fuse, bundle, fetch, check. A part of the command line; it may print.
+"""The commands about model files: convert, tag, show, fuse, bundle, fetch, check. A part of the command line.
 
-Heavy imports stay inside the commands.
+They may print. Heavy imports stay inside the commands.
 """
 
 from itertools import islice
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import EMBED, MODEL, MODELS, AcceptLicence, AcceptUnpinned, model_file, progress
+from posert.flags import EMBED, MODEL, MODELS, AcceptLicence, AcceptUnpinned, model_file, progress, visible
 
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
@@ -63,6 +63,41 @@ def tag(
         print(convert.guess(file), end="")
     else:
         print(convert.tag(file, name, output, recipe=recipe, detector=detector, report=print))
+
+
+@app.command(rich_help_panel=MODELS)
+def info(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
+) -> None:
+    """Show what a model file says about itself."""
+    from posert.runtime.session import open_model
+
+    file = model_file(model, accept_licence, accept_unpinned)
+    with open_model(file, device="cpu", threads=1) as opened:
+        spec = opened.spec
+        lines = [
+            f"model     {spec.model} ({spec.system})",
+            f"licence   {spec.licence or 'not stated'}",
+            f"source    {spec.source or 'not stated'}",
+            f"made by   {spec.made_by or 'not stated'}",
+            f"keypoints {len(spec.skeleton.names)}: {', '.join(spec.skeleton.names)}",
+        ]
+        for stage in spec.stages:
+            put = stage.input
+            lines += [
+                f"stage     {stage.name}: looks at {stage.region}, decoder {stage.decoder}",
+                f"  input   {put.name} {put.dtype} {put.layout} {put.color}, {put.size_wh} px (w, h), fit {put.fit}",
+            ]
+            if len(stage.scales) > 1:
+                lines.append(f"  scales  {', '.join(map(str, stage.scales))}")
+            lines += [
+                f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}",
+                f"  params  {opened.params(stage.name)}",
+            ]
+    for line in lines:
+        print(visible(line.replace("\n", " ")))
 
 
 @app.command(rich_help_panel=EMBED)

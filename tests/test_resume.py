@@ -190,6 +190,20 @@ def test_a_manifest_without_states_is_readable(run: Run, place: Path) -> None:
     assert tree(Path("out")) == before
 
 
+def test_a_manifest_from_before_an_option_counts(run: Run, place: Path) -> None:
+    """A new option must not make a folder of thousands of videos be done again."""
+    assert run("infer", "model.onnx", "d1", "-o", "out")[0] == 0
+    manifest, kept = Path("out/manifest.jsonl"), rows(Path("out"))
+    for row in kept:
+        del row["settings"]["tracking"], row["settings"]["smoothing"]["beta"]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    assert again(run) == set()
+    for row in kept:
+        row["settings"]["tracking"] = {"memory": 2.0}
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    assert again(run) == NAMES
+
+
 def test_what_begun_is_known(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed run leaves results without a row, and the user's list may be missing: they are posert's all the same."""
     from posert.runtime.jobs.manifest import Manifest

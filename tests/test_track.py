@@ -7,8 +7,10 @@ import numpy as np
 import people
 import pytest
 
+from posert.errors import PosertError
 from posert.poses import Poses
 from posert.runtime.after.features import Featuring
+from posert.runtime.after.options import SmoothOptions, TrackOptions
 from posert.runtime.after.smooth import Smoother
 from posert.runtime.after.track import Tracker, limb_colours
 from posert.runtime.files.atomic import frame_record
@@ -59,6 +61,21 @@ def test_a_person_may_be_away_for_a_second(away_s: float, same: bool) -> None:
     assert before is not None
     assert after is not None
     assert (before.tolist(), after.tolist()) == ([1], [1] if same else [2])
+
+
+@pytest.mark.parametrize(("memory", "ids"), [(0.5, [2]), (2.0, [1])])
+def test_how_long_a_person_may_be_away_is_an_option(memory: float, ids: list[int]) -> None:
+    tracker = Tracker(people.SKELETON, TrackOptions(memory=memory))
+    assert [tracker(people.standing((100, 200)), index / 25).ids.tolist() for index in range(5)] == [[1]] * 5
+    assert tracker(people.standing((100, 200)), 1.5).ids.tolist() == ids
+
+
+@pytest.mark.parametrize("wrong", [{"memory": -1}, {"min_near": 2}, {"loosen": float("nan")}])
+def test_an_option_out_of_range_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(PosertError, match=next(iter(wrong))):
+        TrackOptions(**wrong)
+    with pytest.raises(PosertError, match="cutoff_hz = 0, expected a finite number above 0"):
+        SmoothOptions(cutoff_hz=0)
 
 
 def test_a_stranger_gets_a_number_of_his_own() -> None:
@@ -186,7 +203,7 @@ def test_smoothing_calms_and_does_not_drag() -> None:
 
 
 def test_smoothing_is_the_papers_formula() -> None:
-    smoother, step = Smoother(cutoff_hz=2.0, beta=0.0), 0.04
+    smoother, step = Smoother(SmoothOptions(cutoff_hz=2.0, beta=0.0)), 0.04
     smoother(people.standing((100, 200), ids=[1]), 0.0)
     after = smoother(people.standing((110, 200), ids=[1]), step).keypoints[0, 0, 0]
     tau = 1 / (2 * math.pi * 2.0)

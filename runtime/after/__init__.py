@@ -8,16 +8,26 @@ from numpy.typing import NDArray
 
 from posert.poses import Result, Skeleton
 from posert.runtime.after.features import Featuring
+from posert.runtime.after.options import SmoothOptions, TrackOptions
 from posert.runtime.after.smooth import Smoother
 from posert.runtime.after.track import Tracker
 
 
 def post_chain(
-    skeleton: Skeleton, *, track: bool = False, smooth: bool = False, features: bool = False
+    skeleton: Skeleton,
+    *,
+    track: bool = False,
+    smooth: bool = False,
+    features: bool = False,
+    tracking: TrackOptions | None = None,
+    smoothing: SmoothOptions | None = None,
 ) -> Callable[[Result, NDArray[np.uint8]], Result]:
-    """A function of each result and its picture u8 [H,W,3], to be called in order; smooth and features track."""
-    tracker = Tracker(skeleton) if track or smooth or features else None
-    smoother = Smoother() if smooth else None
+    """A function of each result and its picture u8 [H,W,3], to be called in order; smooth and features track.
+
+    `tracking` and `smoothing` say how; None = their defaults.
+    """
+    tracker = Tracker(skeleton, tracking) if track or smooth or features else None
+    smoother = Smoother(smoothing) if smooth else None
     featuring = Featuring(skeleton) if features else None
 
     def refine(result: Result, picture: NDArray[np.uint8]) -> Result:

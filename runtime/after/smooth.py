@@ -9,25 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.poses import Poses
-
-CUTOFF_HZ = 1.5
-BETA = 20.0  # added hertz per box diagonal and second: the filter means the same for near and far people
-SPEED_CUTOFF_HZ = 1.0  # the paper's
-FORGET_S = 1.0
+from posert.runtime.after.options import SmoothOptions
 
 
 class Smoother:
     """Smooths one video's poses in order; people need ids. A keypoint that is lost starts afresh."""
 
-    def __init__(self, *, cutoff_hz: float = CUTOFF_HZ, beta: float = BETA) -> None:
-        self.cutoff_hz, self.beta = cutoff_hz, beta
+    def __init__(self, options: SmoothOptions | None = None) -> None:
+        self.options = options or SmoothOptions()
         self._kept: dict[int, tuple[float, NDArray[np.float64], NDArray[np.float64]]] = {}
 
     def __call__(self, poses: Poses, time_s: float) -> Poses:
         """`poses` with smoothed keypoint coordinates; scores, boxes and ids as they were."""
         if poses.ids is None or not len(poses):
             return poses
-        self._kept = {key: kept for key, kept in self._kept.items() if time_s - kept[0] <= FORGET_S}
+        self._kept = {key: kept for key, kept in self._kept.items() if time_s - kept[0] <= self.options.memory}
         keypoints = poses.keypoints.copy()
         for person, key in enumerate(poses.ids.tolist()):
             found = keypoints[person, :, 2:] > 0
@@ -45,9 +41,9 @@ class Smoother:
         step_s = time_s - before_s
         fresh = np.isnan(before)
         moved = np.where(fresh | np.isnan(now), 0.0, (now - before) / step_s)
-        speed = speed + _weight(np.array(SPEED_CUTOFF_HZ), step_s) * (moved - speed)
+        speed = speed + _weight(np.array(self.options.speed_cutoff_hz), step_s) * (moved - speed)
         pace = np.linalg.norm(speed, axis=1, keepdims=True) / max(1.0, diagonal)
-        smooth = before + _weight(self.cutoff_hz + self.beta * pace, step_s) * (now - before)
+        smooth = before + _weight(self.options.cutoff_hz + self.options.beta * pace, step_s) * (now - before)
         smooth = np.where(fresh, now, smooth)
         self._kept[key] = (time_s, smooth, np.where(fresh, 0.0, speed))
         return smooth

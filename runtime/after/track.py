@@ -12,16 +12,12 @@ from numpy.typing import NDArray
 
 from posert.errors import optional
 from posert.poses import Poses, Skeleton
+from posert.runtime.after.options import TrackOptions
 
 Floats = NDArray[np.float64]
 
-KEEP_S = 1.0  # a person may be out of sight this long; a millisecond more for rounded times
 SIGMA = 0.079  # the mean of COCO's, for skeletons without
-LEAST_NEAR = 0.05  # of pose and place: nobody is taken for somebody elsewhere because the clothes are alike
-LEAST_ALIKE = 0.3  # of everything
-LOOSEN = 3.0  # a prediction's tolerance grows by this factor per second out of sight
 STEADY = 0.6  # share of the old velocity
-NEWCOMER = 0.3  # what a person seen once loses of the likeness: no fragment outdoes whom it belongs to
 WHOLE = 0.2  # how much the larger of two fragments of a person goes before the smaller
 BOX_MARGIN = 0.1  # of a person's scale, round the keypoints in common
 LIMB_POINTS = np.linspace(0.25, 0.75, 5)  # where along a limb its colour is looked at
@@ -52,7 +48,8 @@ class Tracker:
         PosertError: the package lap is missing.
     """
 
-    def __init__(self, skeleton: Skeleton) -> None:
+    def __init__(self, skeleton: Skeleton, options: TrackOptions | None = None) -> None:
+        self.options = options or TrackOptions()
         self._lap = optional("lap", "tracking needs the package lap", "track")
         self._variance = (2 * np.array(skeleton.sigmas or [SIGMA] * len(skeleton.names))) ** 2
         self._limbs = np.array(skeleton.edges, np.int64).reshape(-1, 2)
@@ -69,7 +66,8 @@ class Tracker:
             for track in self._tracks:
                 track.time_s += time_s - self._now_s
         self._now_s = time_s
-        self._tracks = [track for track in self._tracks if time_s - track.time_s <= KEEP_S + 1e-3]
+        longest_s = self.options.memory + 1e-3  # a millisecond more for rounded times
+        self._tracks = [track for track in self._tracks if time_s - track.time_s <= longest_s]
         keypoints, boxes = poses.keypoints.astype(np.float64), poses.boxes_xyxy.astype(np.float64)
         colours, lengths = limb_colours(keypoints, self._limbs, picture)
         ids = np.zeros(len(poses), np.int32)
@@ -93,14 +91,14 @@ class Tracker:
         old = np.array([track.keypoints for track in self._tracks])
         old[:, :, :2] += shift[:, None]
         old_boxes = np.array([track.box for track in self._tracks]) + np.tile(shift, 2)
-        near = similarity(keypoints, old, boxes, old_boxes, self._variance, 1 + LOOSEN * steps)
+        near = similarity(keypoints, old, boxes, old_boxes, self._variance, 1 + self.options.loosen * steps)
         root = np.sqrt(near)
         look = colour_likeness(colours, lengths, np.array([track.colours for track in self._tracks]))
         # Who was just seen comes first: a hidden person's prediction walks through the others.
         alike = np.where(np.isnan(look), root, (root + look) / 2) / (1 + steps)
-        alike *= 1 - NEWCOMER / np.array([track.sightings for track in self._tracks])
-        cost = np.where(near >= LEAST_NEAR, 1 - alike, 2.0)
-        _, places, _ = self._lap.lapjv(cost, extend_cost=True, cost_limit=1 - LEAST_ALIKE)
+        alike *= 1 - self.options.newcomer / np.array([track.sightings for track in self._tracks])
+        cost = np.where(near >= self.options.min_near, 1 - alike, 2.0)
+        _, places, _ = self._lap.lapjv(cost, extend_cost=True, cost_limit=1 - self.options.min_alike)
         return [int(place) for place in places]
 
 

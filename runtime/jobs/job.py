@@ -165,7 +165,10 @@ def finite_people(result: Result) -> Result:
 
 def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[Frame, Result], None, None]:
     """Every frame of a source with its people, as the settings want them; raises PosertError as the source does."""
-    refine = post_chain(model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features)
+    refine = post_chain(
+        model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features,
+        tracking=settings.tracking, smoothing=settings.smoothing,
+    )  # fmt: skip
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     stream = is_live(source)
     read, live = frames(source, **asdict(settings.selection), live=stream), settings.live or stream

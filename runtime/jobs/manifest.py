@@ -51,6 +51,7 @@ class Manifest:
         }
         hashes = {name: sha256_of(file) for name, file in files.items() if file is not None}
         self._model = {"model": recipe.model, **hashes, "settings": recipe.record()}
+        self._usual = Recipe(recipe.model).record()
         self._devices = set().union(*map(may_run_on, recipe.options.device.split(",")))
         self._lock: TextIO | None = None
         self._rows: dict[_Key, Row] = {}
@@ -65,6 +66,7 @@ class Manifest:
     def finished(self, job: Job, *, verify: bool = False) -> bool:
         """Whether this job needs not be done again; `verify` reads every file instead of asking for its time."""
         row = self._known.get(self._key(job), {})
+        row = row | {"settings": _filled(row.get("settings"), self._usual)}
         if row.get("status") != "done" or any(row.get(name) != value for name, value in self._model.items()):
             return False
         if _results_of(row.get("posert")) != _results_of(__version__):
@@ -188,6 +190,17 @@ def _results_of(version: object) -> str:
     '0.2'
     """
     return str(version).rpartition(".")[0]
+
+
+def _filled(settings: Any, usual: Any) -> Any:
+    """What a row says of the settings; those that its posert did not know yet are as usual.
+
+    >>> _filled({"a": 1, "b": {"c": 2}}, {"a": 0, "b": {"c": 0, "d": 3}})
+    {'a': 1, 'b': {'c': 2, 'd': 3}}
+    """
+    if not (isinstance(settings, dict) and isinstance(usual, dict)):
+        return settings
+    return usual | {name: _filled(value, usual.get(name)) for name, value in settings.items()}
 
 
 def _source_of(row: Row) -> Row | None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from posert.runtime.after.options import SmoothOptions, TrackOptions
 from posert.runtime.devices import cpu_cores
 from posert.runtime.files.formats import sink_of
 from posert.runtime.loop import TopDown
@@ -39,6 +40,7 @@ class Settings:
         selection: which frames.
         batch: frames per network call.
         track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
+        tracking, smoothing: how.
         include_empty: a record for frames without people in formats that leave them out.
         boxes: a file with the boxes of a top-down model; None = its detector's.
         top_down: how a top-down model works.
@@ -55,6 +57,8 @@ class Settings:
     track: bool = False
     smooth: bool = False
     features: bool = False
+    tracking: TrackOptions = field(default_factory=TrackOptions)
+    smoothing: SmoothOptions = field(default_factory=SmoothOptions)
     include_empty: bool = False
     boxes: str | None = None
     top_down: TopDown = field(default_factory=TopDown)

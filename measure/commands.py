@@ -1,0 +1,82 @@
+"""The commands that measure: parse, call, print. A part of the command line, as `cli.py` is."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posert.flags import (
+    MEASURE,
+    MODEL,
+    AcceptLicence,
+    AcceptUnpinned,
+    Device,
+    LongEdge,
+    Params,
+    ScaleGap,
+    ScaleNumber,
+    Threads,
+    model_file,
+    parse_params,
+    progress,
+)
+
+app = typer.Typer()
+
+
+@app.command("eval", rich_help_panel=MEASURE)
+def evaluate(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
+    images: Annotated[Path, typer.Option(help="Folder of the pictures.")],
+    boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
+    detector: Annotated[
+        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
+    ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    long_edge: LongEdge = 0,
+    scale_number: ScaleNumber = 1,
+    scale_gap: ScaleGap = 0.25,
+    params: Params = None,
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
+) -> None:
+    """Measure OKS average precision on COCO keypoints."""
+    from posert.measure.evaluate import evaluate as measure
+    from posert.runtime.options import ModelOptions
+    from posert.runtime.session import open_model
+
+    found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
+    options = ModelOptions(
+        device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
+        detector=detector and found(detector), params=parse_params(params),
+    )  # fmt: skip
+    with open_model(found(model), options) as opened, progress(model, 0, "images") as on_image:
+        score = measure(opened, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
+    print(
+        f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
+        f"AR {score.ar:.3f}  ({score.images} images, {score.people} people)"
+    )
+
+
+@app.command(rich_help_panel=MEASURE)
+def doctor() -> None:
+    """Show versions, the compiled kernels, execution providers and what is missing for the GPU."""
+    import platform
+    from importlib.metadata import distributions
+
+    from posert.postprocess.kernels.load import library_path
+    from posert.runtime.devices import cpu_cores, import_onnxruntime, missing_cuda_libraries
+
+    for package in ("posert", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "onnx"):
+        found = next(iter(distributions(name=package)), None)
+        print(f"{package:24} {found.version if found else 'not installed'}")
+    print(f"{'python':24} {platform.python_version()} on {platform.platform()}, {cpu_cores()} cores")
+    print(f"{'kernels':24} {library_path() or 'compiled as they are needed'}")
+    providers = import_onnxruntime().get_available_providers()
+    print(f"{'execution providers':24} {', '.join(providers)}")
+    if "CUDAExecutionProvider" in providers:
+        print(f"{'CUDA libraries':24} {', '.join(missing_cuda_libraries()) or 'nothing'} missing")

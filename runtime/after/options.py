@@ -1,0 +1,61 @@
+"""How people are followed and smoothed: the records of options, and where their numbers come from.
+
+Owns the options. Knows neither poses nor files.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from posert.typed import Range, Share, settle
+
+_Least0 = Annotated[float, Range(0)]
+_Above0 = Annotated[float, Range(above=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackOptions:
+    """How ids are given, see `Tracker`; the defaults are the project's own.
+
+    Attributes:
+        memory: a person may be out of sight this long, seconds.
+        min_near: how near pose and place must be: nobody is taken for somebody elsewhere because the clothes are alike.
+        min_alike: the same of everything together.
+        loosen: the tolerance of a prediction grows by this factor per second out of sight.
+        newcomer: what a person seen once loses of the likeness: no fragment outdoes whom it belongs to.
+
+    Raises:
+        Misfit: a `PosertError` that names the first field with a wrong value.
+    """
+
+    memory: _Least0 = 1.0
+    min_near: Share = 0.05
+    min_alike: Share = 0.3
+    loosen: _Least0 = 3.0
+    newcomer: Share = 0.3
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothOptions:
+    """How keypoints are smoothed, see `Smoother`.
+
+    Attributes:
+        cutoff_hz: of a keypoint at rest, the project's own.
+        beta: added hertz per box diagonal and second, so that it means the same for near and far people; the project's
+            own.
+        speed_cutoff_hz: of the speed; the paper's.
+        memory: a person may be out of sight this long, seconds.
+
+    Raises:
+        Misfit: a `PosertError` that names the first field with a wrong value.
+    """
+
+    cutoff_hz: _Above0 = 1.5
+    beta: _Least0 = 20.0
+    speed_cutoff_hz: _Above0 = 1.0
+    memory: _Least0 = 1.0
+
+    def __post_init__(self) -> None:
+        settle(self)
