@@ -33,6 +33,7 @@ class ModelOptions:
         scale_gap: see `scale_number`.
         detector: an .onnx file that finds the boxes instead of the model's own detector.
         params: of the last stage's decoder, over those in the file.
+        arena: keep the memory of a network's run for the next one; else every run gives it back to the C library.
 
     Raises:
         Misfit: a `PosertError` that names the first field with a wrong value.
@@ -46,6 +47,7 @@ class ModelOptions:
     scale_gap: float = 0.25
     detector: str | Path | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    arena: bool = True
 
     def __post_init__(self) -> None:
         settle(self)
@@ -74,6 +76,7 @@ class OptionChanges(TypedDict, total=False):
     scale_gap: float
     detector: str | Path | None
     params: Mapping[str, Any]
+    arena: bool
 
 
 def with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelSpec:

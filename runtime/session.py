@@ -133,7 +133,7 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
         spec = with_detector(spec, _read_spec(ort, detector), chosen.detector)
     files = {stage.name: _file_of(stage, file, detector) for stage in spec.stages}
     workers, threads = _shared_out(spec, chosen)
-    opened = {path: _session(ort, path, providers, threads) for path in dict.fromkeys(files.values())}
+    opened = {path: _session(ort, path, providers, threads, chosen.arena) for path in dict.fromkeys(files.values())}
     sessions = {name: opened[path] for name, path in files.items()}
     for stage in spec.stages:
         _check_tensors(sessions[stage.name], stage, file)
@@ -186,9 +186,10 @@ def files_of(path: str | Path, detector: str | Path | None = None) -> list[Path]
     return [file, *named, *([] if detector is None else [find_model(detector)])]
 
 
-def _session(ort: ModuleType, file: Path, providers: Providers, threads: int) -> Any:
+def _session(ort: ModuleType, file: Path, providers: Providers, threads: int, arena: bool = True) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.enable_cpu_mem_arena = arena
     options.log_severity_level = 4  # errors arrive as exceptions
     # Spinning threads take the cores from the decoders that run beside them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

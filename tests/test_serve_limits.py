@@ -66,6 +66,60 @@ def test_what_waits_too_long_is_said(tmp_path: Path) -> None:
         assert (answer.status, answer.headers["retry-after"]) == (504, "5")
 
 
+def test_the_bytes_of_all_requests_have_an_end(tmp_path: Path) -> None:
+    with serving(tmp_path, "nano", "--threads", 1, "--limit", f"held_bytes={2 * len(JPEG) - 1}") as server:
+        first = server.later(JPEG)
+        server.until_held()
+        refused = server.people(JPEG)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "5")
+        assert "requests that are under way" in refused.json["error"]
+        server.open()
+        assert first.answer().status == 200
+        assert server.people(JPEG).status == 200
+
+
+@pytest.mark.parametrize(
+    ("limit", "status", "state", "said"),
+    [
+        ("store_bytes={size}", 202, "failed", "videos and their results take"),
+        ("store_bytes=1000", 429, None, "videos and their results take"),
+        ("video_s=1e-9", 202, "failed", "takes more than 1e-09 s"),
+    ],
+)
+def test_a_video_that_takes_too_much_is_said(
+    tmp_path: Path, limit: str, status: int, state: str | None, said: str
+) -> None:
+    (tmp_path / "gate").touch()
+    video = media.video(tmp_path / "v.mp4", 8).read_bytes()
+    with serving(tmp_path, "nano", "--limit", limit.format(size=len(video))) as server:
+        answer = server.ask("POST", "/v1/videos", video)
+        assert answer.status == status
+        while (
+            state is not None
+            and (answer := server.ask("GET", f"/v1/videos/{answer.json['id']}")).json["state"] != state
+        ):
+            assert answer.json["state"] in ("queued", "running")
+        assert said in answer.json["error"]
+
+
+def test_whoever_takes_nothing_loses_the_connection(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    asked = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving(tmp_path, "nano", "--limit", "stalled_s=2", "--limit", "connections=1") as server:
+        size = len(server.ask("GET", "/openapi.json").body)
+        count = (20 << 20) // size  # more than the sockets' buffers hold
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as taking:
+            taking.sendall(asked * count)
+            assert server.ask("GET", "/healthz").status == 503
+            while server.ask("GET", "/healthz").status == 503:
+                pass  # until its place is free
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as taking:
+            taking.sendall(asked * count)
+            taken = 0
+            while taken < count * size:
+                taken += len(taking.recv(1 << 20))
+
+
 def test_what_is_under_way_is_finished_before_the_end(tmp_path: Path) -> None:
     with serving(tmp_path, "nano", "--threads", 1) as server:
         kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)

@@ -186,6 +186,21 @@ def test_options_as_a_record_and_as_keywords(tmp_path: Path) -> None:
         assert (two.workers, two.params("pose").min_parts) == (2, 4)
 
 
+def test_networks_keep_their_memory_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    kept, session = [], onnxruntime.InferenceSession
+
+    def watch(path: str, options: onnxruntime.SessionOptions, **more: object) -> object:
+        kept.append(options.enable_cpu_mem_arena)
+        return session(path, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", watch)
+    path = tiny.bright_spot(tmp_path / "m.onnx")
+    with open_model(path), open_model(path, arena=False):
+        assert kept == [True, False]
+
+
 @pytest.mark.parametrize("cut", [1, 10, 100, 200, -1, -2])
 def test_metadata_of_a_damaged_file(tmp_path: Path, cut: int) -> None:
     whole = tiny.bright_spot(tmp_path / "m.onnx").read_bytes()

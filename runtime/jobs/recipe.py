@@ -17,7 +17,7 @@ from posert.runtime.loop import TopDown
 from posert.runtime.options import ModelOptions
 from posert.runtime.session import Model, open_model
 
-_CHANGE_NO_RESULT = ("device", "threads", "workers")
+_CHANGE_NO_RESULT = ("arena", "device", "threads", "workers")
 
 
 @dataclass(frozen=True, slots=True)
