@@ -40,7 +40,7 @@ from posert.flags import (
     ScaleNumber,
     Threads,
     model_file,
-    parse_params,
+    parse_options,
     parse_shard,
     parse_size,
     progress,
@@ -192,15 +192,16 @@ def infer(
 
     jobs = plan(sources, output, overlay, form)  # first: what is wrong here should cost no download
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned, quiet=quiet)
+    of_model, of_people = parse_options(params, track=track or smooth or features, smooth=smooth)
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
-        detector=detector and found(detector), params=parse_params(params),
+        detector=detector and found(detector), params=of_model,
     )  # fmt: skip
     settings = Settings(
         form=form, batch=batch, track=track, smooth=smooth, features=features, include_empty=include_empty,
         selection=Selection(start_s=start, stop_s=stop, stride=stride, size_wh=parse_size(size), fps=fps),
         boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale, live=live,
-        top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip),
+        top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip), **of_people,
     )  # fmt: skip
     recipe = Recipe(found(model), settings, options)
     part = parse_shard(shard)

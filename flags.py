@@ -52,12 +52,16 @@ ScaleGap = Annotated[
 ]
 Params = Annotated[
     list[str] | None,
-    typer.Option("--set", rich_help_panel=NETWORK, help="NAME=VALUE of the decoder (`posert info`); repeat it."),
+    typer.Option(
+        "--set",
+        rich_help_panel=NETWORK,
+        help="NAME=VALUE as `posert info` lists them: detector.min_score=.4; repeat it.",
+    ),
 ]
 _SAME_NAME = (
     "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "flip", "fps",
     "host", "keypoint_scale", "long_edge", "on", "overlay", "overwrite", "port", "resume", "scale_gap", "scale_number",
-    "shard", "stride", "track", "verify", "video", "workers",
+    "shard", "smooth", "stride", "track", "verify", "video", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",
@@ -124,10 +128,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Name -> value of `NAME=VALUE` texts; a value that is no JSON is text.
+    """Name -> value of `NAME=VALUE` texts, of `GROUP.NAME=VALUE` too; a value that is no JSON is text.
 
-    >>> parse_params(["min_parts=2", "assembly=pairwise", "maximize_positives=true"])
-    {'min_parts': 2, 'assembly': 'pairwise', 'maximize_positives': True}
+    >>> parse_params(["min_parts=2", "detector.max-iou=.5", "maximize_positives=true"])
+    {'min_parts': 2, 'detector.max_iou': 0.5, 'maximize_positives': True}
     """
     params = {}
     for text in texts or ():
@@ -135,11 +139,30 @@ def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
         if not (name and equals):
             raise PosertError(f"--set {text!r} sets nothing", "write it as NAME=VALUE; posert info MODEL shows them")
         try:
-            given = json.loads(value)
+            given = json.loads(re.sub(r"^\s*(-?)\.", r"\g<1>0.", value))
         except (ValueError, RecursionError):
             given = value.strip()
-        params[name.strip().replace("-", "_")] = given
+        group, dot, own = name.strip().rpartition(".")
+        params[group + dot + own.replace("-", "_")] = given
     return params
+
+
+def parse_options(texts: Sequence[str] | None, **used: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`parse_params` without what is not the model's, and that: the fields `tracking` and `smoothing` of `Settings`.
+
+    Args:
+        used: for `track` and `smooth`, if the command has it, whether it is asked for.
+    """
+    from posert.runtime.after.options import SmoothOptions, TrackOptions
+    from posert.runtime.parameters import taken_from
+
+    given = parse_params(texts)
+    for name in given:
+        if not used.get(group := name.rpartition(".")[0], True):
+            raise PosertError(f"{name} changes nothing: `{group}` is not asked for", f"add `{group}`")
+    fields = {"track": ("tracking", TrackOptions), "smooth": ("smoothing", SmoothOptions)}
+    params, records = taken_from(given, **{group: fields[group][1] for group in used})
+    return params, {fields[group][0]: record for group, record in records.items()}
 
 
 @contextmanager

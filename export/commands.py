@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import EMBED, MODEL, MODELS, AcceptLicence, AcceptUnpinned, model_file, progress, visible
+from posert.flags import (
+    EMBED,
+    MODEL,
+    MODELS,
+    AcceptLicence,
+    AcceptUnpinned,
+    Params,
+    model_file,
+    parse_params,
+    progress,
+    visible,
+)
 
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
@@ -71,7 +82,9 @@ def info(
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
-    """Show what a model file says about itself."""
+    """Show what a model file says about itself, and its parameters."""
+    from posert.runtime.after.options import SmoothOptions, TrackOptions
+    from posert.runtime.parameters import Group, groups_of, listed
     from posert.runtime.session import open_model
 
     file = model_file(model, accept_licence, accept_unpinned)
@@ -94,8 +107,11 @@ def info(
                 lines.append(f"  scales  {', '.join(map(str, stage.scales))}")
             lines += [
                 f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}",
-                f"  params  {opened.params(stage.name)}",
             ]
+        groups = groups_of(spec) | {"track": Group(TrackOptions), "smooth": Group(SmoothOptions)}
+        lines.append("set by --set NAME=VALUE:")
+        for name, value, default in listed(groups):
+            lines.append(f"  {name} = {value}" + (f" (default {default})" if value != default else ""))
     for line in lines:
         print(visible(line.replace("\n", " ")))
 
@@ -122,6 +138,7 @@ def write_bundle(
     prefix: Annotated[
         str, typer.Option(help="What library and functions are called: for several in a program.")
     ] = "posert",
+    params: Params = None,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
@@ -130,7 +147,7 @@ def write_bundle(
     from posert.postprocess.kernels.build import TARGETS
 
     file = model_file(model, accept_licence, accept_unpinned)
-    written = bundle(file, output, target=target, cpu=cpu, prefix=prefix)
+    written = bundle(file, output, target=target, cpu=cpu, prefix=prefix, params=parse_params(params))
     print(f"{output}: {len(written)} files for {target} ({cpu or TARGETS[target].cpu}); build them with: make")
 
 
@@ -139,12 +156,13 @@ def verify_bundle(
     c: Annotated[Path, typer.Option("--c", help="A folder of `posert bundle`, after `make`.")],
     source: Annotated[str, typer.Option(help="What infer takes: a video, a picture, a folder.")],
     limit: Annotated[int, typer.Option(min=1, help="At most so many frames.")] = 300,
+    params: Params = None,
 ) -> None:
     """Run a C library and Python on the same frames; say how far apart their people are."""
     from posert import frames
     from posert.export.embed.library import compare
 
-    count, people, largest_px = compare(c, islice(frames(source), limit))
+    count, people, largest_px = compare(c, islice(frames(source), limit), parse_params(params))
     print(f"{count} frames, {people} people, largest difference {largest_px:g}")
     if largest_px > 0:
         raise PosertError("the C library's people are not Python's", "write the bundle again with this posert")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from posert.poses import Frame, Poses, Result, Skeleton
 from posert.runtime.after import post_chain
+from posert.runtime.after.options import TrackOptions
 from posert.runtime.loop import estimate_frames
 from posert.runtime.session import Model
 from posert.skeletons import COCO_17, OPENPOSE_18
@@ -50,9 +51,14 @@ class Figures:
     frames_a_second: float
 
 
-def run(model: Model, frames: Iterable[Frame], on_frame: Callable[[int], None] | None = None) -> Run:
+def run(
+    model: Model,
+    frames: Iterable[Frame],
+    on_frame: Callable[[int], None] | None = None,
+    tracking: TrackOptions | None = None,
+) -> Run:
     """The people that a model finds in all frames of one source, followed by ids."""
-    refine = post_chain(model.spec.skeleton, track=True)
+    refine = post_chain(model.spec.skeleton, track=True, tracking=tracking)
     results: list[Result] = []
     began = time.monotonic()
     with closing(estimate_frames(model, iter(frames))) as pairs:

@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from posert.errors import PosertError
-from posert.flags import LOOK, MODEL, AcceptLicence, AcceptUnpinned, Device, Threads, model_file, named_models, progress
+from posert.flags import (
+    LOOK,
+    MODEL,
+    AcceptLicence,
+    AcceptUnpinned,
+    Device,
+    Params,
+    Threads,
+    model_file,
+    named_models,
+    parse_options,
+    progress,
+)
 
 app = typer.Typer()
 Results = Annotated[list[Path], typer.Argument(help="Files of results (jsonl, json, npz), or the folder of a run.")]
@@ -60,6 +72,7 @@ def compare(
     stride: Annotated[int, typer.Option(min=1, help="Every n-th frame.")] = 1,
     device: Device = "auto",
     threads: Threads = 0,
+    params: Params = None,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
     overwrite: Annotated[
@@ -79,12 +92,14 @@ def compare(
         raise PosertError("compare has nowhere to write to", "name a page with -o, or a picture with --figure")
     if (coco is None) != (images is None):
         raise PosertError("--coco and --images belong together", "give both, or neither")
+    of_model, of_people = parse_options(params, track=True)
     media, selection = media_of(sources), Selection(start, stop, stride)
     named = [(name, model_file(file, accept_licence, accept_unpinned, quiet)) for name, file in _named(models)]
     protect(output, figure, media, [file for _, file in named], overwrite=overwrite)
     with progress("frames", 0, "frames", quiet) as show:
         compared = run(
-            named, media, options=ModelOptions(device=device, threads=threads), selection=selection,
+            named, media, options=ModelOptions(device=device, threads=threads, params=of_model), selection=selection,
+            tracking=of_people["tracking"],
             coco=None if coco is None or images is None else (coco, images), on_frame=lambda _, count: show(count),
         )  # fmt: skip
     if output is not None:

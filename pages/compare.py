@@ -20,6 +20,7 @@ from posert.pages.html import page
 from posert.pages.pack import pack, tabulate
 from posert.pages.report import embedded
 from posert.poses import Frame, Skeleton
+from posert.runtime.after.options import TrackOptions
 from posert.runtime.files.atomic import whole_file, whole_text
 from posert.runtime.files.overlay import draw
 from posert.runtime.jobs.guard import protect_files
@@ -73,6 +74,7 @@ def compare(
     options: ModelOptions | None = None,
     selection: Selection | None = None,
     coco: tuple[Path, Path] | None = None,
+    tracking: TrackOptions | None = None,
     on_frame: Callable[[str, int], None] | None = None,
 ) -> list[Compared]:
     """Runs each model, one after the other, over the same frames.
@@ -80,6 +82,7 @@ def compare(
     Args:
         models: (name, file) of each. media: of `media_of`.
         coco: annotations and folder of the pictures for the AP.
+        tracking: how people get their ids.
         on_frame: called with the model's name and the frames done of a source.
 
     Raises:
@@ -93,7 +96,7 @@ def compare(
                 on_frame(name, count)
 
         with open_model(file, options) as model:
-            runs = [run(model, chosen.of(path), done) for path, _ in media]
+            runs = [run(model, chosen.of(path), done, tracking) for path, _ in media]
             for (path, _), made in zip(media, runs, strict=True):
                 if not made.results:
                     raise PosertError(f"{path}: no frame was selected", "check `start_s` and `stop_s`")

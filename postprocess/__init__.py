@@ -4,6 +4,7 @@
 registration. `kernels/` is how their loops become machine code.
 """
 
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
@@ -55,15 +56,16 @@ def decoder_params(name: str, values: dict[str, Any]) -> Any:
     Raises:
         PosertError: unknown decoder, unknown parameters (all of them listed), or a value that `Params` refuses.
     """
-    return _params(decoder(name).Params, f"decoder {name!r}", values)
+    return params_of(decoder(name).Params, f"decoder {name!r}", values)
 
 
 def suppression_params(name: str, values: dict[str, Any]) -> Any:
     """The `Params` of the suppression rule `name`, as `decoder_params`."""
-    return _params(suppression_rule(name).Params, f"suppression rule {name!r}", values)
+    return params_of(suppression_rule(name).Params, f"suppression rule {name!r}", values)
 
 
-def _params(kind: Any, what: str, values: dict[str, Any]) -> Any:
+def params_of(kind: Any, what: str, values: Mapping[str, Any]) -> Any:
+    """The record `kind` with `values` over its defaults, as `decoder_params`; errors call it `what`."""
     known = {field.name for field in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:

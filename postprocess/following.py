@@ -3,6 +3,9 @@
 Owns the rules of following. Knows keypoints and boxes in pixels of the frame, nothing of networks or of time.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +13,7 @@ from posert.poses import TORSO, Poses, Skeleton
 from posert.postprocess.geometry import box_of_keypoints, keep_usable, regions_of
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, F64x2, I64x1, U8x1, jit, kernel
 from posert.postprocess.kernels.workspace import outside
+from posert.typed import settle
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _MARGIN = np.float32(0.1)  # of the longer side: the keypoints end at eyes and ankles, the person does not
@@ -17,6 +21,23 @@ _SURE = np.float32(0.4)  # keypoints with less than this part of the person's be
 # TensorFlow Hub's MoveNet tutorial: a square around the hips that holds torso and body with a margin.
 _SEEN, _TORSO_MARGIN, _BODY_MARGIN = 0.2, 1.9, 1.2
 _UNSEEN, _LET_GO = np.float32(0.5), np.float32(0.1)  # whom the detector misses counts so much less; let go below
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """How people are followed from one frame to the next.
+
+    Attributes:
+        rule: `tutorial`, see `next_window`.
+
+    Raises:
+        Misfit: a `PosertError` that names the first field with a wrong value.
+    """
+
+    rule: Literal["tutorial"] = "tutorial"
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 @jit

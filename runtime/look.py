@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses
-from posert.postprocess.following import followed, joined, next_regions, next_window
+from posert.postprocess.following import FollowOptions, followed, joined, next_regions, next_window
 from posert.postprocess.geometry import usable
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec, Stage
@@ -58,10 +58,17 @@ class Gaze:
         in_turn: whether a frame cannot begin before the last one's people are known.
     """
 
-    def __init__(self, spec: ModelSpec, boxes: Boxes | None = None, detect_every: int = 1) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        boxes: Boxes | None = None,
+        detect_every: int = 1,
+        follow: FollowOptions | None = None,
+    ) -> None:
         follows = boxes is None and spec.stages[-1].region == "follow"
         self.in_turn = detect_every > 1 or follows
         self._spec, self._boxes, self._detect_every = spec, boxes, detect_every
+        self._follow = follow or FollowOptions()
         self._follows_one, self._follows_all = follows and len(spec.stages) == 1, follows and len(spec.stages) > 1
         self._finds_itself = all(stage.region == "frame" for stage in spec.stages)
         self._sources: dict[str, _Seen] = {}

@@ -167,7 +167,7 @@ class People:
             raise PosertError(f"{name} turns its regions by keypoints that only it finds", f"leave `{given}` away")
         if how.detect_every > 1 and len(stages) == 1 and stages[0].region != "boxes":
             raise PosertError(f"{name} has no detector to leave out", "leave `detect_every` away")
-        self.gaze = Gaze(model.spec, boxes, how.detect_every)
+        self.gaze = Gaze(model.spec, boxes, how.detect_every, model.follow)
         self.runners = [StageRunner(model, stage, how.pose_batch, how.flip) for stage in stages]
 
     def __call__(self, group: list[Frame]) -> list[tuple[Frame, Result]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from posert.errors import PosertError
-from posert.postprocess import decoder_params
 from posert.runtime.spec import ModelSpec, Stage
 from posert.typed import Count, Index, settle
 
@@ -32,7 +31,8 @@ class ModelOptions:
             average the maps; 1 = as the model's file says.
         scale_gap: see `scale_number`.
         detector: an .onnx file that finds the boxes instead of the model's own detector.
-        params: of the last stage's decoder, over those in the file.
+        params: GROUP.NAME -> value over the file's. The groups are the stages by their names, `suppress` for the rule
+            that drops people found twice, `follow` (`FollowOptions`); a bare NAME is of the last stage.
         arena: keep the memory of a network's run for the next one; else every run gives it back to the C library.
 
     Raises:
@@ -53,16 +53,16 @@ class ModelOptions:
         settle(self)
 
     def of(self, spec: ModelSpec) -> ModelSpec:
-        """`spec` with another input size, several sizes, other parameters, as far as asked for.
+        """`spec` with another input size or several sizes, as far as asked for.
 
         Raises:
-            PosertError: the model has one input size, or the decoder refuses the parameters.
+            PosertError: the model has one input size.
         """
         if self.long_edge:
             spec = _resized(spec, self.long_edge)
         if self.scale_number > 1:
             spec = _at_scales(spec, self.scale_number, self.scale_gap)
-        return _with_params(spec, self.params) if self.params else spec
+        return spec
 
 
 class OptionChanges(TypedDict, total=False):
@@ -139,14 +139,3 @@ def _at_scales(spec: ModelSpec, number: int, gap: float) -> ModelSpec:
             f"take at most 16, above 0 and apart: a `scale_gap` above 0 and below {1 / (number - 1):.3g}",
         )
     return replace(spec, stages=(replace(first, scales=scales), *spec.stages[1:]))
-
-
-def _with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:
-    """`spec` with other parameters of the last stage's decoder."""
-    last = spec.stages[-1]
-    changed = replace(last, params={**last.params, **params})
-    try:
-        decoder_params(changed.decoder, dict(changed.params))
-    except PosertError as error:
-        raise PosertError(error.what, "posert info MODEL shows the parameters") from None
-    return replace(spec, stages=(*spec.stages[:-1], changed))

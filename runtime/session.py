@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.postprocess import decoder, decoder_params, suppression_params
+from posert.postprocess.following import FollowOptions
 from posert.runtime.constants import TYPES, Constant, constants_of
 from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
 from posert.runtime.files.state import sha256_of
 from posert.runtime.metadata import metadata_text
 from posert.runtime.options import ModelOptions, OptionChanges, with_detector
+from posert.runtime.parameters import with_params
 from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
 
 
@@ -29,19 +31,21 @@ class Model(AbstractContextManager["Model"]):
     Attributes:
         spec: what the file says about itself.
         device: `cpu` or `cuda:N`, as the sessions really run.
+        follow: how it follows people, if it does.
         workers: how many frames `estimate` keeps in flight, each on threads of its own.
         threads: CPU threads in all.
     """
 
     def __init__(
-        self, spec: ModelSpec, sessions: dict[str, Any], params: dict[str, Any], device: str, workers: int, threads: int
+        self, spec: ModelSpec, sessions: dict[str, Any], follow: FollowOptions, device: str, workers: int, threads: int
     ):
         self.spec = spec
+        self.follow = follow
         self.device = device
         self.workers = workers
         self.threads = threads
         self._sessions = sessions
-        self._params = params
+        self._params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
         self._stages = {stage.name: stage for stage in spec.stages}
         self._rules = {
             stage.name: suppression_params(stage.suppress, dict(stage.suppress_params))
@@ -131,6 +135,7 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
     if chosen.detector is not None:
         detector = find_model(chosen.detector)
         spec = with_detector(spec, _read_spec(ort, detector), chosen.detector)
+    spec, follow = with_params(spec, chosen.params)
     files = {stage.name: _file_of(stage, file, detector) for stage in spec.stages}
     workers, threads = _shared_out(spec, chosen)
     opened = {path: _session(ort, path, providers, threads, chosen.arena) for path in dict.fromkeys(files.values())}
@@ -144,9 +149,8 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
                 f"{file}: the decoder {stage.decoder!r} of stage {stage.name!r} finds boxes, no keypoints",
                 "export it again without keypoint_count, or with another decoder",
             )
-    params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
     device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)
-    return Model(spec, sessions, params, device, workers, chosen.threads or cpu_cores())
+    return Model(spec, sessions, follow, device, workers, chosen.threads or cpu_cores())
 
 
 def _shared_out(spec: ModelSpec, options: ModelOptions) -> tuple[int, int]:

@@ -147,7 +147,7 @@ async def stream(socket: WebSocket) -> None:
         asked = query(StreamQuery, socket)
         if service.streams >= service.limits.streams:
             raise Refused(429, f"{service.streams} streams are open", "close one, or try again later", 5)
-        camera = Stream(asked, service.worker(asked.model), service.limits)
+        camera = Stream(asked, service.worker(asked.model), service.limits, service.settings)
     except PosertError as error:
         await socket.send_denial_response(answer(error))
         return

@@ -20,6 +20,7 @@ import cv2
 from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
+from posert.runtime.after.options import TrackOptions
 from posert.runtime.files.atomic import frame_record
 from posert.runtime.jobs.job import finite_people
 from posert.runtime.loop import estimate_frames
@@ -60,7 +61,7 @@ class Camera:
     """A context in which a source runs.
 
     Args:
-        model: open; others may use it at the same time. name: of the source, for viewers. track: ids.
+        model: open; others may use it at the same time. name: of the source, for viewers. track: ids; tracking: how.
         loop: a file begins anew. quality: of the JPEGs, 0..100.
 
     Attributes:
@@ -76,12 +77,13 @@ class Camera:
         recorder: Recorder,
         *,
         track: bool,
+        tracking: TrackOptions | None = None,
         loop: bool = False,
         quality: int = 80,
     ) -> None:
         self.source, self.name, self.recorder = source, name, recorder
         self._model, self._loop, self._quality = model, loop, quality
-        self._refine = post_chain(model.spec.skeleton, track=track)
+        self._refine = post_chain(model.spec.skeleton, track=track, tracking=tracking)
         self.shot: Shot | None = None
         self.state, self.said, self.begun = "opens", "", threading.Event()
         self.failure: PosertError | None = None

@@ -19,9 +19,11 @@ from posert.flags import (
     AcceptUnpinned,
     Device,
     LongEdge,
+    Params,
     Threads,
     model_file,
     named_models,
+    parse_options,
     parse_params,
 )
 from posert.serve.limits import Limits
@@ -45,6 +47,7 @@ def serve(
     device: Device = "auto",
     threads: Threads = 0,
     long_edge: LongEdge = 0,
+    params: Params = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per network call, of whatever requests.")] = 1,
     wait_ms: Annotated[int, typer.Option(min=0, help="How long a picture waits for others of its batch.")] = 2,
     queue: Annotated[int, typer.Option(min=1, help="Pictures that may wait for a model; more get 429.")] = 64,
@@ -65,16 +68,18 @@ def serve(
     limits: Limits = read(Limits, given, "limit")
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(limits.max_pixels)  # OpenCV reads it when it is loaded
     _need_packages()
+    from posert.runtime.jobs.recipe import Settings
     from posert.runtime.options import ModelOptions
     from posert.serve import run
 
     address = run.Address(host, port, _token(token_file), anybody)
     if address.anybody and address.token is None:
         print("warning: whoever reaches this server may use it", file=sys.stderr)
-    options = ModelOptions(device=device, threads=threads, long_edge=long_edge)
+    of_model, of_people = parse_options(params, track=True, smooth=True)
+    options = ModelOptions(device=device, threads=threads, long_edge=long_edge, params=of_model)
     named = [(name, model_file(file, accept_licence, accept_unpinned)) for name, file in named_models(models)]
     run.serve(
-        named, options, limits, address, store,
+        named, options, limits, address, store, Settings(**of_people),
         lambda where: print(f"serving {', '.join(models)} at {where}, see {where}/docs", file=sys.stderr),
     )  # fmt: skip
 
@@ -107,6 +112,7 @@ def live(
     device: Device = "auto",
     threads: Threads = 0,
     long_edge: LongEdge = 0,
+    params: Params = None,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
@@ -126,14 +132,16 @@ def live(
     if anybody and token is None:
         print("warning: whoever reaches this page sees the sources", file=sys.stderr)
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
+    follow = find_spec("lap") is not None if track is None else track
+    of_model, of_people = parse_options(params, track=follow)
     options = ModelOptions(
-        device=device, threads=threads, long_edge=long_edge, detector=detector and found(detector)
+        device=device, threads=threads, long_edge=long_edge, detector=detector and found(detector), params=of_model,
     )  # fmt: skip
     shown = sources or ["0"]
     query = f"/?token={made or 'TOKEN'}" if token else ""
     view.live(
         found(model), shown, options,
-        view.View(output, find_spec("lap") is not None if track is None else track, loop, quality),
+        view.View(output, follow, loop, quality, of_people["tracking"]),
         Address(host, port, token, anybody),
         lambda where: print(f"open {where}{query} in a browser", file=sys.stderr),
     )  # fmt: skip

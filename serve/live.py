@@ -8,11 +8,12 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from posert.errors import PosertError
+from posert.runtime.after.options import TrackOptions
 from posert.runtime.jobs.recipe import Recipe
 from posert.runtime.media.paced import watched
 from posert.runtime.media.read import frame_rate
@@ -34,13 +35,14 @@ class View:
 
     Attributes:
         folder: for recordings; None = nothing is recorded. track: ids. loop: files begin anew.
-        quality: of the JPEGs that viewers get, 0..100.
+        quality: of the JPEGs that viewers get, 0..100. tracking: how ids are given.
     """
 
     folder: Path | None = None
     track: bool = True
     loop: bool = False
     quality: int = 80
+    tracking: TrackOptions = field(default_factory=TrackOptions)
 
 
 def live(
@@ -95,7 +97,10 @@ def _name(source: str) -> str:
 def _camera(model: Model, medium: str, name: str, number: str, view: View, inputs: Sequence[Path]) -> Camera:
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80] + number
     recorder = Recorder(view.folder, stem, model.spec, inputs, frame_rate(medium))
-    return Camera(model, medium, name, recorder, track=view.track, loop=view.loop, quality=view.quality)
+    return Camera(
+        model, medium, name, recorder,
+        track=view.track, tracking=view.tracking, loop=view.loop, quality=view.quality,
+    )  # fmt: skip
 
 
 def _await(cameras: Sequence[Camera]) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.routing import BaseRoute
 
 from posert.errors import PosertError
-from posert.runtime.jobs.recipe import Recipe
+from posert.runtime.jobs.recipe import Recipe, Settings
 from posert.runtime.options import ModelOptions
 from posert.serve.access import LOOPBACK
 from posert.serve.app import create_app
@@ -56,13 +56,14 @@ def serve(
     limits: Limits,
     address: Address,
     folder: Path | None,
+    settings: Settings,
     report: Callable[[str], None],
 ) -> None:
     """Serves until it is told to end (SIGTERM, Ctrl-C); what is under way is finished first.
 
     Args:
         models: name and file of each, or `nano`.
-        folder: for videos, see `Service`. report: gets the address, once it can be asked.
+        folder, settings: see `Service`. report: gets the address, once it can be asked.
 
     Raises:
         PosertError: a model or the address cannot be opened.
@@ -72,7 +73,7 @@ def serve(
     with ExitStack() as stack:
         bounded = replace(options, arena=False)  # an arena keeps the most that all pictures together ever took
         opened = {name: stack.enter_context(Recipe(file, options=bounded).open()) for name, file in models}
-        service = Service(opened, limits, folder)
+        service = Service(opened, limits, folder, settings)
         run(service, address, report)
 
 

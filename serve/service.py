@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from posert.errors import PosertError
+from posert.runtime.jobs.recipe import Settings
 from posert.runtime.session import Model
 from posert.serve.limits import Limits, Purse, Refused
 from posert.serve.metrics import Metrics
@@ -23,6 +24,7 @@ class Service:
     Args:
         models: open models by the names that requests use; the first is the one that is meant without a name.
         folder: for videos and their results; None = they stay in memory.
+        settings: of everything that requests do not choose.
 
     Attributes:
         workers: by name. held: bytes of requests. streams: that are open. draining: the server ends; what comes on an
@@ -32,13 +34,20 @@ class Service:
         PosertError: no model, or one that cannot do without boxes.
     """
 
-    def __init__(self, models: Mapping[str, Model], limits: Limits, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        limits: Limits,
+        folder: Path | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         if not models:
             raise PosertError("there is no model to serve", "name one or more")
+        self.settings = settings or Settings()
         self.limits, self.metrics, self.streams, self.draining = limits, Metrics(), 0, False
         self.held = Purse(limits.held_bytes, "the requests that are under way")
         self.workers = {name: Worker(model, limits, self.metrics.seen(name)) for name, model in models.items()}
-        self.videos = Videos(limits, Store(limits.store_bytes, folder))
+        self.videos = Videos(limits, Store(limits.store_bytes, folder), self.settings)
         self._stack = ExitStack()
         self.metrics.watch_bytes(lambda: self.held.held)
         self.metrics.watch_open("streams", lambda: self.streams)

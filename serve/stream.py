@@ -17,6 +17,7 @@ from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
 from posert.runtime.files.atomic import compact, frame_record
+from posert.runtime.jobs.recipe import Settings
 from posert.runtime.loop import People
 from posert.serve.answers import record
 from posert.serve.asked import size_wh
@@ -47,12 +48,13 @@ class StreamQuery:
 class Stream:
     """What one camera's frames have in common."""
 
-    def __init__(self, asked: StreamQuery, worker: Worker, limits: Limits) -> None:
+    def __init__(self, asked: StreamQuery, worker: Worker, limits: Limits, settings: Settings) -> None:
         self._asked, self._worker, self._limits, self._size = asked, worker, limits, size_wh(asked.size)
         self._people = People(worker.model) if worker.follows else None
         self._refine = post_chain(
-            worker.model.spec.skeleton, track=asked.track, smooth=asked.smooth, features=asked.features
-        )
+            worker.model.spec.skeleton, track=asked.track, smooth=asked.smooth, features=asked.features,
+            tracking=settings.tracking, smoothing=settings.smoothing,
+        )  # fmt: skip
 
     async def answer(self, data: bytes, index: int, time_s: float, dropped: int | None) -> str:
         """The JSON of a frame, or of what is wrong with it."""

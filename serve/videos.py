@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from posert.errors import PosertError
@@ -48,10 +48,10 @@ class VideoQuery:
     smooth: bool = False
     features: bool = False
 
-    def settings(self) -> Settings:
-        """The settings of a job."""
+    def settings(self, usual: Settings) -> Settings:
+        """The settings of a job, `usual` where the request chooses none."""
         selection = Selection(start_s=self.start_s, stop_s=self.stop_s, stride=self.stride)
-        return Settings(selection=selection, track=self.track, smooth=self.smooth, features=self.features)
+        return replace(usual, selection=selection, track=self.track, smooth=self.smooth, features=self.features)
 
 
 @dataclass(slots=True)
@@ -87,8 +87,8 @@ class Video:
 class Videos:
     """All videos of a server; a context that ends the one that runs and deletes all of them."""
 
-    def __init__(self, limits: Limits, store: Store) -> None:
-        self._limits, self._store, self._ending = limits, store, False
+    def __init__(self, limits: Limits, store: Store, settings: Settings) -> None:
+        self._limits, self._store, self._settings, self._ending = limits, store, settings, False
         self._videos: dict[str, Video] = {}
         self._thread = ThreadPoolExecutor(1, "posert-video")
 
@@ -119,7 +119,7 @@ class Videos:
         self._videos[video.id] = video  # it counts while it comes
         assert video.film is not None
         try:
-            settings, start = asked.settings(), b""
+            settings, start = asked.settings(self._settings), b""
             async for piece in pieces:
                 start = start if len(start) >= 512 else start + piece[:512]
                 video.film.write(piece)

@@ -1,6 +1,7 @@
 """Models of several kinds as C bundles: many people of one network, a detector and crops, and what C does not have."""
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,6 +51,16 @@ def test_rows_of_people_are_the_same(tmp_path: Path) -> None:
 
 def test_a_detector_and_its_crops_give_the_same_people(top_down: Path) -> None:
     assert assert_same_people(top_down / "pose.onnx", top_down, noise()) >= 4
+
+
+def test_parameters_are_the_bundles(top_down: Path, tmp_path: Path, run: Run) -> None:
+    """A rule that takes everybody for one: C has it from `bundle`, and Python is asked for it too."""
+    folder, video = tmp_path / "c", media.video(tmp_path / "v.mp4", size_wh=(128, 96))
+    assert run("bundle", top_down / "pose.onnx", "-o", folder, "--set", "suppress.gamma=0")[0] == 0
+    subprocess.run(["make", "-s", "-C", folder], check=True)
+    verify = ["verify", "--c", folder, "--source", video]
+    assert run(*verify, "--set", "suppress.gamma=0")[:2] == (0, "12 frames, 12 people, largest difference 0\n")
+    assert run(*verify)[:2] == (1, "12 frames, 24 people, largest difference inf\n")
 
 
 def test_what_a_network_takes_besides_is_the_same(tmp_path: Path, run: Run) -> None:

@@ -126,6 +126,26 @@ def test_videos_have_a_place_each_and_end_when_they_are_deleted(folder: Path) ->
         assert held.figure("posert_open") == 1
 
 
+def test_parameters_are_the_servers(folder: Path, run: Run) -> None:
+    """Those of the model and those of ids, in videos and in streams: nobody is seen, or nobody is known again."""
+    pytest.importorskip("lap")
+    (folder / "gate").touch()
+    forgets = ["--set", "track.min_alike=1", "--set", "pose.min_score=.2"]
+    with serving(folder, "dot.onnx", *forgets) as started:
+        place = hand_in(started, (folder / "walk.mp4").read_bytes(), "?name=walk.mp4&track=true").headers["location"]
+        assert ended(started, place.rsplit("/", 1)[1])["state"] == "done"
+        answer = started.ask("GET", place + "/result").body.decode().splitlines()
+        assert answer[1:] == lines(run, folder / "dot.onnx", folder / "walk.mp4", "--track", *forgets)[1:]
+        assert answer[1:] != lines(run, folder / "dot.onnx", folder / "walk.mp4", "--track")[1:]
+        picture = cv2.imencode(".png", np.full((48, 64, 3), 200, np.uint8))[1].tobytes()
+        with client.connect(f"ws://127.0.0.1:{started.port}/v1/stream?track=true") as socket:
+            ids = []
+            for _ in range(2):
+                socket.send(picture)
+                ids += [person["id"] for person in json.loads(socket.recv(20))["people"]]
+        assert ids == [1, 2]
+
+
 def test_a_time_is_over(folder: Path) -> None:
     (folder / "gate").touch()
     with serving(folder, "nano", "--limit", "keep_s=0.001") as brief:

@@ -10,11 +10,12 @@ import importlib
 import inspect
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,13 @@ _NAMES = {
 
 
 def bundle(
-    path: str | Path, folder: Path, *, target: str = "x86_64-linux", cpu: str = "", prefix: str = "posert"
+    path: str | Path,
+    folder: Path,
+    *,
+    target: str = "x86_64-linux",
+    cpu: str = "",
+    prefix: str = "posert",
+    params: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Writes the folder with everything a C program needs to run the model; returns the names in it.
 
@@ -49,6 +56,7 @@ def bundle(
         folder: is made if it is not there; files of the same names are replaced.
         target: a key of `TARGETS`. cpu: LLVM's name of the least processor, "" = the target's usual.
         prefix: what the library, its header and its functions are called, so that several fit into one program.
+        params: as of `ModelOptions`; the library has them for good.
 
     Raises:
         PosertError: the model cannot be opened, or its decoder cannot use its outputs; the target is not known, or
@@ -59,7 +67,7 @@ def bundle(
     if not re.fullmatch(r"[a-z][a-z0-9]*", prefix):
         raise PosertError(f"the prefix {prefix!r} cannot begin a name in C", "small letters and digits, as in: body")
     file = find_model(path)
-    with open_model(path, device="cpu") as model:
+    with open_model(path, device="cpu", params=params or {}) as model:
         _check(model)
         texts, spec = {"model.c": model_table(model, file)}, model.spec
     about = {"MODEL": spec.model, "LICENCE": spec.licence or "not stated", "TARGET": target}

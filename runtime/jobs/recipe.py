@@ -3,7 +3,6 @@
 Owns these records, and the start of a process with one. Knows nothing of jobs or clusters.
 """
 
-import json
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +14,7 @@ from posert.runtime.devices import cpu_cores
 from posert.runtime.files.formats import sink_of
 from posert.runtime.loop import TopDown
 from posert.runtime.options import ModelOptions
+from posert.runtime.parameters import as_given
 from posert.runtime.session import Model, open_model
 
 _CHANGE_NO_RESULT = ("arena", "device", "threads", "workers")
@@ -113,10 +113,7 @@ class Recipe:
     def record(self) -> dict[str, Any]:
         """What the results depend on besides the model file, as JSON; equal recipes give equal records."""
         values = asdict(self.settings) | asdict(self.options)
-        values["params"] = [
-            f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-            for name, value in self.options.params.items()
-        ]
+        values["params"] = [f"{name}={as_given(value)}" for name, value in self.options.params.items()]
         values["detector"] = None if self.options.detector is None else str(self.options.detector)
         size_wh = self.settings.selection.size_wh
         values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
