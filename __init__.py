@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from posert.export.convert import guess, tag
     from posert.export.named import open_model
     from posert.poses import Features, Frame, Poses, Result, Skeleton
+    from posert.runtime.choose import PeopleOptions, choose
     from posert.runtime.loop import TopDown, estimate, estimate_image
     from posert.runtime.media.read import frames
     from posert.runtime.options import ModelOptions
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PosertError", "Poses", "Result", "Skeleton", "TopDown",
-    "__version__", "estimate", "estimate_image", "frames", "guess", "open_model", "tag",
+    "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PeopleOptions", "PosertError", "Poses", "Result",
+    "Skeleton", "TopDown", "__version__", "choose", "estimate", "estimate_image", "frames", "guess", "open_model",
+    "tag",
 ]  # fmt: skip
 
 _PUBLIC = {
@@ -28,6 +30,7 @@ _PUBLIC = {
     "export.convert": ("guess", "tag"),
     "export.named": ("open_model",),
     "poses": ("Features", "Frame", "Poses", "Result", "Skeleton"),
+    "runtime.choose": ("PeopleOptions", "choose"),
     "runtime.loop": ("TopDown", "estimate", "estimate_image"),
     "runtime.media.read": ("frames",),
     "runtime.options": ("ModelOptions",),
