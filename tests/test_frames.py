@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -77,6 +78,13 @@ def test_rgb_is_bgr_reversed(tmp_path: Path) -> None:
         ({"start_s": 0.25, "stop_s": 0.9, "stride": 3}, [3, 6]),
         ({"start_s": 0.35, "stride": 3}, [4, 7, 10]),
         ({"start_s": 99}, []),
+        ({"first": 9}, [9, 10, 11]),
+        ({"last": 2}, [0, 1, 2]),
+        ({"first": 4, "last": 4}, [4]),
+        ({"first": 2, "last": 8, "stride": 3}, [2, 5, 8]),
+        ({"first": 3, "start_s": 0.5, "stop_s": 0.9, "last": 7}, [5, 6, 7]),
+        ({"first": 5, "last": 4}, []),
+        ({"first": 99}, []),
     ],
 )
 def test_selection(tmp_path: Path, options: dict, indices: list[int]) -> None:
@@ -96,6 +104,37 @@ def test_rotation_metadata_is_applied(tmp_path: Path) -> None:
     assert frame.size_wh == (48, 64)  # the frames in the file are 64 x 48
     assert int(frame.bgr[5, 40, 0]) > 200  # the white quarter was top left: turned clockwise it is top right
     assert int(frame.bgr[5, 5, 0]) < 50
+
+
+@pytest.mark.parametrize(
+    ("options", "white"),
+    [
+        ({}, "top left"), ({"rotate": 90}, "top right"), ({"rotate": 180}, "bottom right"),
+        ({"rotate": 270}, "bottom left"), ({"mirror": True}, "top right"),
+        ({"rotate": 90, "mirror": True}, "top left"), ({"rotate": 270, "mirror": True}, "bottom right"),
+    ],
+)  # fmt: skip
+def test_pictures_are_rotated_clockwise_and_then_mirrored(tmp_path: Path, options: dict, white: str) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), media.numbered(0))
+    for source in (tmp_path / "a.png", media.video(tmp_path / "a.mp4", count=1)):
+        frame = next(frames(source, **options))
+        assert frame.size_wh == ((48, 64) if options.get("rotate", 0) % 180 else (64, 48))
+        corners = {"top left": (5, 5), "top right": (5, -5), "bottom left": (-5, 5), "bottom right": (-5, -5)}
+        assert {name for name, (y, x) in corners.items() if frame.bgr[y, x].min() > 150} == {white}
+        assert frame.bgr.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rotate": 45}, "rotate = 45, expected 0 | 90 | 180 | 270"), ({"rotate": "90"}, "rotate = '90'"),
+        ({"mirror": 1}, "mirror = 1, expected true or false"), ({"first": -1}, "first = -1, expected a whole number"),
+        ({"last": 1.5}, "last = 1.5, expected a whole number"),
+    ],
+)  # fmt: skip
+def test_selections_that_say_nothing(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(PosertError, match=re.escape(message)):
+        next(frames(media.video(tmp_path / "a.mp4", count=2), **options))
 
 
 @pytest.mark.parametrize(
@@ -290,6 +329,12 @@ def test_raw_frames_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     got = list(frames("-", size_wh=(6, 4), fps=5))
     assert [frame.time_s for frame in got] == [0, 0.2, 0.4]
     assert all((frame.rgb == picture).all() for frame, picture in zip(got, rgb, strict=True))
+
+
+def test_no_more_is_read_than_the_last_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one may be long in coming; here it would be cut off."""
+    _pipe(monkeypatch, bytes(2 * 4 * 5 * 3 + 7))
+    assert [frame.index for frame in frames("-", size_wh=(5, 4), first=1, last=1)] == [1]
 
 
 def test_standard_input_that_ends_inside_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,9 @@ from posert.runtime.devices import cpu_cores
 from posert.runtime.media import ALBUMS, is_image, is_medium
 from posert.runtime.media.live import captures, is_live
 from posert.runtime.media.names import begun_pipe, is_utf8, name_to_read, opencv_name
+from posert.runtime.media.orientation import Orientation
 from posert.runtime.media.whole import TRIES, shortfall
+from posert.typed import Index, read
 
 _LOG = logging.getLogger("posert")
 _NO_TIME_S = -1e9  # OpenCV 4's number for a frame without a time is less
@@ -81,7 +83,11 @@ def frames(
     *,
     start_s: float = 0.0,
     stop_s: float | None = None,
+    first: int = 0,
+    last: int | None = None,
     stride: int = 1,
+    rotate: int = 0,
+    mirror: bool = False,
     size_wh: tuple[int, int] | None = None,
     fps: float = 30.0,
     live: bool | None = None,
@@ -92,8 +98,10 @@ def frames(
         source: image, video, folder or glob pattern (all its media, one after the other), webcam number, stream
             address, or `-` for raw RGB bytes on standard input. A live one (`is_live`) has the clock's times, and is
             opened again whenever it is lost.
-        start_s, stop_s: keep frames with start_s <= time < stop_s.
+        start_s, stop_s: keep frames with start_s <= time < stop_s; pictures are always kept.
+        first, last: of those, keep frames with first <= `Frame.index` <= last.
         stride: keep every stride-th frame, counted from the first one kept.
+        rotate, mirror: how every picture is turned, see `Orientation`; everything found is in px of the turned one.
         size_wh: size of the frames on standard input, px; only for `-`.
         fps: rate of the frames on standard input; only for `-`.
         live: what `is_live` says of the source, for whoever has asked already: behind http that costs a connection.
@@ -109,9 +117,11 @@ def frames(
         raise PosertError(
             f"`{(wrong or ['fps'])[0]}` is no number, or not above 0", "use seconds, or frames per second"
         )
+    orientation = Orientation(rotate, mirror)  # type: ignore[arg-type]
+    least, most = read(Index, first, "first"), math.inf if last is None else read(Index, last, "last")
     for opened, _ in expand(source):
         if is_image(opened):
-            yield Frame(_read_image(opened), 0, 0.0, opened)
+            yield Frame(orientation.of(_read_image(opened)), 0, 0.0, opened)
             continue
         reader = _reader(opened, stop_s, size_wh, fps, live)
         kept = 0
@@ -119,11 +129,13 @@ def frames(
             if stop_s is not None and time_s >= stop_s:
                 reader.close()
                 break
-            if time_s < start_s:
-                continue
-            if kept % stride == 0:
-                yield Frame(load(), index, time_s, opened)
-            kept += 1
+            if time_s >= start_s and index >= least:
+                if kept % stride == 0:
+                    yield Frame(orientation.of(load()), index, time_s, opened)
+                kept += 1
+            if index >= most:  # here, since a camera's next frame may be long in coming
+                reader.close()
+                break
 
 
 def frame_count(source: str) -> int:
