@@ -66,8 +66,10 @@ $(COMPILED): $(KERNELS) | .venv/cpu
 	$(BIN)/python $(PIP) --no-deps -e .
 	@touch $@
 
+# trackeval asks for an OpenCV that overwrites the headless one, so it comes alone.
 .venv/test: .venv/cpu
 	$(BIN)/python $(PIP) -e '.[cpu,test]'
+	$(BIN)/python $(PIP) --no-deps trackeval scipy tabulate
 	@touch $@
 
 # Debian's browser where it can be installed; where there is none, the tests skip and say so.

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from posert.errors import PosertError
 from posert.flags import (
     MEASURE,
     MODEL,
@@ -27,9 +28,13 @@ app = typer.Typer()
 
 @app.command("eval", rich_help_panel=MEASURE)
 def evaluate(
-    model: Annotated[str, typer.Argument(help=MODEL)],
-    coco: Annotated[Path, typer.Option(help="COCO keypoint annotations, JSON.")],
-    images: Annotated[Path, typer.Option(help="Folder of the pictures.")],
+    model: Annotated[str, typer.Argument(help=MODEL + " With --tracks also results with ids: .jsonl, .npz, MOT .txt.")],
+    coco: Annotated[Path | None, typer.Option(help="COCO keypoint annotations, JSON.")] = None,
+    tracks: Annotated[
+        Path | None, typer.Option(help="Annotated tracks: MOTChallenge's gt.txt or PoseTrack's JSON.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures, or with --tracks a video.")] = None,
+    fps: Annotated[float, typer.Option(min=0.001, help="Frames per second of a folder, with --tracks.")] = 25.0,
     boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
     detector: Annotated[
         str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
@@ -44,22 +49,32 @@ def evaluate(
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
-    """Measure OKS average precision on COCO keypoints."""
+    """Measure OKS average precision on COCO keypoints, or how well ids stay with people: HOTA, IDF1, MOTA."""
+    from posert.measure import tracks as following
     from posert.measure.evaluate import evaluate as measure
+    from posert.measure.truths import read_truth
     from posert.runtime.options import ModelOptions
     from posert.runtime.session import open_model
 
+    if (coco is None) == (tracks is None):
+        raise PosertError("there is nothing to compare with, or two things", "give one of --coco and --tracks")
+    if tracks is not None and Path(model).suffix in following.RESULTS:
+        print(following.score([(read_truth(tracks), following.read_tracked(Path(model)))]))
+        return
+    if images is None:
+        raise PosertError("the model has nothing to look at", "name the pictures with --images")
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
         detector=detector and found(detector), params=parse_params(params),
     )  # fmt: skip
     with open_model(found(model), options) as opened, progress(model, 0, "images") as on_image:
-        score = measure(opened, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image)
-    print(
-        f"AP {score.ap:.3f}  AP50 {score.ap50:.3f}  AP medium {score.ap_medium:.3f}  AP large {score.ap_large:.3f}  "
-        f"AR {score.ar:.3f}  ({score.images} images, {score.people} people)"
-    )
+        if tracks is not None:
+            truth = read_truth(tracks)
+            people = following.track(opened, following.pictures(truth, images, fps), on_image)
+            print(following.score([(truth, people)]))
+        elif coco is not None:
+            print(measure(opened, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image))
 
 
 @app.command(rich_help_panel=MEASURE)

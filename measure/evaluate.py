@@ -60,6 +60,12 @@ class Score:
     images: int
     people: int
 
+    def __str__(self) -> str:
+        return (
+            f"AP {self.ap:.3f}  AP50 {self.ap50:.3f}  AP medium {self.ap_medium:.3f}  AP large {self.ap_large:.3f}  "
+            f"AR {self.ar:.3f}  ({self.images} images, {self.people} people)"
+        )
+
 
 def evaluate(
     model: Model,

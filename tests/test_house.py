@@ -133,6 +133,7 @@ OTHER_PROGRAMS = {  # their flags, or those of a script with a parser of its own
     "export/systems/movenet.py",
     "export/systems/openpifpaf.py",
     "export/systems/openpose/__init__.py",
+    "measure/tracks.py",
 }
 
 

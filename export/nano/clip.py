@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ FRAMES, FPS = 240, 24
 STRIDE = 19.0  # degrees, the swing of a walking leg
 FINER = 2  # drawn at twice the size, then averaged
 HORIZON = 196.0  # px from above, where floor and wall meet
+SCREEN = (96, 92, 88)  # the colour of what stands in front of everybody
 
 Keyframes = Sequence[tuple[float, Pose]]
 Placed = tuple[Pose, float, float]  # pose, x px, y px of the ground below
@@ -167,35 +169,67 @@ def bodies(index: int) -> list[Body]:
     return placed
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Somebody in the picture: a body placed in px of the frame, its clothes, stature and the ground below it, px."""
+
+    body: Body
+    clothes: Clothes
+    stature_px: float
+    ground_px: float
+
+
+def figures(index: int) -> list[Figure]:
+    """The figures of one frame, in the order of `IDS`."""
+    grounds = [actor(index / FPS)[2] for actor in ACTORS]
+    return [Figure(*each) for each in zip(bodies(index), CLOTHES, STATURES, grounds, strict=True)]
+
+
 def render(index: int) -> tuple[Picture, NDArray[np.float32], NDArray[np.int32]]:
     """Frame `index` of 0..FRAMES-1: BGR u8 [360,640,3], keypoints f32 [N,18,3] (see above), ids i32 [N]."""
-    canvas = background().copy()
+    return *paint(figures(index), background(), index), np.array(IDS, np.int32)
+
+
+def paint(
+    people: Sequence[Figure], scene: Picture, index: int, screens: Sequence[tuple[int, int, int, int]] = ()
+) -> tuple[Picture, NDArray[np.float32]]:
+    """Frame `index` with these people in a scene u8 [720,1280,3]: BGR u8 [360,640,3] and keypoints f32 [N,18,3].
+
+    `screens` (left, top, right, bottom px) stand in front of everybody.
+    """
+    canvas = scene.copy()
     owner = np.full(canvas.shape[:2], -1, np.int32)
-    placed = bodies(index)
-    grounds = [actor(index / FPS)[2] for actor in ACTORS]
-    order = sorted(range(len(placed)), key=lambda i: grounds[i])  # the lower a figure stands, the nearer it is
-    larger = [_enlarged(body) for body in placed]
+    order = sorted(range(len(people)), key=lambda i: people[i].ground_px)  # the lower it stands, the nearer it is
+    larger = [_enlarged(figure.body) for figure in people]
     for i in order:
-        _shadow(canvas, larger[i], grounds[i] * FINER, STATURES[i] * FINER)
+        _shadow(canvas, larger[i], people[i].ground_px * FINER, people[i].stature_px * FINER)
     for i in order:
-        draw(canvas, owner, larger[i], CLOTHES[i], STATURES[i] * FINER, i)
+        draw(canvas, owner, larger[i], people[i].clothes, people[i].stature_px * FINER, i)
+    for left, top, right, bottom in screens:
+        place = slice(top * FINER, bottom * FINER), slice(left * FINER, right * FINER)
+        canvas[place], owner[place] = SCREEN, -1
     frame = cv2.resize(canvas, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     frame = np.clip(frame.astype(np.int16) + _grain(index), 0, 255).astype(np.uint8)
-    keypoints = np.zeros((len(placed), layout.KEYPOINTS, 3), np.float32)
-    for i, body in enumerate(placed):
-        keypoints[i, :, :2] = body.joints[:, :2]
+    keypoints = np.zeros((len(people), layout.KEYPOINTS, 3), np.float32)
+    for i, figure in enumerate(people):
+        keypoints[i, :, :2] = figure.body.joints[:, :2]
         keypoints[i, :, 2] = np.where(seen(owner, larger[i].joints, i), 1.0, 0.5)
     x, y = keypoints[:, :, 0], keypoints[:, :, 1]
     keypoints[(x < 0) | (y < 0) | (x > WIDTH - 1) | (y > HEIGHT - 1), 2] = 0
-    return frame, keypoints, np.array(IDS, np.int32)
+    return frame, keypoints
 
 
 def areas(index: int) -> NDArray[np.float64]:
     """Area of each figure's whole outline in frame `index`, px, f64 [N]: the scale of object-keypoint similarity."""
-    found = np.zeros(len(IDS))
-    for i, body in enumerate(bodies(index)):
+    return outlines(figures(index))
+
+
+def outlines(people: Sequence[Figure]) -> NDArray[np.float64]:
+    """Area of each figure's whole outline within the frame, px, f64 [N]."""
+    found = np.zeros(len(people))
+    for i, figure in enumerate(people):
         owner = np.full((HEIGHT, WIDTH), -1, np.int32)
-        draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), owner, body, CLOTHES[i], STATURES[i], 0)
+        draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), owner, figure.body, figure.clothes, figure.stature_px, 0)
         found[i] = np.count_nonzero(owner >= 0)
     return found
 

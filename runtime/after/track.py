@@ -176,9 +176,9 @@ def similarity(
     oks = (np.exp(-square / (2 * variance * area[None, :, None])) * both).sum(axis=2) / np.maximum(both.sum(axis=2), 1)
     share = both.sum(axis=2) / np.maximum((old[None, :, :, 2] > 0).sum(axis=2), 1)
     margin = BOX_MARGIN * np.sqrt(area)[:, None]
-    common = _overlap(_box_of(keypoints[:, None, :, :2], both, margin), _box_of(old[None, :, :, :2], both, margin))
+    common = box_overlap(_box_of(keypoints[:, None, :, :2], both, margin), _box_of(old[None, :, :, :2], both, margin))
     near: Floats = np.where(
-        both.any(axis=2), (oks + common) / 2 * share**WHOLE, _overlap(boxes[:, None], old_boxes[None])
+        both.any(axis=2), (oks + common) / 2 * share**WHOLE, box_overlap(boxes[:, None], old_boxes[None])
     )
     return near
 
@@ -190,7 +190,7 @@ def _box_of(points: Floats, counted: NDArray[np.bool_], margin: Floats) -> Float
     return np.concatenate([low, high], axis=2)
 
 
-def _overlap(one: Floats, other: Floats) -> Floats:
+def box_overlap(one: Floats, other: Floats) -> Floats:
     """Intersection over union of boxes [..., 4]; 0 for boxes of nothing."""
     shared = _area(np.concatenate([np.maximum(one, other)[..., :2], np.minimum(one, other)[..., 2:]], axis=-1))
     overlap: Floats = shared / np.maximum(_area(one) + _area(other) - shared, 1e-9)
