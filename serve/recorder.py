@@ -93,7 +93,7 @@ class Recorder:
             take.first = (result.frame_index, result.time_s)
             take.writers.append(take.stack.enter_context(json_lines(take.files[0], self._spec, result.source)))
             for file in take.files[1:]:
-                drawing = overlay(file, self._spec.skeleton, self._fps, timed=True)
+                drawing = overlay(file, self._spec.skeleton, self._fps)
                 take.writers.append(take.stack.enter_context(drawing))
         index, time_s = take.first
         kept = replace(result, frame_index=result.frame_index - index, time_s=result.time_s - time_s)

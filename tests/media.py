@@ -146,3 +146,42 @@ def cut_off_video(folder: Path) -> Path:
     front = copied(noisy, folder / "front.mp4", muxer={"movflags": "faststart"})  # it opens although it is cut off
     front.write_bytes(front.read_bytes()[: int(front.stat().st_size * 0.6)])
     return front
+
+
+def beeping(path: Path, codec: str = "aac", seconds: float = 3.0, beep_s: float = 2.0, fps: int = 25) -> Path:
+    """A video of numbered pictures that is silent but for a tenth of a second of a tone from `beep_s` on."""
+    import av
+
+    rate = 48000 if codec == "libopus" else 44100
+    time = np.arange(int(seconds * rate)) / rate
+    loud = np.sin(2 * np.pi * 880 * time) * ((time >= beep_s) & (time < beep_s + 0.1)) * 0.8
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=fps)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream(codec, rate=rate, layout="mono")
+        for index in range(int(seconds * fps)):
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(numbered(index), format="bgr24")))
+        container.mux(pictures.encode())
+        frame = av.AudioFrame.from_ndarray(loud[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    return path
+
+
+def beep_at(path: Path) -> tuple[str, float, float]:
+    """The codec of a file's sound, when it is first loud, after its first picture, and when it ends, seconds."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream, loud, end = container.streams.audio[0], [], 0.0
+        begin = float((container.streams.video[0].start_time or 0) * container.streams.video[0].time_base)
+        for frame in container.decode(stream):
+            samples = frame.to_ndarray().astype(float)
+            level = np.abs(samples if samples.shape[0] == 1 or samples.ndim == 1 else samples.mean(axis=0))
+            if frame.format.name.startswith("s16"):
+                level = level / 32768
+            where = np.flatnonzero(level.ravel() > 0.2)
+            loud += [frame.time + where[0] / frame.sample_rate] if len(where) else []
+            end = frame.time + frame.samples / frame.sample_rate
+        return stream.codec_context.name, loud[0] - begin, end - begin

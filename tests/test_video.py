@@ -49,7 +49,8 @@ def test_opencv_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     """It said "tag 0x30385056/'VP80' is not supported with codec id 139" and then wrote VP8."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "av", None)
-        open_writer(tmp_path / "a.webm", Path("a.webm"), (64, 48), 10).release()
+        with open_writer(tmp_path / "a.webm", Path("a.webm"), (64, 48), 10) as write:
+            write(media.numbered(0), 0)
     assert capfd.readouterr().err == ""
 
 
@@ -98,7 +99,7 @@ def test_what_some_browsers_play_is_not_enough(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("times_s", "expected"), [((0, 0.5, 0.6), 7), ((0, 0.01, 0.02), 1)])
 def test_drawn_frames_are_shown_from_their_times_on(tmp_path: Path, times_s: tuple[float, ...], expected: int) -> None:
     """Of frames that are due as one picture the last is shown, which is no full disk."""
-    with overlay(tmp_path / "a.avi", COCO_17, 10, timed=True) as write:
+    with overlay(tmp_path / "a.avi", COCO_17, 10) as write:
         for index, time_s in enumerate(times_s):
             frame = Frame(media.numbered(index), index)
             write(frame, Result(index, time_s, frame.size_wh, "a", no_poses(17), {}))

@@ -1,10 +1,8 @@
 """Draws people on frames and writes the pictures or the video. Knows pixels and skeletons, nothing of models."""
 
 import colorsys
-import errno
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -12,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Frame, Poses, Result, Skeleton
+from posert.poses import Poses, Result, Skeleton
 from posert.runtime.files.atomic import Write, whole_file
-from posert.runtime.files.video import VideoWriter, open_writer
+from posert.runtime.files.pyav import CODINGS, WritePicture
+from posert.runtime.files.video import open_writer
 from posert.runtime.media import is_image
-from posert.runtime.media.read import frame_count
 
 _SUBPIXEL_BITS = 4
 
@@ -52,45 +50,49 @@ def _hue(value: float) -> tuple[int, int, int]:
 
 
 @contextmanager
-def overlay(path: Path, skeleton: Skeleton, fps: float, *, timed: bool = False) -> Iterator[Write]:
-    """Writes the drawn frames: a picture if `path` ends like one, else a video of constant rate `fps`.
+def overlay(path: Path, skeleton: Skeleton, fps: float, source: str = "") -> Iterator[Write]:
+    """Writes the drawn frames: one picture if `path` and `source` end like one, else a video whose first frame is shown
+    at 0, and each until the next one's time.
 
-    With `timed` each frame is shown from its own time on, the first at 0: some of a live source are left out.
+    Args:
+        path: its suffix says what is written. fps: of the video, in the mean.
+        source: the file whose sound is kept, where the video has some (`open_writer`).
 
     Raises:
         PosertError: the place or the format cannot be written, or frames of several sizes go to one video.
     """
-    with whole_file(path) as temporary:
-        writer: VideoWriter | None = None
-        size_wh, written, due = (0, 0), 0, 0
-        picture = is_image(path)
+    single = is_image(path) and (path.suffix.lower() not in CODINGS or is_image(source))
+    with whole_file(path) as temporary, ExitStack() as stack:
+        put = _picture(temporary, path) if single else _video(stack, temporary, path, fps, source)
+        yield lambda frame, result: put(draw(frame.bgr, result.poses, skeleton), result)
 
-        def write(frame: Frame, result: Result) -> None:
-            nonlocal writer, size_wh, written, due
-            if picture and written:
-                raise PosertError(f"{path} is one picture, {frame.source} has several frames", "draw them to an .mp4")
-            drawn = draw(frame.bgr, result.poses, skeleton)
-            if picture:
-                _write_image(temporary, drawn)
-                written = 1
-                return
-            if writer is None:
-                size_wh = frame.size_wh
-                writer = open_writer(temporary, path, size_wh, fps)
-            if size_wh != frame.size_wh:
-                raise PosertError(f"{path}: frames of {size_wh} and of {frame.size_wh} px", "use one overlay a source")
-            time_s = result.time_s if timed else written / fps
-            writer.write(drawn, time_s)
-            written, due = written + 1, round(time_s * fps) + 1
 
-        try:
-            yield write
-        finally:
-            if writer is not None:
-                writer.release()
-        least = min(written, due)  # two frames may be due as one
-        if writer is not None and frame_count(str(temporary)) < least:  # OpenCV's writer does not report a full disk
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+_Put = Callable[[NDArray[np.uint8], Result], None]
+
+
+def _picture(temporary: Path, path: Path) -> _Put:
+    def put(drawn: NDArray[np.uint8], result: Result) -> None:
+        if temporary.exists():
+            raise PosertError(f"{path} is one picture, {result.source} has several frames", "draw them to an .mp4")
+        _write_image(temporary, drawn)
+
+    return put
+
+
+def _video(stack: ExitStack, temporary: Path, path: Path, fps: float, source: str) -> _Put:
+    write: WritePicture | None = None
+    begin_s, size_wh = 0.0, (0, 0)
+
+    def put(drawn: NDArray[np.uint8], result: Result) -> None:
+        nonlocal write, begin_s, size_wh
+        if write is None:
+            begin_s, size_wh = result.time_s, result.size_wh
+            write = stack.enter_context(open_writer(temporary, path, size_wh, fps, source, begin_s))
+        if size_wh != result.size_wh:
+            raise PosertError(f"{path}: frames of {size_wh} and of {result.size_wh} px", "use one overlay a source")
+        write(drawn, result.time_s - begin_s)
+
+    return put
 
 
 def _write_image(path: Path, bgr: NDArray[np.uint8]) -> None:

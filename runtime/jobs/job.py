@@ -197,7 +197,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
         writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
         if job.overlay is not None:
             rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)
-            drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride)
+            drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride, job.source)
             writers.append(stack.enter_context(drawing))
         for frame, result in chain(first, results):
             for write in writers:
