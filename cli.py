@@ -70,7 +70,7 @@ app.add_typer(pages.app)
 app.add_typer(serving.app)
 app.add_typer(measuring.app)
 
-_FORMATS = "jsonl, json, openpose, alphapose, alphapose-cmu, alphapose-open, openpifpaf, coco, npz or parquet."
+_FORMATS = "jsonl, json, npz, parquet, csv, openpose, alphapose (-cmu, -open), openpifpaf, coco or coco-dataset."
 _UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
 
 
@@ -143,7 +143,9 @@ def infer(
     include_empty: Annotated[
         bool,
         typer.Option(
-            "--include-empty", rich_help_panel=OUTPUT, help="Frames without people in the alphapose formats too."
+            "--include-empty",
+            rich_help_panel=OUTPUT,
+            help="Frames without people in csv and the alphapose formats too.",
         ),
     ] = False,
     resume: Annotated[

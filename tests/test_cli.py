@@ -240,7 +240,7 @@ def test_a_reader_that_goes_away(model: Path, tmp_path: Path) -> None:
     assert process.wait() == 1
 
 
-@pytest.mark.parametrize("form", ["jsonl", "json", "npz", "parquet", "openpose", "alphapose", "coco"])
+@pytest.mark.parametrize("form", ["jsonl", "json", "npz", "parquet", "openpose", "alphapose", "coco", "csv"])
 def test_no_frame_selected_is_an_error_whatever_is_written(run: Run, model: Path, tmp_path: Path, form: str) -> None:
     """It was an empty file, a file without its arrays, or "free some space", by the format."""
     video = media.video(tmp_path / "a.mp4", count=3)

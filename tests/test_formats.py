@@ -1,10 +1,12 @@
 """Every layout, read back by the program it is for where that can be installed."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import people
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from posert.errors import PosertError
 from posert.poses import Skeleton
 from posert.runtime.after.features import Featuring
+from posert.runtime.files.dataset import image_of
 from posert.runtime.files.formats import FORMATS, in_parts, parts_of, sink_of
 from posert.runtime.spec import InputSpec, ModelSpec
 from posert.skeletons import BODY_25, OPENPOSE_18
@@ -61,7 +64,7 @@ def test_a_broken_run_never_looks_finished(form: str, tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("form", [form for form in FORMATS if form != "jsonl"])
+@pytest.mark.parametrize("form", [form for form in FORMATS if form not in ("jsonl", "csv")])
 def test_only_lines_go_to_standard_output(form: str) -> None:
     with pytest.raises(PosertError, match="standard output"), FORMATS[form].sink(None, people.SPEC, "walk.mp4"):
         pass
@@ -235,6 +238,73 @@ def test_coco_is_read_by_pycocotools(tmp_path: Path) -> None:
         write("coco", tmp_path, "photo.jpg")
 
 
+def test_a_dataset_is_read_by_pycocotools(tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+
+    coco = COCO(write("coco-dataset", tmp_path) / "annotations" / "person_keypoints_default.json")
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [
+        f"frame_{frame:06d}.jpg" for frame in range(3)
+    ]
+    assert [len(coco.getAnnIds(imgIds=frame)) for frame in range(3)] == [2, 0, 1]
+    (person,) = coco.loadCats(coco.getCatIds(catNms=["person"]))
+    assert person["keypoints"] == list(people.SPEC.skeleton.names)
+    assert person["skeleton"] == [[a + 1, b + 1] for a, b in people.SPEC.skeleton.edges]
+    second = coco.loadAnns(coco.getAnnIds(imgIds=0))[1]
+    assert second["keypoints"][:3] == [300.12, 110, 2]
+    assert (second["num_keypoints"], second["attributes"]) == (17, {"track_id": 2})
+    written = [
+        cv2.imread(str(file)).shape for file in sorted((tmp_path / "walk.mp4.coco-dataset/images/default").iterdir())
+    ]
+    assert written == [(480, 640, 3)] * 3
+    left, top, width, height = second["bbox"]
+    box = RESULTS[0][1].poses.boxes_xyxy[1]
+    assert [left, top, left + width, top + height] == pytest.approx(box.tolist(), abs=0.02)
+    assert second["area"] == pytest.approx(width * height, abs=0.01)
+
+
+def test_a_dataset_and_results_of_it_are_of_the_same_pictures(tmp_path: Path) -> None:
+    """COCO's own evaluation of the results (`coco`) against the dataset made of them finds everybody."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO(write("coco-dataset", tmp_path) / "annotations" / "person_keypoints_default.json")
+    found = truth.loadRes(str(write("coco", tmp_path)))
+    measured = COCOeval(truth, found, "keypoints")
+    measured.evaluate()
+    measured.accumulate()
+    measured.summarize()
+    assert measured.stats[0] == 1
+
+
+def test_keypoints_that_were_not_found_are_not_labelled(tmp_path: Path) -> None:
+    frame, result = people.result(people.standing((100, 200)))
+    result.poses.keypoints[0, 3] = 0
+    with FORMATS["coco-dataset"].sink(tmp_path / "out", people.SPEC, "photo.jpg") as put:
+        put(frame, replace(result, source="a/photo.jpg"))
+    made = load(tmp_path / "out" / "annotations" / "person_keypoints_default.json")
+    assert made["images"] == [{"id": 1, "file_name": "photo.jpg", "width": 640, "height": 480}]
+    (person,) = made["annotations"]
+    assert person["keypoints"][9:12] == [0, 0, 0]
+    assert person["num_keypoints"] == 16
+    assert "attributes" not in person
+
+
+@pytest.mark.parametrize(
+    ("source", "index", "number", "name"),
+    [
+        ("val/000000000139.jpg", 0, 139, "000000000139.jpg"),
+        ("a/photo.PNG", 0, 1, "photo.PNG"),
+        ("7.avif", 0, 7, "7.jpg"),
+        ("7.avif", 2, 9, "frame_000002.jpg"),
+        ("walk12.mp4", 0, 0, "frame_000000.jpg"),
+        ("webcam:0", 1234567, 1234567, "frame_1234567.jpg"),
+    ],
+)
+def test_what_a_dataset_calls_its_pictures(source: str, index: int, number: int, name: str) -> None:
+    _, result = people.result(people.standing(), index, source=source)
+    assert image_of(result) == {"id": number, "file_name": name, "width": 640, "height": 480}
+
+
 def test_openpose_is_read_by_pose2sim(tmp_path: Path) -> None:
     """Its person association reads these files, for Sports2D too; it brings 2 GB, so most runs skip this."""
     why = "pip install pose2sim brings Qt, OpenSim and OpenVINO"
@@ -317,6 +387,41 @@ def test_parquet_is_read_by_duckdb(tmp_path: Path) -> None:
     )
 
 
+def test_csv_has_named_columns(tmp_path: Path) -> None:
+    with write("csv", tmp_path, "a, b/walk.mp4", features=True).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:15] == [
+        "source", "frame", "time_s", "width", "height", "person", "id", "score", "box_left", "box_top", "box_right",
+        "box_bottom", "nose_x", "nose_y", "nose_score",
+    ]  # fmt: skip
+    assert {row["source"] for row in rows} == {"a, b/walk.mp4"}
+    assert [(row["frame"], row["person"], row["id"]) for row in rows] == [
+        ("0", "0", "1"),
+        ("0", "1", "2"),
+        ("2", "0", "1"),
+    ]
+    assert [row["nose_x"] for row in rows] == ["100", "300.12", "110"]
+    assert [row["nose_score"] for row in rows] == ["0.9"] * 3
+    assert [row["left_hip_velocity_x"] for row in rows] == ["", "", "2.08333"]
+    assert len(rows[0]) == 12 + 3 * 17 + 2 * 2 * 17 + len(Featuring(people.SKELETON).joints) + 17
+
+
+def test_csv_says_what_the_lines_say(tmp_path: Path) -> None:
+    """Every number, with features and without ids; frames without people only if asked for."""
+    frames = [json.loads(line) for line in write("jsonl", tmp_path).read_text().splitlines()][1:]
+    expected = [
+        [frame["time_s"], person["id"], person["score"], *person["box_xyxy"], *np.ravel(person["keypoints"])]
+        for frame in frames
+        for person in frame["people"]
+    ]
+    text = write("csv", tmp_path).read_text()
+    rows = list(csv.reader(text.splitlines()))[1:]
+    assert [[float(row[2]), *map(float, row[6:])] for row in rows] == expected
+    more = write("csv", tmp_path, empty=True).read_text().splitlines()
+    assert more[3] == "walk.mp4,1,0.04,640,480" + "," * (len(rows[0]) - 5)
+    assert more[:3] + more[4:] == text.splitlines()
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_without_ids_and_features(form: str, tmp_path: Path) -> None:
     if form == "parquet":
@@ -326,4 +431,6 @@ def test_without_ids_and_features(form: str, tmp_path: Path) -> None:
     if form == "openpose":
         document = load(tmp_path / "out" / "walk_000000000000_keypoints.json")
         assert document["people"][0]["person_id"] == [-1]
+    if form == "csv":
+        assert (tmp_path / "out").read_text().splitlines()[1].split(",")[5:8] == ["0", "", "0.9"]
     assert (tmp_path / "out").exists()

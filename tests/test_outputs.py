@@ -74,7 +74,7 @@ def test_no_input_is_written_over(run: Run, place: Path, command: str) -> None:
     assert content(place) == before
 
 
-@pytest.mark.parametrize("form", ["jsonl", "json", "npz", "parquet", "coco", "openpifpaf", "alphapose"])
+@pytest.mark.parametrize("form", ["jsonl", "json", "npz", "parquet", "coco", "openpifpaf", "alphapose", "csv"])
 def test_a_file_of_posert_is_replaced_and_no_other(run: Run, place: Path, form: str) -> None:
     """It says itself that it is posert's, or the user's list does; a copy elsewhere says so too, or is another file."""
     if form == "parquet":

@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import optional
-from posert.poses import Frame, Result
+from posert.poses import Features, Frame, Result
 from posert.runtime.files.atomic import Write, file_header, needed, whole_file
 from posert.runtime.spec import ModelSpec
 
@@ -108,6 +108,25 @@ def _columns(result: Result) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def column_names(names: Sequence[str], features: Features | None) -> list[str]:
+    """What the columns of `person_rows` are called, for a skeleton's keypoint names."""
+    columns = ["score", *(f"box_{side}" for side in ("left", "top", "right", "bottom"))]
+    columns += [f"{name}_{axis}" for name in names for axis in ("x", "y", "score")]
+    if features is not None:
+        for kind in ("norm", "velocity"):
+            columns += [f"{name}_{kind}_{axis}" for name in names for axis in "xy"]
+        columns += [f"{joint}_angle" for joint in features.joints]
+        columns += [f"{name}_visible" for name in names]
+    return [*_EXACT, *columns]
+
+
+def person_rows(result: Result) -> NDArray[np.float64]:
+    """A row for each person of a frame, f64 [N, as many as `column_names`]; id 0 and NaN = there is none."""
+    arrays, about = _columns(result), [result.frame_index, result.time_s, *result.size_wh]
+    arrays = {name: arrays.pop(name) for name in ("ids", "scores", "boxes_xyxy")} | arrays
+    return _flat([np.repeat([about], len(result.poses), axis=0), *arrays.values()], len(result.poses))
+
+
 def _flat(arrays: Iterable[NDArray[Any]], count: int) -> NDArray[np.float64]:
     """Arrays [count,...] side by side, f64 [count, all their columns]."""
     return np.concatenate([a.reshape(count, prod(a.shape[1:])) for a in arrays], axis=1, dtype="f8")
@@ -162,10 +181,7 @@ class _Rows:
         if self.writer is None:
             self._open(result)
         self.frames += 1
-        arrays, most = _columns(result), self.columns.shape[1]
-        about = np.repeat([[result.frame_index, result.time_s, *result.size_wh]], len(result.poses), axis=0)
-        arrays = {name: arrays.pop(name) for name in ("ids", "scores", "boxes_xyxy")} | arrays
-        rows = _flat([about, *arrays.values()], len(result.poses))
+        rows, most = person_rows(result), self.columns.shape[1]
         while len(rows):
             fitting, rows = rows[: most - self.filled], rows[most - self.filled :]
             self.columns[:, self.filled : self.filled + len(fitting)] = fitting.T
@@ -174,16 +190,9 @@ class _Rows:
                 self._flush()
 
     def _open(self, result: Result) -> None:
-        features = result.features
-        columns = ["score", *(f"box_{side}" for side in ("left", "top", "right", "bottom"))]
-        columns += [f"{name}_{axis}" for name in self.names for axis in ("x", "y", "score")]
-        flags: list[str] = []
-        if features is not None:
-            for kind in ("norm", "velocity"):
-                columns += [f"{name}_{kind}_{axis}" for name in self.names for axis in "xy"]
-            columns += [f"{joint}_angle" for joint in features.joints]
-            flags = [f"{name}_visible" for name in self.names]
-        self.types = _EXACT | dict.fromkeys(columns, "float32") | dict.fromkeys(flags, "bool_")
+        columns = column_names(self.names, result.features)
+        kinds = ["bool_" if name.endswith("_visible") else "float32" for name in columns]
+        self.types = dict(zip(columns, kinds, strict=True)) | _EXACT
         fields = [(name, getattr(self.pyarrow, kind)()) for name, kind in self.types.items()]
         self.schema = self.pyarrow.schema(fields, metadata={"posert": self.header})
         self.writer = self.pyarrow.parquet.ParquetWriter(

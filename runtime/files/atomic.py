@@ -80,6 +80,16 @@ def whole_text(path: Path) -> Iterator[TextIO]:
         os.fsync(file.fileno())
 
 
+@contextmanager
+def text_output(path: Path | None) -> Iterator[TextIO]:
+    """As `whole_text`; standard output without a path."""
+    if path is None and sys.stdout is None:
+        raise PosertError("standard output is closed", "name a file with `output`")
+    with nullcontext(sys.stdout) if path is None else whole_text(path) as file:
+        yield file
+        file.flush()
+
+
 def written_through(path: Path) -> bool:
     """Whether a path is a device, a pipe or an open file of this process (`/dev/stdout`): never a file's new name."""
     place = os.path.join(os.path.realpath(path.parent), path.name)
@@ -181,12 +191,9 @@ def write_line(file: TextIO, value: Any) -> None:
 @contextmanager
 def json_lines(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     """Writes JSON lines, to standard output without a path: `file_header`, then `frame_record` of every frame."""
-    if path is None and sys.stdout is None:
-        raise PosertError("standard output is closed", "name a file with `output`")
-    with nullcontext(sys.stdout) if path is None else whole_text(path) as file:
+    with text_output(path) as file:
         write_line(file, file_header(spec, source))
         yield lambda _, result: write_line(file, frame_record(result))
-        file.flush()
 
 
 def file_header(spec: ModelSpec, source: str) -> dict[str, Any]:

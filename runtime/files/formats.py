@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
+from posert.runtime.files import table
 from posert.runtime.files.arrays import npz, parquet
 from posert.runtime.files.atomic import (
     Sink,
@@ -30,6 +31,7 @@ from posert.runtime.files.atomic import (
     whole_text,
     write_line,
 )  # fmt: skip
+from posert.runtime.files.dataset import dataset
 from posert.runtime.files.state import names_below
 from posert.runtime.files.units import in_units
 from posert.runtime.media import is_image
@@ -300,6 +302,7 @@ def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
 _DICTS = ("alphapose-results.json", r"sep-json/(\d+|{stem})\.json")
 _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")
 _OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_keypoints_2d")
+_DATASET = (r"annotations/person_keypoints_default\.json", r"images/default/(frame_\d{6,}|{stem})\.\w+")
 FORMATS: dict[str, Format] = {
     "jsonl": Format(json_lines, ".jsonl"),
     "json": Format(one_json, ".json"),
@@ -311,5 +314,7 @@ FORMATS: dict[str, Format] = {
     "coco": Format(coco, ".coco.json"),
     "npz": Format(npz, ".npz"),
     "parquet": Format(parquet, ".parquet"),
+    "coco-dataset": Format(dataset, ".coco-dataset", inside=_DATASET),
+    "csv": Format(table.rows, ".csv", options=("empty",)),
 }
 """Name -> how its files are written and called. A new format is a function and a row here."""
