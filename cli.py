@@ -70,7 +70,9 @@ app.add_typer(pages.app)
 app.add_typer(serving.app)
 app.add_typer(measuring.app)
 
-_FORMATS = "jsonl, json, npz, parquet, csv, openpose, alphapose (-cmu, -open), openpifpaf, coco or coco-dataset."
+_FORMATS = (
+    "jsonl, json, npz, parquet, csv, openpose, alphapose (-cmu, -open), openpifpaf, coco or coco-dataset; repeat it."
+)
 _UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
 
 
@@ -94,7 +96,7 @@ def infer(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", rich_help_panel=OUTPUT, help="File, or folder for several sources.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", rich_help_panel=OUTPUT, help=_FORMATS)] = "jsonl",
+    forms: Annotated[list[str] | None, typer.Option("--format", rich_help_panel=OUTPUT, help=_FORMATS)] = None,
     overlay: Annotated[
         Path | None, typer.Option(rich_help_panel=DRAW, help="Draw the people: .mp4 or .jpg; a folder for several.")
     ] = None,
@@ -192,6 +194,7 @@ def infer(
     from posert.runtime.loop import TopDown
     from posert.runtime.options import ModelOptions
 
+    form = ",".join(forms or ["jsonl"])
     jobs = plan(sources, output, overlay, form)  # first: what is wrong here should cost no download
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned, quiet=quiet)
     of_model, of_people = parse_options(params, track=track or smooth or features, smooth=smooth)

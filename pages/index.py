@@ -76,14 +76,16 @@ def entries_of(given: Sequence[Path]) -> list[Entry]:
 def _below(folder: Path) -> Iterator[Entry]:
     listed = rows_below(folder)
     for row in listed:
-        path = folder / row["output"]
+        names = [file["path"] for file in row.get("files", [])]
+        readable = (name for name in names if name.endswith(READABLE) and says_so(folder / name))
+        name = next(readable, row["output"])
         if row["status"] != "done":
             words = row.get("error") or "it was begun and not finished"
-            yield Entry(_source_name(row["output"]), None, str(words), failed=True)
-        elif not path.name.endswith(READABLE):
-            yield Entry(_source_name(row["output"]), None, "results of this format are not shown")
+            yield Entry(_source_name(name), None, str(words), failed=True)
+        elif not name.endswith(READABLE):
+            yield Entry(_source_name(name), None, "results of this format are not shown")
         else:
-            yield Entry(_source_name(row["output"]), path)
+            yield Entry(_source_name(name), folder / name)
     if not listed:
         for path in sorted(folder.rglob("*")):
             if path.name.endswith(READABLE) and path.is_file() and says_so(path):

@@ -88,6 +88,27 @@ def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path 
     return partial(chosen.sink, **{name: values[name] for name in chosen.options})
 
 
+def formats_of(form: str) -> list[str]:
+    """The names in `form`, which are separated by commas, each once and in the order of `FORMATS`.
+
+    Raises PosertError if one of them is no format.
+
+    >>> formats_of("csv,jsonl,csv")
+    ['jsonl', 'csv']
+    """
+    named = {name.strip() for name in form.split(",")}
+    for unknown in sorted(named - FORMATS.keys()):
+        raise PosertError(f"unknown format {unknown!r}", f"use one of: {', '.join(FORMATS)}")
+    return [name for name in FORMATS if name in named]
+
+
+def sinks_of(form: str, *, empty: bool = False, unit: int = 0) -> list[Callable[[Path | None, ModelSpec, str], Sink]]:
+    """As `sink_of`, for each of `formats_of(form)`; those that know no `unit` stay as they are if another one does."""
+    names = formats_of(form)
+    knowing = [name for name in names if "unit" in FORMATS[name].options] or names
+    return [sink_of(name, empty=empty, unit=unit if name in knowing else 0) for name in names]
+
+
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
     """The 25 parts if the skeleton names a foot or the hips' middle, the 15 if it names the chest, else the 18."""
     if "chest" in skeleton.names:

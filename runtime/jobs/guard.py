@@ -10,7 +10,7 @@ from pathlib import Path
 
 from posert.errors import PosertError
 from posert.runtime.files.atomic import partial_of, written_through
-from posert.runtime.files.formats import FORMATS
+from posert.runtime.files.formats import FORMATS, formats_of
 from posert.runtime.files.ours import replaceable
 from posert.runtime.jobs.job import Job
 from posert.runtime.jobs.manifest import Manifest
@@ -112,4 +112,5 @@ def _ours_by_name(path: Path, job: Job, recipe: Recipe, named: set[Path]) -> boo
     """Whether a manifest says that this is posert's place; in a folder every name must be of the format's."""
     if Path(os.path.abspath(path)) not in named:
         return False
-    return path.is_file() or all(FORMATS[recipe.settings.form].named_by(path, job.source))
+    forms = dict(zip(job.outputs, formats_of(recipe.settings.form), strict=False))  # a drawing has none
+    return path.is_file() or (path in forms and all(FORMATS[forms[path]].named_by(path, job.source)))

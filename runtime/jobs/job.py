@@ -17,7 +17,7 @@ import numpy as np
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result
 from posert.runtime.after import post_chain
-from posert.runtime.files.formats import FORMATS, sink_of
+from posert.runtime.files.formats import FORMATS, formats_of, sinks_of
 from posert.runtime.files.overlay import overlay
 from posert.runtime.files.state import State, hashed, state
 from posert.runtime.jobs.recipe import Recipe, Settings
@@ -39,21 +39,29 @@ class Job:
     Attributes:
         output, overlay: files or folders; None = standard output, no drawing.
         listed: a manifest keeps what becomes of it, so that its outcome says what was read and written.
+        more: as `output`, for the second format and those after it.
     """
 
     source: str
     output: Path | None
     overlay: Path | None
     listed: bool = False
+    more: tuple[Path, ...] = ()
+
+    @property
+    def outputs(self) -> list[Path | None]:
+        """Where its results go, in the order of the formats."""
+        return [self.output, *self.more]
 
     @property
     def files(self) -> list[Path]:
         """What it writes."""
-        return [path for path in (self.output, self.overlay) if path is not None]
+        return [path for path in (*self.outputs, self.overlay) if path is not None]
 
     def moved(self, to: Callable[[Path], Path]) -> "Job":
         """The same job with other files."""
-        return replace(self, output=self.output and to(self.output), overlay=self.overlay and to(self.overlay))
+        output, overlay = (path and to(path) for path in (self.output, self.overlay))
+        return replace(self, output=output, overlay=overlay, more=tuple(map(to, self.more)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +89,36 @@ class Outcome:
 def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form: str) -> list[Job]:
     """One job per medium.
 
-    With a single medium, `output` and `overlay` are files, unless they are folders that exist and hold something else
-    than this source's results; with more, or if a source is a folder or a list, they are folders that mirror the
-    sources' own tree, `walk/a.mp4` becoming `walk/a.mp4.jsonl`. A source `@list.txt` stands for the sources in that
-    file, one a line.
+    With a single medium and format, `output` is a file, unless it is a folder that exists and holds something else than
+    this source's results, and so is `overlay` with a single medium. Otherwise, or if a source is a folder or a list,
+    they are folders that mirror the sources' own tree, `walk/a.mp4` becoming `walk/a.mp4.jsonl`. A source `@list.txt`
+    stands for the sources in that file, one a line.
 
     Raises:
-        PosertError: an unknown format, missing sources.
+        PosertError: an unknown format, several without an output, missing sources.
     """
-    sink_of(form)
+    chosen = [FORMATS[name] for name in formats_of(form)]
+    if len(chosen) > 1 and output is None:
+        raise PosertError(f"the formats {form} need a folder", "name one with `output`")
     media = [found for source in sources for found in _media(source)]
     single = len(media) == 1 and not any(source.startswith("@") or Path(source).is_dir() for source in sources)
 
     def placed(given: Path | None, name: str) -> Path | None:
         return given if given is None or (single and not given.is_dir()) else given / name
 
-    chosen = FORMATS[form]
-    direct = output is not None and single and (not output.is_dir() or any(chosen.named_by(output, media[0][0])))
+    direct = (
+        output is not None
+        and single
+        and len(chosen) == 1
+        and (not output.is_dir() or any(chosen[0].named_by(output, media[0][0])))
+    )
     return [
         Job(
             source,
-            output if direct else placed(output, chosen.name(name)),
+            output if direct or output is None else output / chosen[0].name(name),
             placed(overlay, name if is_image(name) else name + ".mp4"),
             listed=output is not None and not direct,
+            more=tuple(output / other.name(name) for other in chosen[1:] if output is not None),
         )
         for source, name in media
     ]
@@ -187,14 +202,15 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
     """
     began, done, people = time.monotonic(), 0, 0
     before = state(job.source) if job.listed else None
-    sink = sink_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
+    sinks = sinks_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
     with closing(people_of(model, job.source, settings)) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         if not first:
             raise PosertError(
                 f"{job.source}: no frame was selected, or there is none", "check `start_s` and `stop_s`, or the pipe"
             )
-        writers = [stack.enter_context(sink(job.output, model.spec, job.source))]
+        places = zip(sinks, job.outputs, strict=True)
+        writers = [stack.enter_context(sink(path, model.spec, job.source)) for sink, path in places]
         if job.overlay is not None:
             rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)
             drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride, job.source)

@@ -11,7 +11,7 @@ from typing import Any
 
 from posert.runtime.after.options import SmoothOptions, TrackOptions
 from posert.runtime.devices import cpu_cores
-from posert.runtime.files.formats import sink_of
+from posert.runtime.files.formats import formats_of, sinks_of
 from posert.runtime.loop import TopDown
 from posert.runtime.options import ModelOptions
 from posert.runtime.parameters import as_given
@@ -36,7 +36,7 @@ class Settings:
     """What is done with every source.
 
     Attributes:
-        form: a name of `FORMATS`.
+        form: a name of `FORMATS`, or several, separated by commas.
         selection: which frames.
         batch: frames per network call.
         track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
@@ -48,7 +48,7 @@ class Settings:
         live: the source does not wait, see `estimate`; cameras and streams never do.
 
     Raises:
-        PosertError: the format does not know `keypoint_scale`.
+        PosertError: no such format, or none of them knows `keypoint_scale`.
     """
 
     form: str = "jsonl"
@@ -66,8 +66,9 @@ class Settings:
     live: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "form", ",".join(formats_of(self.form)))
         if self.keypoint_scale:
-            sink_of(self.form, unit=self.keypoint_scale)
+            sinks_of(self.form, unit=self.keypoint_scale)
 
 
 @dataclass(frozen=True, slots=True)
