@@ -120,13 +120,14 @@ def info(
 def fuse(
     model: Annotated[str, typer.Argument(help="A network of one stage: " + MODEL)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
+    params: Params = None,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
     """Write a network that gives people, for the ONNX Runtime of any language."""
     from posert.export.embed.fuse import fuse as write
 
-    print(write(model_file(model, accept_licence, accept_unpinned), output))
+    print(write(model_file(model, accept_licence, accept_unpinned), output, parse_params(params)))
 
 
 @app.command("bundle", rich_help_panel=EMBED)

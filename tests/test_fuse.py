@@ -51,6 +51,14 @@ def test_nobody(tmp_path: Path) -> None:
     assert (keypoints.shape, scores.shape) == ((0, 17, 3), (0,))
 
 
+def test_parameters_are_the_networks_or_the_librarys(tmp_path: Path) -> None:
+    model, bright = tiny.bright_spot(tmp_path / "m.onnx"), np.full((20, 30, 3), 200, np.uint8)
+    for params, people in (({}, 1), ({"pose.min_score": 0.95}, 0)):
+        assert len(run(fuse(model, tmp_path / "fused.onnx", params), bright)[0]) == people
+    with pytest.raises(PosertError, match="are not in the network, but in the library"):
+        fuse("nano", tmp_path / "nano.onnx", {"pose.min_parts": 6})
+
+
 POSES = [name for name, network in tiny_rows.NETWORKS.items() if network.params.get("keypoints") != 0]
 
 

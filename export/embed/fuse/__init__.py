@@ -4,6 +4,7 @@ Owns which way a network is fused: with standard operators around it (`picture.p
 with the operator of the C library (`c/ops.c`).
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from posert.runtime.windows import place
 _PREFIX = "network/"  # of the names inside
 
 
-def fuse(model: str | Path, out: Path) -> Path:
+def fuse(model: str | Path, out: Path, params: Mapping[str, Any] | None = None) -> Path:
     """The file with the fused network, whose outputs are people: `keypoints` f32 [N,K,3] and `scores` f32 [N].
 
     A network whose decoder is `direct` or `rows` needs standard operators alone. It takes the input `frame` u8 [H,W,3],
@@ -41,17 +42,23 @@ def fuse(model: str | Path, out: Path) -> Path:
     Args:
         model: an exported network that works in one stage.
         out: file to write.
+        params: as of `ModelOptions`; the network has them for good.
 
     Raises:
-        PosertError: not such a network, or the file cannot be written.
+        PosertError: not such a network, its parameters are those of the library, or the file cannot be written.
     """
     path = find_model(model)
     graph, op = compose.add_prefix(onnx_file.load(path), _PREFIX), Graph()
-    with open_model(path, device="cpu") as opened:
+    with open_model(path, device="cpu", params=params or {}) as opened:
         spec = opened.spec
         if len(spec.stages) > 1 or len(spec.stages[0].scales) > 1 or spec.stages[0].region == "boxes":
             raise PosertError(f"{path} ({spec.model}) works in several steps and cannot be fused", "run it with posert")
         image = _built(op, graph, opened)
+    if params and any(node.domain == "posert" for node in op.nodes):
+        raise PosertError(
+            f"the parameters of {spec.model} are not in the network, but in the library that runs with it",
+            "give `params` to posert bundle, and leave them away here",
+        )
     del graph.graph.node[:], graph.graph.input[:], graph.graph.output[:], graph.graph.value_info[:]
     graph.graph.node.extend(op.nodes)
     graph.graph.initializer.extend(op.constants)
