@@ -288,6 +288,6 @@ def test_what_a_manifest_says_of_the_settings() -> None:
     record = Recipe("nano", Settings(selection=Selection(size_wh=(4, 3))), options).record()
     assert json.loads(json.dumps(record)) == record
     assert (record["params"], record["detector"], record["selection"]["size_wh"]) == (["a=1", "b=x"], "d.onnx", [4, 3])
-    assert not {"device", "threads", "workers"} & record.keys()
-    left_out = {"device", "threads", "workers"}
+    assert not {"arena", "device", "threads", "workers"} & record.keys()
+    left_out = {"arena", "device", "threads", "workers"}
     assert record.keys() == {field.name for kind in (Settings, ModelOptions) for field in fields(kind)} - left_out
