@@ -19,7 +19,7 @@ from posert.flags import (
     ScaleNumber,
     Threads,
     model_file,
-    parse_params,
+    parse_options,
     progress,
 )
 
@@ -58,7 +58,10 @@ def evaluate(
 
     if (coco is None) == (tracks is None):
         raise PosertError("there is nothing to compare with, or two things", "give one of --coco and --tracks")
+    of_model, of_people = parse_options(params, **({} if tracks is None else {"track": True}))
     if tracks is not None and Path(model).suffix in following.RESULTS:
+        if params:
+            raise PosertError("--set changes nothing in results", "leave it away, or name a model")
         print(following.score([(read_truth(tracks), following.read_tracked(Path(model)))]))
         return
     if images is None:
@@ -66,12 +69,12 @@ def evaluate(
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
-        detector=detector and found(detector), params=parse_params(params),
+        detector=detector and found(detector), params=of_model,
     )  # fmt: skip
     with open_model(found(model), options) as opened, progress(model, 0, "images") as on_image:
         if tracks is not None:
             truth = read_truth(tracks)
-            people = following.track(opened, following.pictures(truth, images, fps), on_image)
+            people = following.track(opened, following.pictures(truth, images, fps), on_image, **of_people)
             print(following.score([(truth, people)]))
         elif coco is not None:
             print(measure(opened, coco, images, ground_truth_boxes=boxes, flip=flip, on_image=on_image))

@@ -18,6 +18,7 @@ from posert.measure.compare import SIGMAS
 from posert.measure.truths import COUNTS, EXCUSED, Annotated, Truth, read_mot
 from posert.poses import Frame, Poses
 from posert.runtime.after import post_chain
+from posert.runtime.after.options import TrackOptions
 from posert.runtime.after.track import box_overlap
 from posert.runtime.files.results import read_results
 from posert.runtime.loop import estimate_frames
@@ -68,9 +69,14 @@ class Tracked:
     frames: Mapping[int, Poses]
 
 
-def track(model: Model, given: Iterable[Frame], on_frame: Callable[[int], None] | None = None) -> Tracked:
+def track(
+    model: Model,
+    given: Iterable[Frame],
+    on_frame: Callable[[int], None] | None = None,
+    tracking: TrackOptions | None = None,
+) -> Tracked:
     """The people that a model finds in all frames of one video, with ids."""
-    refine = post_chain(model.spec.skeleton, track=True)
+    refine = post_chain(model.spec.skeleton, track=True, tracking=tracking)
     found = {}
     for index, (frame, result) in enumerate(estimate_frames(model, iter(given))):
         found[index] = refine(result, frame.bgr).poses

@@ -12,8 +12,9 @@ import tiny_follow
 import tiny_topdown
 from command import Run
 
-from posert import estimate_image, open_model
+from posert import estimate_image, frames, open_model
 from posert.flags import parse_params
+from posert.measure.tracks import track
 from posert.pages.compare import compare
 from posert.runtime.after.options import TrackOptions
 from posert.runtime.metadata import metadata_text
@@ -131,9 +132,17 @@ def test_every_command_that_opens_a_model_takes_them(
     assert "decoder 'detect' has no parameters max_iuo" in err
 
 
+def test_results_have_no_parameters(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("eval", "a.jsonl", "--tracks", tmp_path / "gt.txt", "--set", "track.memory=2")
+    assert (code, "--set changes nothing in results" in err) == (1, True), err
+
+
 @pytest.mark.parametrize(("memory", "ids"), [(1, {1, 2}), (2, {1})])
-def test_ids_of_a_comparison_are_given_as_asked(everybody: Path, video: Path, memory: float, ids: set[int]) -> None:
+def test_measured_ids_are_given_as_asked(everybody: Path, video: Path, memory: float, ids: set[int]) -> None:
     pytest.importorskip("lap")
+    with open_model(everybody) as model:
+        tracked = track(model, frames(str(video)), tracking=TrackOptions(memory=memory))
+    assert {key for poses in tracked.frames.values() for key in poses.ids.tolist()} == ids
     (found,) = compare([("model", str(everybody))], [(str(video), "walk")], tracking=TrackOptions(memory=memory))
     assert {key for result in found.runs[0].results for key in result.poses.ids.tolist()} == ids
 
