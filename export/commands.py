@@ -157,13 +157,12 @@ def verify_bundle(
     c: Annotated[Path, typer.Option("--c", help="A folder of `posert bundle`, after `make`.")],
     source: Annotated[str, typer.Option(help="What infer takes: a video, a picture, a folder.")],
     limit: Annotated[int, typer.Option(min=1, help="At most so many frames.")] = 300,
-    params: Params = None,
 ) -> None:
     """Run a C library and Python on the same frames; say how far apart their people are."""
     from posert import frames
     from posert.export.embed.library import compare
 
-    count, people, largest_px = compare(c, islice(frames(source), limit), parse_params(params))
+    count, people, largest_px = compare(c, islice(frames(source), limit))
     print(f"{count} frames, {people} people, largest difference {largest_px:g}")
     if largest_px > 0:
         raise PosertError("the C library's people are not Python's", "write the bundle again with this posert")

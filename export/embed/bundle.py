@@ -69,7 +69,7 @@ def bundle(
     file = find_model(path)
     with open_model(path, device="cpu", params=params or {}) as model:
         _check(model)
-        texts, spec = {"model.c": model_table(model, file)}, model.spec
+        texts, spec = {"model.c": model_table(model, file, params or {})}, model.spec
     about = {"MODEL": spec.model, "LICENCE": spec.licence or "not stated", "TARGET": target}
     about |= {"CPU": cpu or TARGETS[target].cpu, "NAME": prefix, "MACROS": prefix.upper()}
     about |= dict(zip(("MAJOR", "MINOR", "PATCH"), posert.__version__.split("."), strict=False))

@@ -4,7 +4,7 @@ Owns the ctypes view of `posert.h`. Knows nothing of how the library works.
 """
 
 import ctypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from posert import estimate
 from posert.errors import PosertError
+from posert.export.embed.table import params_in
 from posert.poses import Frame, Poses, no_poses
 from posert.runtime.devices import import_onnxruntime
 from posert.runtime.session import open_model
@@ -126,19 +127,20 @@ class NativeModel(AbstractContextManager["NativeModel"]):
         self.close()
 
 
-def compare(folder: Path, pictures: Iterable[Frame], params: Mapping[str, Any] | None = None) -> tuple[int, int, float]:
+def compare(folder: Path, pictures: Iterable[Frame]) -> tuple[int, int, float]:
     """C and Python on the same frames: how many frames and people, and the largest difference of a coordinate (px) or a
     score, infinite if the people are not the same number.
 
-    One thread each; where another source begins, both forget the last people. `params` are those that the library was
-    written with.
+    One thread each, and the parameters that the library was written with; where another source begins, both forget the
+    last people.
 
     Raises:
         PosertError: the library does not open, or the source cannot be read.
     """
     model, kept = folder / main_file(folder), list(pictures)
+    params = params_in((folder / "model.c").read_text(encoding="utf-8"))
     people, largest, source = 0, 0.0, ""
-    with NativeModel(folder) as native, open_model(model, device="cpu", threads=1, params=params or {}) as python:
+    with NativeModel(folder) as native, open_model(model, device="cpu", threads=1, params=params) as python:
         for frame, result in zip(kept, estimate(python, kept), strict=True):
             if frame.source != source:
                 native.reset()
