@@ -34,10 +34,17 @@ from posert.flags import (
     AcceptLicence,
     AcceptUnpinned,
     Device,
+    First,
+    Last,
     LongEdge,
+    Mirror,
     Params,
+    Rotate,
     ScaleGap,
     ScaleNumber,
+    Start,
+    Stop,
+    Stride,
     Threads,
     model_file,
     parse_options,
@@ -100,11 +107,13 @@ def infer(
     overlay: Annotated[
         Path | None, typer.Option(rich_help_panel=DRAW, help="Draw the people: .mp4 or .jpg; a folder for several.")
     ] = None,
-    start: Annotated[
-        float, typer.Option(min=0, rich_help_panel=SOURCES, help="Skip what comes before, seconds.")
-    ] = 0.0,
-    stop: Annotated[float | None, typer.Option(min=0, rich_help_panel=SOURCES, help="Stop there, seconds.")] = None,
-    stride: Annotated[int, typer.Option(min=1, rich_help_panel=SOURCES, help="Every n-th frame.")] = 1,
+    start: Start = 0.0,
+    stop: Stop = None,
+    first: First = 0,
+    last: Last = None,
+    stride: Stride = 1,
+    rotate: Rotate = 0,
+    mirror: Mirror = False,
     device: Device = "auto",
     threads: Threads = 0,
     batch: Annotated[int, typer.Option(min=1, rich_help_panel=NETWORK, help="Frames per network call.")] = 1,
@@ -204,7 +213,10 @@ def infer(
     )  # fmt: skip
     settings = Settings(
         form=form, batch=batch, track=track, smooth=smooth, features=features, include_empty=include_empty,
-        selection=Selection(start_s=start, stop_s=stop, stride=stride, size_wh=parse_size(size), fps=fps),
+        selection=Selection(
+            start_s=start, stop_s=stop, first=first, last=last, stride=stride, rotate=rotate, mirror=mirror,
+            size_wh=parse_size(size), fps=fps,
+        ),
         boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale, live=live,
         top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip), **of_people,
     )  # fmt: skip

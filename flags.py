@@ -34,6 +34,16 @@ AcceptUnpinned = Annotated[
     bool,
     typer.Option("--accept-unpinned", rich_help_panel=NETWORK, help="Take a file whose whole hash is not known."),
 ]
+Start = Annotated[float, typer.Option(min=0, rich_help_panel=SOURCES, help="Skip what comes before, seconds.")]
+Stop = Annotated[float | None, typer.Option(min=0, rich_help_panel=SOURCES, help="Stop there, seconds.")]
+First = Annotated[int, typer.Option(min=0, rich_help_panel=SOURCES, help="Number of the first frame, from 0.")]
+Last = Annotated[int | None, typer.Option(min=0, rich_help_panel=SOURCES, help="Number of the last frame.")]
+Stride = Annotated[int, typer.Option(min=1, rich_help_panel=SOURCES, help="Every n-th frame.")]
+Rotate = Annotated[
+    int,
+    typer.Option(rich_help_panel=SOURCES, help="Turn every picture clockwise: 90, 180 or 270; places are px of that."),
+]
+Mirror = Annotated[bool, typer.Option("--mirror", rich_help_panel=SOURCES, help="And change left and right.")]
 Device = Annotated[
     str,
     typer.Option(rich_help_panel=NETWORK, help="auto, cpu, cuda or cuda:N; a device that is not there is an error."),
@@ -59,9 +69,9 @@ Params = Annotated[
     ),
 ]
 _SAME_NAME = (
-    "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "flip", "fps",
-    "host", "keypoint_scale", "long_edge", "on", "overlay", "overwrite", "port", "resume", "scale_gap", "scale_number",
-    "shard", "smooth", "stride", "track", "verify", "video", "workers",
+    "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "first", "flip",
+    "fps", "host", "keypoint_scale", "last", "long_edge", "mirror", "on", "overlay", "overwrite", "port", "resume",
+    "rotate", "scale_gap", "scale_number", "shard", "smooth", "stride", "track", "verify", "video", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",

@@ -12,7 +12,14 @@ from posert.flags import (
     AcceptLicence,
     AcceptUnpinned,
     Device,
+    First,
+    Last,
+    Mirror,
     Params,
+    Rotate,
+    Start,
+    Stop,
+    Stride,
     Threads,
     model_file,
     named_models,
@@ -67,9 +74,13 @@ def compare(
     figure: Annotated[Path | None, typer.Option(help="A picture for print: rows sources, columns models.")] = None,
     coco: Annotated[Path | None, typer.Option(help="COCO keypoint annotations: also the AP of each model.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the pictures of --coco.")] = None,
-    start: Annotated[float, typer.Option(min=0, help="Skip what comes before, seconds.")] = 0.0,
-    stop: Annotated[float | None, typer.Option(min=0, help="Stop there, seconds.")] = None,
-    stride: Annotated[int, typer.Option(min=1, help="Every n-th frame.")] = 1,
+    start: Start = 0.0,
+    stop: Stop = None,
+    first: First = 0,
+    last: Last = None,
+    stride: Stride = 1,
+    rotate: Rotate = 0,
+    mirror: Mirror = False,
     device: Device = "auto",
     threads: Threads = 0,
     params: Params = None,
@@ -84,8 +95,9 @@ def compare(
 
     Example: posert compare walk.mp4 --model nano --model movenet.onnx -o compare.html
     """
-    from posert.pages.compare import Selection, media_of, protect, write_comparison, write_figure
     from posert.pages.compare import compare as run
+    from posert.pages.compare import media_of, protect, write_comparison, write_figure
+    from posert.runtime.jobs.recipe import Selection
     from posert.runtime.options import ModelOptions
 
     if output is None and figure is None:
@@ -93,7 +105,10 @@ def compare(
     if (coco is None) != (images is None):
         raise PosertError("--coco and --images belong together", "give both, or neither")
     of_model, of_people = parse_options(params, track=True)
-    media, selection = media_of(sources), Selection(start, stop, stride)
+    media = media_of(sources)
+    selection = Selection(
+        start_s=start, stop_s=stop, first=first, last=last, stride=stride, rotate=rotate, mirror=mirror
+    )
     named = [(name, model_file(file, accept_licence, accept_unpinned, quiet)) for name, file in _named(models)]
     protect(output, figure, media, [file for _, file in named], overwrite=overwrite)
     with progress("frames", 0, "frames", quiet) as show:
@@ -103,7 +118,7 @@ def compare(
             coco=None if coco is None or images is None else (coco, images), on_frame=lambda _, count: show(count),
         )  # fmt: skip
     if output is not None:
-        write_comparison(compared, media, output)
+        write_comparison(compared, media, output, selection)
     if figure is not None:
         write_figure(compared, media, figure, selection)
     if not quiet:

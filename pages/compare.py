@@ -24,27 +24,16 @@ from posert.runtime.after.options import TrackOptions
 from posert.runtime.files.atomic import whole_file, whole_text
 from posert.runtime.files.overlay import draw
 from posert.runtime.jobs.guard import protect_files
+from posert.runtime.jobs.recipe import Selection
 from posert.runtime.media import is_image
 from posert.runtime.media.live import is_live
-from posert.runtime.media.read import expand, frames
+from posert.runtime.media.read import expand
 from posert.runtime.options import ModelOptions
 from posert.runtime.session import files_of, open_model
 
 _CELL_PX = 480
 _HEAD_PX = 44
 _WHITE, _INK = (255, 255, 255), (30, 30, 30)
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which frames of each source: from `start_s` to `stop_s`, every `stride`-th."""
-
-    start_s: float = 0.0
-    stop_s: float | None = None
-    stride: int = 1
-
-    def of(self, source: str) -> Any:
-        return frames(source, start_s=self.start_s, stop_s=self.stop_s, stride=self.stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +69,7 @@ def compare(
     """Runs each model, one after the other, over the same frames.
 
     Args:
-        models: (name, file) of each. media: of `media_of`.
+        models: (name, file) of each. media: of `media_of`. selection: which of their frames, and how these are turned.
         coco: annotations and folder of the pictures for the AP.
         tracking: how people get their ids.
         on_frame: called with the model's name and the frames done of a source.
@@ -99,7 +88,7 @@ def compare(
             runs = [run(model, chosen.of(path), done, tracking) for path, _ in media]
             for (path, _), made in zip(media, runs, strict=True):
                 if not made.results:
-                    raise PosertError(f"{path}: no frame was selected", "check `start_s` and `stop_s`")
+                    raise PosertError(f"{path}: no frame was selected", "check `start_s`, `stop_s`, `first` and `last`")
             about = {
                 "name": name,
                 "licence": model.spec.licence,
@@ -111,12 +100,19 @@ def compare(
     return found
 
 
-def write_comparison(compared: Sequence[Compared], media: Sequence[tuple[str, str]], output: Path) -> None:
-    """Writes the page. Raises PosertError if a source is too large for it, or the file cannot be written."""
+def write_comparison(
+    compared: Sequence[Compared], media: Sequence[tuple[str, str]], output: Path, selection: Selection | None = None
+) -> None:
+    """Writes the page, its media turned as `selection` says.
+
+    Raises:
+        PosertError: a source is too large for it, or the file cannot be written.
+    """
     blocks: dict[str, str] = {}
+    orientation = (selection or Selection()).orientation
     sources = []
     for number, (path, name) in enumerate(media):
-        medium, held = embedded(Path(path), f"medium-{number}")
+        medium, held = embedded(Path(path), f"medium-{number}", None, orientation)
         blocks |= held
         heads = []
         for column, model in enumerate(compared):

@@ -7,9 +7,8 @@ say themselves.
 import base64
 import html
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -140,7 +139,9 @@ def _thumbnail(recording: Recording, table: Table) -> str:
     poses = Poses(table.keypoints[there], table.scores[there], table.boxes_xyxy[there], table.ids[there])
     source = source_of(recording)
     number = int(table.frames[best])
-    found = None if source is None else next((f for f in islice(frames(source), number + 1) if f.index == number), None)
+    turned = asdict(recording.orientation)
+    read = () if source is None else frames(source, **turned, first=number, last=number)
+    found = next(iter(read), None)
     width, height = table.size_wh
     drawn = draw(np.full((height, width, 3), 28, np.uint8) if found is None else found.bgr, poses, recording.skeleton)
     small = _THUMBNAIL_PX / max(drawn.shape[:2])

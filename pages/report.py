@@ -7,19 +7,24 @@ import base64
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import cv2
 
 from posert.errors import PosertError
 from posert.pages.events import events_of
 from posert.pages.html import page
 from posert.pages.pack import Table, pack, tabulate
-from posert.runtime.files.atomic import whole_text
+from posert.runtime.files.atomic import whole_file, whole_text
 from posert.runtime.files.results import Recording, read_results
 from posert.runtime.files.video import encode_for_browser, plays_in_browser, suffix_for_browser
 from posert.runtime.jobs.guard import protect_files
 from posert.runtime.media import is_image
+from posert.runtime.media.orientation import UPRIGHT, Orientation
+from posert.runtime.media.read import frames
 
 _MOST_EMBEDDED = 100 * 2**20
 _TYPES = {
@@ -44,8 +49,8 @@ def write_report(
 
     Args:
         results: a file of the formats jsonl, json or npz.
-        video: the file of the frames; None = what the results say, if it is there. What no browser plays is written
-            again, beside the page.
+        video: the file of the frames; None = what the results say, if it is there. What no browser plays, or was
+            rotated or mirrored for the results, is written again, beside the page.
         embed: it lies in the page. home: the index that the page belongs to.
         overwrite: files that posert did not write may be replaced.
         on_frame: called with the number of frames written again.
@@ -56,17 +61,18 @@ def write_report(
     """
     recording = read_results(results)
     source = source_of(recording, video)
-    again = None if source is None or _shows(source) else output.with_suffix(f".video{suffix_for_browser()}")
+    suffix = "" if source is None else _suffix_again(source, recording.orientation)
+    again = output.with_suffix(suffix) if suffix else None
     written = [output] if again is None or embed else [output, again]
     protect_files(written, [results] if source is None else [results, source], overwrite=overwrite)
     table = tabulate(recording.results, recording.skeleton)
     medium: Medium | None = None
     blocks: dict[str, str] = {}
     if source is not None and embed:
-        medium, blocks = embedded(source, "medium", on_frame)
+        medium, blocks = embedded(source, "medium", on_frame, recording.orientation)
     elif source is not None:
         if again is not None:
-            encode_for_browser(source, again, on_frame)
+            _write_again(source, again, on_frame, recording.orientation)
         medium = _about(source) | {"address": address(again or source, output)}
     head, columns = pack(table, recording.skeleton)
     data = {
@@ -108,25 +114,39 @@ def source_of(recording: Recording, video: Path | None = None) -> Path | None:
     return video or next((path for path in named if path.is_file()), None)
 
 
-def _shows(source: Path) -> bool:
-    return is_image(source) or plays_in_browser(source)
+def _suffix_again(source: Path, orientation: Orientation) -> str:
+    """Of what has to be made of a source, so that a browser shows the pictures of the results; empty if nothing has."""
+    if is_image(source):
+        return ".picture.png" if orientation else ""
+    return f".video{suffix_for_browser()}" if orientation or not plays_in_browser(source) else ""
+
+
+def _write_again(source: Path, path: Path, on_frame: OnFrame | None, orientation: Orientation) -> None:
+    if not is_image(source):
+        encode_for_browser(source, path, on_frame, orientation)
+        return
+    picture = next(frames(source, **asdict(orientation))).bgr
+    with whole_file(path) as temporary:
+        temporary.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
 
 
 def _about(source: Path) -> Medium:
     return {"kind": "picture" if is_image(source) else "video", "name": source.name}
 
 
-def embedded(source: Path, block: str, on_frame: OnFrame | None = None) -> tuple[Medium, dict[str, str]]:
-    """What a page is told of a picture or a video that lies in it, and the block of this name that holds it.
+def embedded(
+    source: Path, block: str, on_frame: OnFrame | None = None, orientation: Orientation = UPRIGHT
+) -> tuple[Medium, dict[str, str]]:
+    """What a page is told of a picture or a video that lies in it, turned, and the block of this name that holds it.
 
     Raises:
         PosertError: it cannot be read, or is too large for a page.
     """
     with tempfile.TemporaryDirectory(prefix="posert-") as folder:
         shown = source
-        if not _shows(source):
-            shown = Path(folder, "video" + suffix_for_browser())
-            encode_for_browser(source, shown, on_frame)
+        if suffix := _suffix_again(source, orientation):
+            shown = Path(folder, "again" + suffix)
+            _write_again(source, shown, on_frame, orientation)
         if shown.stat().st_size > _MOST_EMBEDDED:
             what = f"{source} takes more than {_MOST_EMBEDDED >> 20} MB in a page"
             raise PosertError(what, "leave `embed` away, or take a part of it")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from posert.errors import optional
 from posert.poses import Features, Frame, Result
 from posert.runtime.files.atomic import Write, file_header, needed, whole_file
+from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.spec import ModelSpec
 
 _CHUNK_FRAMES = 256
@@ -28,7 +29,7 @@ _OPTIONAL = ("normalised", "velocities", "angles", "visible")
 
 
 @contextmanager
-def npz(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+def npz(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT) -> Iterator[Write]:
     """Writes arrays over T frames and the P people of the fullest one, missing people NaN (id 0).
 
     `keypoints` f32 [T,P,K,3] (x px, y px, score), `scores` f32 [T,P], `boxes_xyxy` f32 [T,P,4], `ids` i32 [T,P],
@@ -39,7 +40,7 @@ def npz(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     with whole_file(needed(path, "npz")) as temporary, temporary.with_name("rows").open("w+b") as rows:
         table = _Spool(rows)
         yield table.add
-        table.save(temporary, spec, source)
+        table.save(temporary, spec, file_header(spec, source, orientation))
 
 
 class _Spool:
@@ -62,14 +63,14 @@ class _Spool:
         self.sizes.extend(result.size_wh)
         self.rows.write(_flat(arrays.values(), len(result.poses)).tobytes())
 
-    def save(self, path: Path, spec: ModelSpec, source: str) -> None:
+    def save(self, path: Path, spec: ModelSpec, header: dict[str, Any]) -> None:
         frames, most = len(self.counts), max(self.counts, default=0)
         small: dict[str, NDArray[Any]] = {
             "frame_index": np.array(self.indices, "i8"),
             "time_s": np.array(self.times, "f8"),
             "size_wh": np.array(self.sizes, "i4").reshape(-1, 2),
             "names": np.array(spec.skeleton.names),
-            "header": np.array(json.dumps(file_header(spec, source))),
+            "header": np.array(json.dumps(header)),
         }
         if self.joints:
             small["joints"] = np.array(self.joints)
@@ -144,7 +145,7 @@ def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: n
 
 
 @contextmanager
-def parquet(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+def parquet(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT) -> Iterator[Write]:
     """Writes one row per person and frame: frame, time_s, width, height, id, score, box_left/top/right/bottom,
     `<keypoint>_x`, `_y`, `_score`; with features also `<keypoint>_norm_x/y`, `_velocity_x/y`, `_visible`,
     `<joint>_angle`. NaN is null. The file's metadata key `posert` holds the JSON header, `posert.frames` the number of
@@ -158,7 +159,7 @@ def parquet(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
     import pyarrow
 
     with whole_file(target) as temporary:
-        table = _Rows(pyarrow, temporary, spec, source)
+        table = _Rows(pyarrow, temporary, spec, file_header(spec, source, orientation))
         try:
             yield table.add
         finally:
@@ -168,9 +169,9 @@ def parquet(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
 class _Rows:
     """Rows gathered into groups, the writer opened with the first frame, which says if there are features."""
 
-    def __init__(self, pyarrow: Any, path: Path, spec: ModelSpec, source: str) -> None:
+    def __init__(self, pyarrow: Any, path: Path, spec: ModelSpec, header: dict[str, Any]) -> None:
         self.pyarrow, self.path, self.names = pyarrow, path, spec.skeleton.names
-        self.header = json.dumps(file_header(spec, source))
+        self.header = json.dumps(header)
         self.writer: Any = None
         self.schema: Any = None
         self.types: dict[str, str] = {}

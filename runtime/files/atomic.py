@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +23,7 @@ from posert.poses import Frame, Poses, Result
 from posert.runtime.files.locks import take
 from posert.runtime.files.ours import note, replaceable, says_so
 from posert.runtime.files.state import state
+from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.spec import ModelSpec
 
 Write = Callable[[Frame, Result], None]
@@ -189,21 +191,24 @@ def write_line(file: TextIO, value: Any) -> None:
 
 
 @contextmanager
-def json_lines(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+def json_lines(
+    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT
+) -> Iterator[Write]:
     """Writes JSON lines, to standard output without a path: `file_header`, then `frame_record` of every frame."""
     with text_output(path) as file:
-        write_line(file, file_header(spec, source))
+        write_line(file, file_header(spec, source, orientation))
         yield lambda _, result: write_line(file, frame_record(result))
 
 
-def file_header(spec: ModelSpec, source: str) -> dict[str, Any]:
-    """What a file says about itself: format version, model, skeleton, source."""
-    return {
+def file_header(spec: ModelSpec, source: str, orientation: Orientation = UPRIGHT) -> dict[str, Any]:
+    """What a file says about itself: format version, model, skeleton, source, and how pictures were turned."""
+    about = {
         "posert": 1,
         "model": spec.model,
         "skeleton": {"names": spec.skeleton.names, "edges": spec.skeleton.edges},
         "source": source,
     }
+    return about | asdict(orientation) if orientation else about
 
 
 def frame_record(result: Result) -> dict[str, Any]:

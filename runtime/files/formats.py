@@ -35,6 +35,7 @@ from posert.runtime.files.dataset import dataset
 from posert.runtime.files.state import names_below
 from posert.runtime.files.units import in_units
 from posert.runtime.media import is_image
+from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.spec import ModelSpec
 from posert.skeletons import BODY_25, MPI_15, OPENPOSE_18, coco_order
 
@@ -52,7 +53,7 @@ class Format:
         suffix: what an output's name has after the medium's; one without a dot takes the place of the medium's suffix.
         picture: the same for a picture; empty = `suffix`.
         options: what else `sink` takes: `empty`, frames without people included (elsewhere they always are, or have no
-            place); `unit`, of `in_units`.
+            place); `unit`, of `in_units`; `orientation`, how pictures were turned.
         inside: patterns for the names of the files in a folder that it writes, `{stem}` being the source's.
     """
 
@@ -74,14 +75,18 @@ class Format:
         return (medium if suffix.startswith(".") else str(Path(medium).with_suffix(""))) + suffix
 
 
-def sink_of(form: str, *, empty: bool = False, unit: int = 0) -> Callable[[Path | None, ModelSpec, str], Sink]:
+def sink_of(
+    form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT
+) -> Callable[[Path | None, ModelSpec, str], Sink]:
     """The sink of a format: frames without people included if it can, keypoints in `unit` (`in_units`).
+
+    How pictures were turned is said if the format can.
 
     Raises PosertError if there is no such format, or it has pixels of the frame and nothing else.
     """
     if form not in FORMATS:
         raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
-    chosen, values = FORMATS[form], {"empty": empty, "unit": unit}
+    chosen, values = FORMATS[form], {"empty": empty, "unit": unit, "orientation": orientation}
     if unit and "unit" not in chosen.options:
         known = [name for name, other in FORMATS.items() if "unit" in other.options]
         raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
@@ -102,11 +107,16 @@ def formats_of(form: str) -> list[str]:
     return [name for name in FORMATS if name in named]
 
 
-def sinks_of(form: str, *, empty: bool = False, unit: int = 0) -> list[Callable[[Path | None, ModelSpec, str], Sink]]:
+def sinks_of(
+    form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT
+) -> list[Callable[[Path | None, ModelSpec, str], Sink]]:
     """As `sink_of`, for each of `formats_of(form)`; those that know no `unit` stay as they are if another one does."""
     names = formats_of(form)
     knowing = [name for name in names if "unit" in FORMATS[name].options] or names
-    return [sink_of(name, empty=empty, unit=unit if name in knowing else 0) for name in names]
+    units = [unit if name in knowing else 0 for name in names]
+    return [
+        sink_of(name, empty=empty, unit=own, orientation=orientation) for name, own in zip(names, units, strict=True)
+    ]
 
 
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
@@ -162,9 +172,9 @@ def _items(path: Path, opening: str = "[", closing: str = "]") -> Iterator[Calla
 
 
 @contextmanager
-def one_json(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+def one_json(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT) -> Iterator[Write]:
     """Writes one JSON document: the header of the JSON lines, and all their frames in the list `frames`."""
-    opening = compact(file_header(spec, source))[:-1] + ',"frames":['
+    opening = compact(file_header(spec, source, orientation))[:-1] + ',"frames":['
     with _items(needed(path, "json"), opening, "]}") as add:
         yield lambda _, result: add(compact(frame_record(result)))
 
@@ -325,16 +335,16 @@ _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")
 _OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_keypoints_2d")
 _DATASET = (r"annotations/person_keypoints_default\.json", r"images/default/(frame_\d{6,}|{stem})\.\w+")
 FORMATS: dict[str, Format] = {
-    "jsonl": Format(json_lines, ".jsonl"),
-    "json": Format(one_json, ".json"),
+    "jsonl": Format(json_lines, ".jsonl", options=("orientation",)),
+    "json": Format(one_json, ".json", options=("orientation",)),
     "openpose": Format(frame_files, "_json", "_keypoints.json", ("unit",), (r"{stem}_\d{12}_keypoints\.json",)),
     "alphapose": Format(result_list, ".alphapose-results.json", options=("empty",)),
     "alphapose-cmu": Format(_CMU, ".alphapose-cmu", options=("empty",), inside=_DICTS),
     "alphapose-open": Format(_OPEN, ".alphapose-open", options=("empty",), inside=_DICTS),
     "openpifpaf": Format(predictions, ".openpifpaf.json", ".predictions.json"),
     "coco": Format(coco, ".coco.json"),
-    "npz": Format(npz, ".npz"),
-    "parquet": Format(parquet, ".parquet"),
+    "npz": Format(npz, ".npz", options=("orientation",)),
+    "parquet": Format(parquet, ".parquet", options=("orientation",)),
     "coco-dataset": Format(dataset, ".coco-dataset", inside=_DATASET),
     "csv": Format(table.rows, ".csv", options=("empty",)),
 }

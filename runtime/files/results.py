@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TextIO, TypedDict
+from typing import Any, Literal, NoReturn, NotRequired, TextIO, TypedDict
 
 import numpy as np
 
 from posert.errors import PosertError
 from posert.poses import Poses, Result, Skeleton
+from posert.runtime.media.orientation import Orientation
 from posert.typed import Index, read
 
 _LOG = logging.getLogger("posert")
@@ -38,6 +39,8 @@ class _Header(TypedDict):
     model: str
     skeleton: _Skeleton
     source: str
+    rotate: NotRequired[Literal[0, 90, 180, 270]]
+    mirror: NotRequired[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Recording:
     """A file of results.
 
     Attributes:
-        path: the file. model, source: what it says of them.
+        path: the file. model, source: what it says of them. orientation: how the source's pictures were turned.
         skeleton: names and edges of its keypoints.
         results: its frames in order, read as they are asked for, once, without features; raises PosertError where the
             file is damaged. A last line that is cut off is left out with a warning.
@@ -55,6 +58,7 @@ class Recording:
     model: str
     skeleton: Skeleton
     source: str
+    orientation: Orientation
     results: Iterator[Result]
 
 
@@ -100,7 +104,8 @@ def _header(path: Path, text: str) -> _Header:
 
 def _recording(path: Path, header: _Header, results: Iterator[Result]) -> Recording:
     skeleton = Skeleton(header["skeleton"]["names"], header["skeleton"]["edges"])
-    return Recording(path, header["model"], skeleton, header["source"], results)
+    orientation = Orientation(header.get("rotate", 0), header.get("mirror", False))
+    return Recording(path, header["model"], skeleton, header["source"], orientation, results)
 
 
 def _rows(path: Path, file: TextIO, header: _Header) -> Iterator[Result]:

@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from posert.errors import PosertError
 from posert.runtime.files.atomic import whole_file
 from posert.runtime.files.pyav import CODINGS, WritePicture, pyav, pyav_writer
 from posert.runtime.media.names import opencv_name
+from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.media.read import frame_count, frame_rate, frames
 
 Picture = NDArray[np.uint8]
@@ -113,18 +115,21 @@ def suffix_for_browser() -> str:
     return ".webm" if pyav() is None else ".mp4"
 
 
-def encode_for_browser(source: Path, path: Path, on_frame: Callable[[int], None] | None = None) -> None:
+def encode_for_browser(
+    source: Path, path: Path, on_frame: Callable[[int], None] | None = None, orientation: Orientation = UPRIGHT
+) -> None:
     """Writes a video again so that browsers play it; `path` ends as `suffix_for_browser` says.
-    An odd width or height loses a pixel.
+    An odd width or height loses a pixel. With `orientation` its pictures are turned.
 
     Calls `on_frame` with the number of frames done. Without PyAV the rate is constant, the mean of the source's.
 
     Raises:
         PosertError: the source cannot be read to its end, or the file cannot be written.
     """
-    size_wh, fps = next(frames(source)).size_wh, min(frame_rate(str(source)), _FASTEST)
+    turned = asdict(orientation)
+    size_wh, fps = next(frames(source, **turned)).size_wh, min(frame_rate(str(source)), _FASTEST)
     with whole_file(path) as temporary, open_writer(temporary, path, size_wh, fps) as write:
-        for frame in frames(source):
+        for frame in frames(source, **turned):
             write(frame.bgr, frame.time_s)
             if on_frame is not None:
                 on_frame(frame.index + 1)

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from posert.runtime.look import read_boxes
 from posert.runtime.loop import estimate_frames
 from posert.runtime.media import is_image
 from posert.runtime.media.live import is_live
-from posert.runtime.media.read import expand, frame_rate, frames
+from posert.runtime.media.read import expand, frame_rate
 from posert.runtime.session import Model
 
 _LOG = logging.getLogger("posert")
@@ -186,7 +186,7 @@ def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[
     )  # fmt: skip
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     stream = is_live(source)
-    read, live = frames(source, **asdict(settings.selection), live=stream), settings.live or stream
+    read, live = settings.selection.of(source, live=stream), settings.live or stream
     pairs = estimate_frames(model, read, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live)
     with closing(pairs) as results:
         for frame, found in results:
@@ -202,12 +202,16 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
     """
     began, done, people = time.monotonic(), 0, 0
     before = state(job.source) if job.listed else None
-    sinks = sinks_of(settings.form, empty=settings.include_empty, unit=settings.keypoint_scale)
+    sinks = sinks_of(
+        settings.form, empty=settings.include_empty, unit=settings.keypoint_scale,
+        orientation=settings.selection.orientation,
+    )  # fmt: skip
     with closing(people_of(model, job.source, settings)) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         if not first:
             raise PosertError(
-                f"{job.source}: no frame was selected, or there is none", "check `start_s` and `stop_s`, or the pipe"
+                f"{job.source}: no frame was selected, or there is none",
+                "check `start_s`, `stop_s`, `first` and `last`, or the pipe",
             )
         places = zip(sinks, job.outputs, strict=True)
         writers = [stack.enter_context(sink(path, model.spec, job.source)) for sink, path in places]

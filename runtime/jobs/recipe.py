@@ -3,16 +3,20 @@
 Owns these records, and the start of a process with one. Knows nothing of jobs or clusters.
 """
 
+import json
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from posert.poses import Frame
 from posert.runtime.after.options import SmoothOptions, TrackOptions
 from posert.runtime.devices import cpu_cores
 from posert.runtime.files.formats import formats_of, sinks_of
 from posert.runtime.loop import TopDown
+from posert.runtime.media.orientation import Orientation
+from posert.runtime.media.read import frames
 from posert.runtime.options import ModelOptions
 from posert.runtime.parameters import as_given
 from posert.runtime.session import Model, open_model
@@ -22,13 +26,29 @@ _CHANGE_NO_RESULT = ("arena", "device", "threads", "workers")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which frames of every source; see `frames`."""
+    """Which frames of every source, and how they are turned; see `frames`."""
 
     start_s: float = 0.0
     stop_s: float | None = None
+    first: int = 0
+    last: int | None = None
     stride: int = 1
+    rotate: int = 0
+    mirror: bool = False
     size_wh: tuple[int, int] | None = None
     fps: float = 30.0
+
+    def __post_init__(self) -> None:
+        _ = self.orientation  # what is wrong with it is of no single source
+
+    @property
+    def orientation(self) -> Orientation:
+        """How pictures are turned; raises PosertError for an angle that is none."""
+        return Orientation(self.rotate, self.mirror)  # type: ignore[arg-type]
+
+    def of(self, source: str, live: bool | None = None) -> Iterator[Frame]:
+        """The frames of a source."""
+        return frames(source, **asdict(self), live=live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +135,6 @@ class Recipe:
         """What the results depend on besides the model file, as JSON; equal recipes give equal records."""
         values = asdict(self.settings) | asdict(self.options)
         values["params"] = [f"{name}={as_given(value)}" for name, value in self.options.params.items()]
-        values["detector"] = None if self.options.detector is None else str(self.options.detector)
-        size_wh = self.settings.selection.size_wh
-        values["selection"]["size_wh"] = None if size_wh is None else list(size_wh)
-        return {name: value for name, value in values.items() if name not in _CHANGE_NO_RESULT}
+        kept = {name: value for name, value in values.items() if name not in _CHANGE_NO_RESULT}
+        record: dict[str, Any] = json.loads(json.dumps(kept, default=str))  # a detector's path; tuples are lists
+        return record

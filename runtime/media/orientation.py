@@ -37,3 +37,7 @@ class Orientation:
         """The picture u8 [H,W,3] turned; itself if there is nothing to do."""
         turned = cv2.rotate(bgr, _QUARTERS[self.rotate]) if self.rotate else bgr
         return np.asarray(cv2.flip(turned, 1) if self.mirror else turned, np.uint8)
+
+
+UPRIGHT = Orientation()
+"""As the file says."""
