@@ -70,8 +70,8 @@ Params = Annotated[
 ]
 _SAME_NAME = (
     "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "first", "flip",
-    "fps", "host", "keypoint_scale", "last", "long_edge", "mirror", "on", "overlay", "overwrite", "port", "resume",
-    "rotate", "scale_gap", "scale_number", "shard", "smooth", "stride", "track", "verify", "video", "workers",
+    "fps", "host", "keypoint_scale", "last", "long_edge", "max_people", "mirror", "on", "overlay", "overwrite", "port",
+    "resume", "rotate", "scale_gap", "scale_number", "shard", "smooth", "stride", "track", "verify", "video", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",
@@ -135,6 +135,27 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if not match:
         raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
     return int(match.group(1)), int(match.group(2))
+
+
+def parse_person(text: str | None) -> str | int | None:
+    """A word, or an id as a number; None stays None.
+
+    >>> parse_person("largest"), parse_person("3")
+    ('largest', 3)
+    """
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def parse_roi(text: str | None) -> tuple[float, ...]:
+    """The numbers of `X,Y,WIDTH,HEIGHT` or `X,Y,X,Y,X,Y`; none of None.
+
+    >>> parse_roi("0,.5,1,.5")
+    (0.0, 0.5, 1.0, 0.5)
+    """
+    try:
+        return () if text is None else tuple(map(float, text.split(",")))
+    except ValueError:
+        raise PosertError(f"--roi {text!r} is no region", "write it as X,Y,WIDTH,HEIGHT or X,Y,X,Y,X,Y") from None
 
 
 def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Chooser:
         rows = np.flatnonzero(_fits(result, options))
         if options.needs_ids:
             if poses.ids is None and len(poses):
-                raise PosertError(f"person {options.person} is an id, and people have none", "add `track`")
+                raise no_ids(options)
             return rows if poses.ids is None else rows[poses.ids[rows] == options.person]
         if math.isinf(options.places):
             return rows
@@ -121,6 +121,11 @@ class Chooser:
         chosen = known + others[: int(self._options.places) - len(self._seen_s)]
         self._seen_s |= {int(ids[row]): time_s for row in chosen}
         return np.array(chosen, np.intp)
+
+
+def no_ids(options: PeopleOptions) -> PosertError:
+    """What is wrong if one person is wanted by an id and nobody has one."""
+    return PosertError(f"person {options.person} is an id, and people have none", "add `track`")
 
 
 def choose(results: Iterable[Result], options: PeopleOptions) -> Iterator[Result]:

@@ -1,14 +1,23 @@
 """Whose poses stay: by score, size and place; so many, or one; and over time, with ids and without."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import media
 import numpy as np
 import people
 import pytest
+from command import Run
 
 from posert.errors import PosertError
 from posert.poses import Features, Poses, Result, no_poses
+from posert.runtime.after import post_chain
 from posert.runtime.choose import Chooser, PeopleOptions, choose
+from posert.runtime.loop import estimate_frames
+from posert.runtime.media.read import frames
+from posert.runtime.session import open_model
 
 SCORES = [0.5, 0.9, 0.7]
 BOXES = [[0, 0, 100, 200], [300, 220, 340, 260], [400, 100, 640, 400]]  # the middle of 640 x 480: (320, 240)
@@ -164,3 +173,61 @@ def test_choices_that_say_nothing(options, message: str) -> None:
 def test_nothing_asked_for_changes_nothing() -> None:
     _, result = people.result(people.standing((100, 240), (500, 246), ids=[1, 2]))
     assert Chooser(PeopleOptions())(result) is result
+
+
+def test_people_of_a_real_video_who_stay_keep_ids_and_places(assets: Path) -> None:
+    """Whoever is left out has been followed all the same, and whoever is chosen stays though others are better."""
+    pytest.importorskip("lap")
+    video = frames(assets / "media" / "videos" / "pose2sim_multi_cam02.mp4", last=24)
+    with open_model("nano", device="cpu") as model:
+        found, skeleton = list(estimate_frames(model, video)), model.spec.skeleton
+
+    def tracked(**options: Any) -> list[Poses]:
+        refine = post_chain(skeleton, track=True, people=PeopleOptions(**options))
+        return [refine(result, frame.bgr).poses for frame, result in found]
+
+    everybody = tracked()
+    assert {tuple(sorted(poses.ids.tolist())) for poses in everybody} == {(1, 2, 3)}
+    assert len({int(poses.ids[poses.scores.argmax()]) for poses in everybody}) > 1
+    for options, expected in [
+        ({"person": "best"}, {1}), ({"person": "largest"}, {2}), ({"person": 3}, {3}), ({"max_people": 2}, {1, 2}),
+        ({"roi": (0, 0, 0.3, 1)}, {2}), ({"min_box_area": 60_000}, {2, 3}),
+    ]:  # fmt: skip
+        for left, poses in zip(tracked(**options), everybody, strict=True):
+            assert set(left.ids.tolist()) == expected, options
+            rows = [poses.ids.tolist().index(key) for key in left.ids]
+            for name in ("keypoints", "scores", "boxes_xyxy"):
+                np.testing.assert_array_equal(getattr(left, name), getattr(poses, name)[rows])
+
+
+def test_the_command_line(run: Run, model: Path, tmp_path: Path) -> None:
+    video = media.video(tmp_path / "a.mp4", count=3)
+    people = {
+        ("--max-people", "1"): 3, ("--min-score", ".95"): 0, ("--min-score", ".85"): 3, ("--person", "central"): 3,
+        ("--person", "1", "--track"): 3, ("--person", "2", "--features"): 0, ("--roi", "0,0,1,1"): 3,
+        ("--roi", "0,0,2,2,0,2"): 0, ("--min-box-area", "1"): 0,
+    }  # fmt: skip
+    for options, count in people.items():
+        code, out, err = run("infer", model, video, *options)
+        assert (code, sum(len(json.loads(line)["people"]) for line in out.splitlines()[1:])) == (0, count), options
+    for options, message in {
+        ("--person", "3"): "error: person 3 is an id, and people have none\nhint: add --track\n",
+        ("--person", "me"): "error: person = 'me', expected largest, central, best, first, or an id\n",
+        ("--roi", "0,0"): "error: roi = [0.0, 0.0], expected x, y, width, height above 0, or x, y of three or more",
+        ("--roi", "a"): "error: --roi 'a' is no region\nhint: write it as X,Y,WIDTH,HEIGHT or X,Y,X,Y,X,Y\n",
+    }.items():
+        code, _, err = run("infer", model, video, *options)
+        assert code == 1
+        assert err.startswith(message)
+
+
+def test_a_manifest_knows_who_was_wanted(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    media.video(tmp_path / "videos" / "a.mp4", count=3)
+    command = ["infer", model, tmp_path / "videos", "-o", tmp_path / "out", "--resume"]
+    kept = "1 sources were finished before"
+    assert kept not in run(*command)[2]
+    assert kept in run(*command)[2]
+    for options in (["--max-people", "1"], ["--roi", "0,0,1,1"], ["--rotate", "90"], ["--last", "1"]):
+        assert kept not in run(*command, *options)[2]
+        assert kept in run(*command, *options)[2]

@@ -1,4 +1,4 @@
-"""What happens to the results of one source after the loop, in order: ids, then smoothing, then features."""
+"""What happens to the results of one source after the loop, in order: ids, smoothing, features, and who stays of it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +11,7 @@ from posert.runtime.after.features import Featuring
 from posert.runtime.after.options import SmoothOptions, TrackOptions
 from posert.runtime.after.smooth import Smoother
 from posert.runtime.after.track import Tracker
+from posert.runtime.choose import Chooser, PeopleOptions
 
 
 def post_chain(
@@ -21,11 +22,14 @@ def post_chain(
     features: bool = False,
     tracking: TrackOptions | None = None,
     smoothing: SmoothOptions | None = None,
+    people: PeopleOptions | None = None,
 ) -> Callable[[Result, NDArray[np.uint8]], Result]:
     """A function of each result and its picture u8 [H,W,3], to be called in order; smooth and features track.
 
-    `tracking` and `smoothing` say how; None = their defaults.
+    `tracking`, `smoothing` and `people` say how and who; None = their defaults. Who is left out has been followed, so
+    that nobody changes ids by it.
     """
+    chooser = Chooser(people or PeopleOptions(), (tracking or TrackOptions()).memory)
     tracker = Tracker(skeleton, tracking) if track or smooth or features else None
     smoother = Smoother(smoothing) if smooth else None
     featuring = Featuring(skeleton) if features else None
@@ -37,6 +41,6 @@ def post_chain(
             result = replace(result, poses=smoother(result.poses, result.time_s))
         if featuring is not None:
             result = replace(result, features=featuring(result.poses, result.time_s, result.size_wh))
-        return result
+        return chooser(result)
 
     return refine

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from posert.errors import PosertError
-from posert.poses import Frame, Poses, Result
+from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
+from posert.runtime.choose import of_people
 from posert.runtime.files.formats import FORMATS, formats_of, sinks_of
 from posert.runtime.files.overlay import overlay
 from posert.runtime.files.state import State, hashed, state
@@ -175,14 +176,14 @@ def finite_people(result: Result) -> Result:
         return result
     _LOG.warning("%s, frame %d: the network gave numbers that are not finite; %d people are left out",
                  result.source, result.frame_index, np.count_nonzero(~good))  # fmt: skip
-    return replace(result, poses=Poses(poses.keypoints[good], poses.scores[good], poses.boxes_xyxy[good]))
+    return replace(result, poses=of_people(poses, np.flatnonzero(good)))
 
 
 def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[Frame, Result], None, None]:
     """Every frame of a source with its people, as the settings want them; raises PosertError as the source does."""
     refine = post_chain(
         model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features,
-        tracking=settings.tracking, smoothing=settings.smoothing,
+        tracking=settings.tracking, smoothing=settings.smoothing, people=settings.people,
     )  # fmt: skip
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     stream = is_live(source)

@@ -12,6 +12,7 @@ from typing import Any
 
 from posert.poses import Frame
 from posert.runtime.after.options import SmoothOptions, TrackOptions
+from posert.runtime.choose import PeopleOptions, no_ids
 from posert.runtime.devices import cpu_cores
 from posert.runtime.files.formats import formats_of, sinks_of
 from posert.runtime.loop import TopDown
@@ -61,6 +62,7 @@ class Settings:
         batch: frames per network call.
         track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
         tracking, smoothing: how.
+        people: whose poses stay; an id of one person brings no ids.
         include_empty: a record for frames without people in formats that leave them out.
         boxes: a file with the boxes of a top-down model; None = its detector's.
         top_down: how a top-down model works.
@@ -68,7 +70,7 @@ class Settings:
         live: the source does not wait, see `estimate`; cameras and streams never do.
 
     Raises:
-        PosertError: no such format, or none of them knows `keypoint_scale`.
+        PosertError: no such format, none that knows `keypoint_scale`, or a person is named by an id and nobody has one.
     """
 
     form: str = "jsonl"
@@ -79,6 +81,7 @@ class Settings:
     features: bool = False
     tracking: TrackOptions = field(default_factory=TrackOptions)
     smoothing: SmoothOptions = field(default_factory=SmoothOptions)
+    people: PeopleOptions = field(default_factory=PeopleOptions)
     include_empty: bool = False
     boxes: str | None = None
     top_down: TopDown = field(default_factory=TopDown)
@@ -89,6 +92,8 @@ class Settings:
         object.__setattr__(self, "form", ",".join(formats_of(self.form)))
         if self.keypoint_scale:
             sinks_of(self.form, unit=self.keypoint_scale)
+        if self.people.needs_ids and not (self.track or self.smooth or self.features):
+            raise no_ids(self.people)
 
 
 @dataclass(frozen=True, slots=True)
