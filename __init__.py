@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from posert.runtime.session import Model
     from posert.runtime.spec import ModelSpec
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PeopleOptions", "PosertError", "Poses", "Result",
     "Skeleton", "TopDown", "__version__", "choose", "estimate", "estimate_image", "frames", "guess", "open_model",

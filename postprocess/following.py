@@ -4,7 +4,7 @@ Owns the rules of following. Knows keypoints and boxes in pixels of the frame, n
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from posert.poses import TORSO, Poses, Skeleton
 from posert.postprocess.geometry import box_of_keypoints, keep_usable, regions_of
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, F64x2, I64x1, U8x1, jit, kernel
 from posert.postprocess.kernels.workspace import outside
-from posert.typed import settle
+from posert.typed import Count, Range, Share, settle
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _MARGIN = np.float32(0.1)  # of the longer side: the keypoints end at eyes and ankles, the person does not
@@ -25,16 +25,26 @@ _UNSEEN, _LET_GO = np.float32(0.5), np.float32(0.1)  # whom the detector misses 
 
 @dataclass(frozen=True, slots=True)
 class FollowOptions:
-    """How people are followed from one frame to the next.
+    """How people are followed from one frame to the next; all but the first are for the rule `steady`.
 
     Attributes:
-        rule: `tutorial`, see `next_window`.
+        rule: `steady`, see `steadied`; or the one of TensorFlow Hub's MoveNet `tutorial`, see `next_window`.
+        share: how much of the way to where the tutorial would look the smooth window goes in each frame.
+        slack: of the window's side: the smooth window may be so far away before the one that is looked at moves there.
+        patience: so many frames a window stays although hips or shoulders are seen badly, and sides that the network
+            exchanges stay as they were.
+        cut: a picture that differs this many times more from the last one than that did from the one before it begins
+            anew, from the whole frame; 0 = none does.
 
     Raises:
         Misfit: a `PosertError` that names the first field with a wrong value.
     """
 
-    rule: Literal["tutorial"] = "tutorial"
+    rule: Literal["steady", "tutorial"] = "steady"
+    share: Share = 0.5
+    slack: Share = 0.02
+    patience: Count = 5
+    cut: Annotated[float, Range(0)] = 6.0
 
     def __post_init__(self) -> None:
         settle(self)
@@ -80,12 +90,12 @@ def next_regions(poses: Poses, frame_wh: tuple[int, int]) -> Poses:
 
 @kernel
 def crop_window(keypoints: F32x2, torso: I64x1, width: float, height: float, window: F64x1) -> int:
-    """1 and the next window; 0 if the body is not seen well enough. See `_window_around`."""
-    return _window_around(keypoints, torso, width, height, window)
+    """1 and the next window; 0 if the body is not seen well enough. See `window_around`."""
+    return window_around(keypoints, torso, width, height, window)
 
 
 @jit
-def _window_around(keypoints, torso, width, height, window):
+def window_around(keypoints, torso, width, height, window):
     """1, and the next window (f64 [4], left, top, right, bottom px); 0 if the body is not seen well enough.
 
     Args:
@@ -136,7 +146,14 @@ def next_window(poses: Poses, frame_wh: tuple[int, int], skeleton: Skeleton) -> 
 
 @kernel
 def _followed(
-    keypoints: F32x3, scores: F32x1, torso: I64x1, width: float, height: float, boxes: F32x2, windows: F64x2
+    keypoints: F32x3,
+    scores: F32x1,
+    torso: I64x1,
+    width: float,
+    height: float,
+    memory: F64x2,
+    boxes: F32x2,
+    windows: F64x2,
 ) -> int:
     """The number of people who are looked for in the next frame; what they are given comes first, in order.
 
@@ -146,12 +163,19 @@ def _followed(
         keypoints: f32 [N,K,3], their scores change.
         scores: f32 [N], of the people; become their regions': what is left of them over the mean keypoint score, 0..1.
         torso: see `crop_window`. width, height: of the frame, px, at whose borders the regions are cut.
+        memory: f64 [N,4+], the windows that follow in the first four columns; [0,4+]: the tutorial's rule says which.
         boxes: f32 [N,4], get the regions around the people.
         windows: f64 [N,4], get the windows that follow, NaN where the body is not seen well enough; [N,6]: not turned.
     """
     kept = 0
     for person in range(keypoints.shape[0]):
-        if not _window_around(keypoints[person], torso, width, height, windows[kept]):
+        follows = 1
+        if memory.shape[0] > 0:
+            for side in range(4):
+                windows[kept, side] = memory[person, side]
+        else:
+            follows = window_around(keypoints[person], torso, width, height, windows[kept])
+        if not follows:
             windows[kept, :] = np.nan
         elif windows.shape[1] == 6:
             windows[kept, 4], windows[kept, 5] = 1.0, 0.0
@@ -163,18 +187,22 @@ def _followed(
     return kept
 
 
-def followed(people: Poses, frame_wh: tuple[int, int], skeleton: Skeleton) -> tuple[Poses, NDArray[np.float64]]:
+def followed(
+    people: Poses, frame_wh: tuple[int, int], skeleton: Skeleton, memory: NDArray[np.float64] | None = None
+) -> tuple[Poses, NDArray[np.float64]]:
     """The regions of the people who are looked for in the next frame, and the windows f64 [N,4] that follow them.
 
     Whose region's score is less than 0.1 is let go: a detector that misses somebody several times is right.
     A window is NaN where hips or shoulders are not seen (`next_window`): the region alone says where to look then.
+    With a `memory` (`steadied`) the windows are those in it.
     A region's score is the person's over the mean of the keypoints' scores, which is what the detector once said if the
     person's score is the product of both (suppression rule `oks`).
     """
     torso = np.array([skeleton.names.index(name) for name in TORSO])
     keypoints, scores = np.array(people.keypoints, np.float32, order="C"), np.array(people.scores, np.float32)
     boxes, windows = np.empty((len(people), 4), np.float32), np.empty((len(people), 4))
-    count = _followed(keypoints, scores, torso, float(frame_wh[0]), float(frame_wh[1]), boxes, windows)
+    kept = np.empty((0, 4)) if memory is None else memory
+    count = _followed(keypoints, scores, torso, float(frame_wh[0]), float(frame_wh[1]), kept, boxes, windows)
     return regions_of(count, boxes, scores), windows[:count]
 
 

@@ -17,6 +17,8 @@ from posert.errors import PosertError
 from posert.poses import Frame, Poses
 from posert.postprocess.following import FollowOptions, followed, joined, next_regions, next_window
 from posert.postprocess.geometry import usable
+from posert.postprocess.steady import memory_size, steadied
+from posert.runtime.cuts import MEMORY, scene_changed
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec, Stage
 from posert.runtime.turned import turned_regions, turned_windows
@@ -41,12 +43,16 @@ class _Seen:
         people: of its last frame; None before the first one.
         since_detection: frames.
         regions: of people who are looked for again; windows: f64 [N,4] that follow them, NaN where none does.
+        memory: of the steady rule, see `steadied`; None before the first frame and behind a cut.
+        picture: of the last frame, see `scene_changed`.
     """
 
     people: Poses | None = None
     since_detection: int = 0
     regions: Poses = field(default_factory=lambda: regions(np.zeros((0, 4))))
     windows: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    memory: NDArray[np.float64] | None = None
+    picture: NDArray[np.float32] = field(default_factory=lambda: np.zeros(MEMORY, np.float32))
 
 
 class Gaze:
@@ -69,6 +75,7 @@ class Gaze:
         self.in_turn = detect_every > 1 or follows
         self._spec, self._boxes, self._detect_every = spec, boxes, detect_every
         self._follow = follow or FollowOptions()
+        self._steady = follows and spec.stages[-1].turn is None and self._follow.rule == "steady"
         self._follows_one, self._follows_all = follows and len(spec.stages) == 1, follows and len(spec.stages) > 1
         self._finds_itself = all(stage.region == "frame" for stage in spec.stages)
         self._sources: dict[str, _Seen] = {}
@@ -82,8 +89,10 @@ class Gaze:
         if not self.in_turn:
             return None
         seen, size_wh = self._seen(group[0]), group[0].size_wh
+        if self._steady and scene_changed(group[0].bgr, seen.picture, self._follow.cut):
+            self._sources[group[0].source] = seen = _Seen(picture=seen.picture)
         if self._follows_all and seen.people is not None:
-            seen.regions, seen.windows = followed(seen.people, size_wh, self._spec.skeleton)
+            seen.regions, seen.windows = followed(seen.people, size_wh, self._spec.skeleton, seen.memory)
         if seen.people is None or seen.since_detection >= self._detect_every:
             seen.since_detection = 0
             return None
@@ -92,8 +101,9 @@ class Gaze:
     def regions(self, frame: Frame, found: Poses, stage: Stage) -> Poses:
         """The regions of a stage: those that the one before found in a frame, behind those of whoever is followed.
 
-        The crop of whom the detector knows again is its box if it looks at every frame, which is a bit better; else the
-        person's own keypoints say where, as in between, because changing from one to the other makes keypoints jump.
+        By the tutorial's rule the crop of whom the detector knows again is its box if it looks at every frame, which is
+        a bit better; else the person's own keypoints say where, as in between, because changing from one to the other
+        makes keypoints jump.
         """
         if stage.turn is not None:
             return turned_regions(found, stage.turn)
@@ -102,7 +112,7 @@ class Gaze:
             return found
         seen = self._seen(frame)
         found, again = joined(seen.regions, found, stage.max_iou)
-        if self._detect_every == 1:
+        if self._detect_every == 1 and not self._steady:
             seen.windows[again] = np.nan
         return found
 
@@ -124,16 +134,20 @@ class Gaze:
                 windows[: len(known)][follows] = known[follows]
         return windows, input_wh
 
-    def remember(self, frame: Frame, people: Poses) -> None:
-        """Takes note of a frame's people, for the next frame of its source."""
+    def remember(self, frame: Frame, people: Poses) -> Poses:
+        """Takes note of a frame's people, for the next frame of its source; what is to be said of them."""
         if not self.in_turn:
-            return
-        seen = self._seen(frame)
+            return people
+        seen, skeleton = self._seen(frame), self._spec.skeleton
+        if self._steady:
+            before = np.empty((0, memory_size(len(skeleton.names)))) if seen.memory is None else seen.memory
+            people, seen.memory = steadied(people, before, frame.size_wh, skeleton, self._follow)
         seen.people = people
         seen.since_detection += 1
         if self._follows_one:
             window = self._after(people, frame, self._spec.stages[-1])
             seen.windows = np.zeros((0, 4)) if window is None else window[None]
+        return people
 
     def _seen(self, frame: Frame) -> _Seen:
         """What is known of the frame's source."""
@@ -145,6 +159,9 @@ class Gaze:
 
     def _after(self, people: Poses, frame: Frame, stage: Stage) -> NDArray[np.float64] | None:
         """The window in the next frame of a stage that follows: after the first person, if he is seen well enough."""
+        memory = self._seen(frame).memory
+        if memory is not None:
+            return memory[0, :4] if len(memory) and memory[0, 0] == memory[0, 0] else None
         if stage.turn is None:
             return next_window(people, frame.size_wh, self._spec.skeleton)
         first = turned_regions(Poses(people.keypoints[:1], people.scores[:1], people.boxes_xyxy[:1]), stage.turn)

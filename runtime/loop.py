@@ -177,7 +177,7 @@ class People:
             if known is None or runner.stage.region != "frame":
                 people = self._of_stage(runner, group, people, clock)
         assert people is not None, "a model has at least one stage"
-        self.gaze.remember(group[-1], people[-1])
+        people[-1] = self.gaze.remember(group[-1], people[-1])
         timings = {step: ms / len(group) for step, ms in clock.ms.items()}
         return [
             (frame, Result(frame.index, frame.time_s, frame.size_wh, frame.source, poses, timings))

@@ -30,8 +30,9 @@ from posert.poses import TORSO, Frame, Poses, Skeleton
 from posert.postprocess import decoder, decoder_params, suppression_params
 from posert.postprocess.decoders import paf
 from posert.postprocess.decoders.rows import Column
-from posert.postprocess.following import followed, joined
+from posert.postprocess.following import FollowOptions, followed, joined
 from posert.postprocess.geometry import usable
+from posert.postprocess.steady import memory_size, steadied
 from posert.postprocess.suppression import oks as oks_rule
 from posert.postprocess.suppression import poses as pose_rule
 from posert.runtime.files.formats import FORMATS, sink_of
@@ -432,8 +433,15 @@ def suppression(rng: Random, folder: Path) -> None:
     kept = oks_rule.suppress(found, regions, suppression_params("oks", odd.params(rng, oks_rule.Params)))
     assert len(kept) <= count
     if k > 4:
-        bones = Skeleton((*TORSO, *map(str, range(k - 4))), ())
+        bones = Skeleton((*TORSO, *map(str, range(k - 4))), (), flip=tuple(range(k))[::-1])
         known, windows = followed(kept, (64, 48), bones)
+        how, memory = (
+            FollowOptions(**odd.params(rng, FollowOptions)),
+            odd.maps(rng, count, memory_size(k)).astype(float),
+        )
+        steady, memory = steadied(kept, memory, (64, 48), bones, how)
+        assert len(steady) == len(memory) == len(kept)
+        assert len(followed(steady, (64, 48), bones, memory)[0]) <= len(kept)
         both, again = joined(known, usable(regions, (64, 48)), float(rng.random()))
         assert len(known) == len(windows) == len(again) <= len(both) <= 2 * count
 

@@ -1,10 +1,12 @@
-"""Slow, obvious twins of following.py and suppression/oks.py, written from the rules alone."""
+"""Slow, obvious twins of following.py, steady.py and suppression/oks.py, written from the rules alone."""
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from posert.poses import Poses
+from posert.poses import TORSO, Poses, Skeleton
+from posert.postprocess.following import FollowOptions, next_window
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> np.float32:
@@ -47,3 +49,80 @@ def oks(keypoints: np.ndarray, boxes: np.ndarray, regions: np.ndarray, most: flo
         if max(alike, default=0) <= most:
             kept.append(i)
     return kept, [scores[i] for i in kept]
+
+
+@dataclass
+class Remembered:
+    """What is known of a person: points f64 [K,3], how each moves px, how long each has been exchanged; windows."""
+
+    points: np.ndarray
+    moves: np.ndarray
+    exchanged: np.ndarray
+    window: list[float] | None = None
+    smooth: list[float] | None = None
+    missed: int = 0
+
+
+def apart(window: list[float], other: list[float]) -> float:
+    side = other[2] - other[0]
+    shifts = [abs(window[a] + window[a + 2] - other[a] - other[a + 2]) / 2 for a in (0, 1)]
+    return max(*shifts, abs(window[2] - window[0] - side) / 2) / side
+
+
+def steadied(
+    people: Poses, memory: list[Remembered], wh: tuple[int, int], skeleton: Skeleton, how: FollowOptions
+) -> tuple[np.ndarray, list[Remembered]]:
+    """Keypoints with sides as before, and what is known of each person then."""
+    torso = [skeleton.names.index(name) for name in TORSO]
+    keypoints, free, after = people.keypoints.copy(), list(memory), []
+    for person in keypoints:
+        points = person.astype(np.float64)
+        old = _nearest(points, free, torso)
+        new = Remembered(points, np.zeros(len(points)), np.zeros(len(points)))
+        if old is not None:
+            free = [other for other in free if other is not old]
+            _undo_exchanges(points, old, new, skeleton.flip, how)
+            person[:] = points
+        one = replace(people, keypoints=person[None], scores=people.scores[:1], boxes_xyxy=people.boxes_xyxy[:1])
+        found = next_window(one, wh, skeleton)
+        _place(new, old, None if found is None else found.tolist(), max(0.0, *points[torso, 2]), how)
+        side = new.smooth[2] - new.smooth[0] if new.smooth else math.nan
+        new.moves = np.full(len(points), 0.1 * side) if old is None else old.moves.copy()
+        for k, now in enumerate(points):
+            if old is not None and now[2] > 0.2 and old.points[k, 2] > 0.2:
+                new.moves[k] += 0.2 * (math.dist(now[:2], old.points[k, :2]) - old.moves[k])
+        after.append(new)
+    return keypoints, after
+
+
+def _nearest(points: np.ndarray, memory: list[Remembered], torso: list[int]) -> Remembered | None:
+    middle = points[torso, :2].mean(0)
+    known = [other for other in memory if other.smooth is not None]
+    far = [math.dist(middle, o.points[torso, :2].mean(0)) / (o.smooth[2] - o.smooth[0]) for o in known]
+    return known[int(np.argmin(far))] if far and min(far) < 0.5 else None
+
+
+def _undo_exchanges(
+    points: np.ndarray, old: Remembered, new: Remembered, flip: tuple[int, ...], how: FollowOptions
+) -> None:
+    side = old.smooth[2] - old.smooth[0]
+    for one, other in enumerate(flip):
+        both = [one, other]
+        if one >= other or min(*points[both, 2], *old.points[both, 2]) <= 0.2:
+            continue
+        same = math.dist(points[one, :2], old.points[one, :2]) + math.dist(points[other, :2], old.points[other, :2])
+        cross = math.dist(points[one, :2], old.points[other, :2]) + math.dist(points[other, :2], old.points[one, :2])
+        usual = old.moves[one] + old.moves[other]
+        if 2 * cross < same and same > 0.15 * side and same > 4 * usual and old.exchanged[one] < how.patience:
+            new.exchanged[one] = old.exchanged[one] + 1
+            points[both] = points[both[::-1]]
+
+
+def _place(new: Remembered, old: Remembered | None, found: list[float] | None, hint: float, how: FollowOptions) -> None:
+    if found is not None and old is None:
+        new.window = new.smooth = found
+    elif found is not None:
+        new.smooth = [was + how.share * (now - was) for was, now in zip(old.smooth, found, strict=True)]
+        new.window = old.window if apart(new.smooth, old.window) <= how.slack else new.smooth
+    elif old is not None and hint >= 0.1 and old.missed < how.patience:
+        new.window, new.smooth, new.missed = old.window, old.smooth, old.missed + 1

@@ -107,22 +107,23 @@ def test_the_detector_may_run_on_every_nth_frame(top_down: Path, every: int) -> 
     assert 0 in same_people(top_down, moving(24), every)
 
 
+@pytest.mark.parametrize("rule", ["steady", "tutorial"])
 @pytest.mark.parametrize("every", [1, 2, 5])
-def test_everybody_is_followed_alike(tmp_path: Path, every: int) -> None:
+def test_everybody_is_followed_alike(tmp_path: Path, every: int, rule: str) -> None:
     """Two people cross, a third comes and leaves again, and a few frames are noise or black."""
-    folder = built(KINDS["everybody"](tmp_path), tmp_path / "c")
+    folder = built(KINDS["everybody"](tmp_path), tmp_path / "c", params={"follow.rule": rule})
     walks = [[(20 + 2 * i, 40), (108 - 2 * i, 46), *[(60, 76)] * (9 < i < 30)] * (i != 33) for i in range(48)]
     frames = [tiny_follow.scene(*squares, index=i) for i, squares in enumerate(walks)]
     frames[36:36] = [replace(frames[0], bgr=image) for image in noise()]
-    assert {0, 2, 3} <= set(same_people(folder, frames, every))
+    assert {0, 2, 3} <= set(same_people(folder, frames, every, **{"follow.rule": rule}))
 
 
-def same_people(folder: Path, frames: list[Frame], every: int) -> list[int]:
+def same_people(folder: Path, frames: list[Frame], every: int, follow: int = 0, **params: str) -> list[int]:
     """Compares the bits of both, C twice over; the number of people of each frame."""
     people = []
-    with open_model(folder / "pose.onnx", device="cpu", threads=1) as model:
+    with open_model(folder / "pose.onnx", device="cpu", threads=1, params=params) as model:
         python = [result.poses for result in estimate(model, frames, top_down=TopDown(detect_every=every))]
-    with library.NativeModel(folder, detect_every=every) as model:
+    with library.NativeModel(folder, detect_every=every, follow=follow) as model:
         for again in range(2):
             for number, (frame, own) in enumerate(zip(frames, python, strict=True)):
                 theirs = model.estimate(frame.bgr)
@@ -132,6 +133,25 @@ def same_people(folder: Path, frames: list[Frame], every: int) -> list[int]:
             model.reset()
     assert sum(people) > 20
     return people
+
+
+def test_the_rule_of_following_is_an_option_in_c(tmp_path: Path) -> None:
+    """A person who walks, a cut, another person: by either rule as in Python, and not as by the other rule."""
+    folder = built(tiny_follow.pose(tmp_path / "pose.onnx"), tmp_path / "c")
+    walk = [tiny_follow.scene((20 + 3 * i, 40 + i % 3), index=i) for i in range(15)]
+    rest = [tiny_follow.scene((20, 30), (66, 52), index=15 + i) for i in range(6)]
+    walk += [
+        replace(frame, bgr=255 - frame.bgr // 2 if number == 0 else frame.bgr) for number, frame in enumerate(rest)
+    ]
+    for follow, rule in enumerate(("steady", "steady", "tutorial")):
+        same_people(folder, walk, 1, follow, **{"follow.rule": rule})
+    found = []
+    for follow in range(3):
+        with library.NativeModel(folder, follow=follow) as model:
+            found.append(b"".join(model.estimate(frame.bgr).keypoints.tobytes() for frame in walk))
+    assert found[0] == found[1] != found[2]
+    with pytest.raises(PosertError, match="follow 3: there is no such rule"):
+        library.NativeModel(folder, follow=3)
 
 
 def test_every_picture_of_a_folder_is_looked_at_anew(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class _Options(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t), ("folder", ctypes.c_char_p), ("onnxruntime", ctypes.c_char_p),
         ("threads", ctypes.c_int), ("detect_every", ctypes.c_int), ("no_runtime", ctypes.c_int),
+        ("follow", ctypes.c_int),
     ]  # fmt: skip
 
 
@@ -82,8 +83,9 @@ class NativeModel(AbstractContextManager["NativeModel"]):
         threads: int = 1,
         detect_every: int = 1,
         no_runtime: bool = False,
+        follow: int = 0,
     ) -> None:
-        """Raises PosertError when it is not built or does not open."""
+        """Raises PosertError when it is not built or does not open. follow: `posert_follow`."""
         built = next(iter(sorted(folder.glob("lib*.so"))), None)  # libposert.so, or another prefix
         if built is None:
             raise PosertError(f"there is no library in {folder}", f"build it with: make -C {folder}")
@@ -93,7 +95,9 @@ class NativeModel(AbstractContextManager["NativeModel"]):
         self._function("error").restype = ctypes.c_char_p
         self._handle = ctypes.c_void_p()
         ort = None if no_runtime else str(library or onnxruntime_library()).encode()
-        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every, no_runtime)
+        options = _Options(
+            ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every, no_runtime, follow
+        )
         self._check(self._function("open")(ctypes.byref(self._handle), ctypes.byref(options)))
 
     def _function(self, name: str) -> Any:

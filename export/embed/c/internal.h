@@ -86,6 +86,10 @@ typedef struct posert__model {
     int keypoint_count, most_keypoints; /* of the last stage, and of the stage with the most */
     const char *const *names;
     int64_t *torso; /* left and right hip, left and right shoulder; -1 = the model has none */
+    int64_t *flip;  /* mirror image of each keypoint, of the last stage; or none */
+    int flip_count;
+    posert__numbers follow;          /* `FollowOptions` */
+    int64_t memory_size, scene_size; /* numbers that are kept of each person and of a picture by the steady rule */
     int stage_count;
     const posert__stage *stages;
 } posert__model;
@@ -129,10 +133,15 @@ struct posert {
     posert__turn turn;
     posert__people found[3]; /* of the stage at work and of the one before; `last` is the result. [2]: of the rule */
     posert__buffer packed, tensor, constants, windows, sampling, ruling, following;
+    posert__buffer memory[2]; /* of the steady rule, of each person: of this picture and of the last one, taking turns */
+    posert__buffer scene;     /* of the last picture, by which a cut is known */
     posert__buffer widened[POSERT__ROLES]; /* outputs that came as float16 or whole numbers */
     int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
     int last;                          /* which of `found` holds the last picture's people */
     int opened;
+    int steady;        /* the rule that follows people */
+    int newest;        /* which of `memory` is the last picture's */
+    int64_t remembers; /* so many people in it */
     int64_t follows; /* so many windows in `following`: of the last picture's people, in order; NaN where none follows */
     posert__bench benches[]; /* of each stage */
 };
@@ -151,6 +160,10 @@ int64_t posert__size(posert_type type);
 posert *posert__new(void);
 
 /* look.c */
+/* Whether the model follows people by the steady rule, if this is asked for. */
+int posert__steady(posert_follow asked);
+/* Forgets the last picture; with `scene` also how it looked. */
+void posert__forget(posert *p, int scene);
 /* Whether the regions are known without the detector; then they replace the last picture's people. */
 posert_status posert__know_regions(posert *p, int *known);
 /* The turn's stage begins, without people yet; it looks at the frame, after the last picture's people, or around each of

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { CUT = 4 }; /* of `FollowOptions` */
+
 /* How many of the people have a region that can be turned; they come first. */
 static int64_t turned(const posert__stage *stage, posert__people *people, int64_t count, int64_t parts)
 {
@@ -28,6 +30,54 @@ static int follows_all(void)
 {
     const posert__model *model = &posert__the_model;
     return model->stage_count > 1 && model->stages[model->stage_count - 1].region == POSERT__FOLLOW;
+}
+
+int posert__steady(posert_follow asked)
+{
+    const posert__model *model = &posert__the_model;
+    const posert__stage *last = &model->stages[model->stage_count - 1];
+    const int written = model->follow.at[0] == 0 ? POSERT_FOLLOW_STEADY : POSERT_FOLLOW_TUTORIAL;
+    if (last->region != POSERT__FOLLOW || last->turn.count > 0) return 0;
+    return (asked == POSERT_FOLLOW_AS_WRITTEN ? written : (int)asked) == POSERT_FOLLOW_STEADY;
+}
+
+void posert__forget(posert *p, int scene)
+{
+    p->follows = p->since_detection = 0;
+    p->remembers = 0;
+    if (scene && p->scene.at != NULL) memset(p->scene.at, 0, p->scene.bytes);
+}
+
+/* A cut forgets the last picture's people. */
+static posert_status look_for_cut(posert *p)
+{
+    const posert__model *model = &posert__the_model;
+    const posert__pixels *pixels = &p->turn.pixels;
+    const int first = p->scene.at == NULL;
+    float *scene = posert__at_least(&p->scene, model->scene_size * (int64_t)sizeof(float));
+    if (scene == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory to compare pictures");
+    if (first) posert__forget(p, 1);
+    if (posert_k_scene_changed(POSERT__2(pixels->at, pixels->height, 3 * pixels->width), model->follow.at[CUT],
+                               POSERT__1(scene, model->scene_size)) > 0)
+        posert__forget(p, 0);
+    return POSERT_OK;
+}
+
+/* The picture's people are complete: sides that were exchanged are as before, and the memory is this picture's. */
+static posert_status remember(posert *p, posert__people *people)
+{
+    const posert__model *model = &posert__the_model;
+    const int64_t size = model->memory_size, known = p->remembers;
+    double *before = posert__at_least(&p->memory[p->newest], known * size * (int64_t)sizeof(double));
+    double *after = posert__at_least(&p->memory[!p->newest], people->count * size * (int64_t)sizeof(double));
+    if (before == NULL || after == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the people");
+    posert_k_steadied(POSERT__1(model->follow.at, model->follow.count),
+                      POSERT__3(people->keypoints, people->count, model->keypoint_count, 3), POSERT__1(model->torso, 4),
+                      POSERT__1(model->flip, model->flip_count), p->turn.pixels.width, p->turn.pixels.height,
+                      POSERT__2(before, known, size), POSERT__2(after, people->count, size));
+    p->newest = !p->newest;
+    p->remembers = people->count;
+    return POSERT_OK;
 }
 
 posert_status posert__enter(posert *p)
@@ -78,6 +128,10 @@ static int follow(const posert *p, const posert__stage *stage, posert__people *p
 {
     const posert__model *model = &posert__the_model;
     window[4] = 1, window[5] = 0;
+    if (p->steady) {
+        memcpy(window, p->memory[p->newest].at, 4 * sizeof(double));
+        return window[0] == window[0];
+    }
     if (stage->turn.count > 0) {
         if (turned(stage, people, 1, stage->keypoint_count) < 1) return 0;
         place_turned(stage, people, 1, stage->keypoint_count, window);
@@ -100,7 +154,7 @@ static posert_status join(posert *p)
         POSERT__2(known->boxes, known->count, 4), POSERT__1(known->scores, known->count),
         POSERT__2(people->boxes, people->count, 4), POSERT__1(people->scores, people->count),
         posert__the_model.stages[p->turn.stage + 1].max_iou, POSERT__1(taken, known->count));
-    for (int64_t person = 0; person < known->count && p->detect_every <= 1; person++)
+    for (int64_t person = 0; person < known->count && p->detect_every <= 1 && !p->steady; person++)
         if (taken[person]) ((double *)p->following.at)[POSERT__WINDOW * person] = NAN;
     const posert_status status = posert__grow(p, people, known->count);
     if (status != POSERT_OK || known->count == 0) return status;
@@ -128,7 +182,11 @@ posert_status posert__leave(posert *p)
         people->count = posert_k_usable_regions(POSERT__2(people->boxes, people->count, 4),
                                                 POSERT__1(people->scores, people->count), width, height);
         return follows_all() ? join(p) : POSERT_OK;
-    } else if (stage->region == POSERT__FOLLOW && !follows_all()) {
+    } else if (p->steady) {
+        const posert_status status = remember(p, people);
+        if (status != POSERT_OK) return status;
+    }
+    if (stage->region == POSERT__FOLLOW && !follows_all()) {
         double *window = windows_of(p, 1);
         if (window == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
         p->follows = people->count > 0 && follow(p, stage, people, window);
@@ -147,6 +205,7 @@ static posert_status follow_all(posert *p)
     p->follows = people->count = posert_k_followed(
         POSERT__3(people->keypoints, people->count, parts, 3), POSERT__1(people->scores, people->count),
         POSERT__1(posert__the_model.torso, 4), p->turn.pixels.width, p->turn.pixels.height,
+        POSERT__2((double *)p->memory[p->newest].at, p->steady ? people->count : 0, posert__the_model.memory_size),
         POSERT__2(people->boxes, people->count, 4), POSERT__2(windows, people->count, POSERT__WINDOW));
     return POSERT_OK;
 }
@@ -155,7 +214,8 @@ posert_status posert__know_regions(posert *p, int *known)
 {
     posert__people *people = &p->found[p->last];
     const int64_t parts = posert__the_model.keypoint_count;
-    const posert_status status = follows_all() ? follow_all(p) : POSERT_OK;
+    posert_status status = p->steady ? look_for_cut(p) : POSERT_OK;
+    if (status == POSERT_OK && follows_all()) status = follow_all(p);
     const int due = p->since_detection == 0 || p->since_detection >= p->detect_every;
     p->since_detection = due ? 1 : p->since_detection + 1;
     *known = !due;

@@ -31,7 +31,7 @@ void *posert__at_least(posert__buffer *buffer, int64_t bytes)
 
 posert_options posert_default_options(void)
 {
-    return (posert_options){sizeof(posert_options), NULL, NULL, 0, 1, 0};
+    return (posert_options){sizeof(posert_options), NULL, NULL, 0, 1, 0, POSERT_FOLLOW_AS_WRITTEN};
 }
 
 posert *posert__new(void)
@@ -52,6 +52,8 @@ static posert_status read_options(posert *p, const posert_options *given, posert
     if (given != NULL) memcpy(options, given, given->struct_size);
     if (options->threads < 0)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "threads %d: must be 0 or more", options->threads);
+    if ((int)options->follow < POSERT_FOLLOW_AS_WRITTEN || options->follow > POSERT_FOLLOW_TUTORIAL)
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "follow %d: there is no such rule", (int)options->follow);
     if (options->detect_every < 0)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: must be 0 or more", options->detect_every);
     if (options->detect_every > 1 && posert__the_model.stages[posert__the_model.stage_count - 1].turn.count > 0)
@@ -71,6 +73,7 @@ posert_status posert_open(posert **out, const posert_options *options)
     if (*out == NULL) return POSERT_NO_MEMORY;
     posert_status status = read_options(*out, options, &own);
     (*out)->detect_every = own.detect_every;
+    (*out)->steady = posert__steady(own.follow);
     if (status == POSERT_OK && !own.no_runtime)
 #ifdef POSERT_WITHOUT_ORT
         status = posert__fail(*out, POSERT_NO_RUNTIME, "this library loads no ONNX Runtime: set no_runtime");
@@ -103,6 +106,9 @@ void posert_close(posert *p)
     free(p->sampling.at);
     free(p->ruling.at);
     free(p->following.at);
+    free(p->memory[0].at);
+    free(p->memory[1].at);
+    free(p->scene.at);
     free(p);
 }
 
@@ -268,7 +274,7 @@ posert_status posert_give(posert *p, const posert_tensor *outputs, int count)
 void posert_reset(posert *p)
 {
     if (p == NULL) return;
-    p->follows = p->since_detection = 0;
+    posert__forget(p, 1);
     p->turn.state = POSERT__IDLE;
 }
 

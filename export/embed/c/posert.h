@@ -58,6 +58,13 @@ typedef enum posert_status {
 /** Order of the bytes of a pixel. */
 typedef enum posert_format { POSERT_BGR = 0, POSERT_RGB = 1, POSERT_BGRA = 2, POSERT_RGBA = 3 } posert_format;
 
+/** How people are followed from one picture to the next; see docs/following.md of posert. */
+typedef enum posert_follow {
+    POSERT_FOLLOW_AS_WRITTEN = 0, /**< as `posert bundle` was told: steady, if nothing was said */
+    POSERT_FOLLOW_STEADY = 1,     /**< noise and exchanged sides come to nothing, a cut begins anew */
+    POSERT_FOLLOW_TUTORIAL = 2    /**< as TensorFlow Hub's MoveNet tutorial has it */
+} posert_follow;
+
 /** How a model is opened. Begin with posert_default_options(). The texts need to live only during posert_open(). */
 typedef struct posert_options {
     size_t struct_size;      /**< sizeof(posert_options), so that later versions can add fields at the end; more than
@@ -69,6 +76,7 @@ typedef struct posert_options {
                                   last people in between; 0 or 1 = on each. Only for models that have a detector, and
                                   do not turn their regions by keypoints that it finds */
     int no_runtime;          /**< 1 = no file is read and no ONNX Runtime loaded: the program runs the network itself */
+    posert_follow follow;    /**< the rule of a model that follows people */
 } posert_options;
 
 /** A picture; the pixels stay the caller's and are only read. */
@@ -115,7 +123,7 @@ POSERT_API const char *posert_keypoint_name(int keypoint);
 /** Name of the model that the library was made for. */
 POSERT_API const char *posert_model_name(void);
 
-/** "0.1.0" */
+/** "0.2.0" */
 POSERT_API const char *posert_version(void);
 
 /* posert_estimate() in steps, for a program that runs the network itself, wherever it likes:
