@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from people import keypoint_boxes
@@ -20,6 +21,7 @@ from posert.runtime.spec import ModelSpec
 
 BONES = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13), (2, 5), (8, 11), (14, 15), (16, 17))
 GOLDEN_FRAMES = (0, 60, 120, 239)
+LYING = Path(__file__).parent / "lying.json"
 CHECKPOINT = Path(__file__).parent.parent / "export" / "nano" / "training" / "checkpoint.pt"
 
 
@@ -253,6 +255,57 @@ def test_id_changes_by_hand() -> None:
     ]
     assert evaluate.id_changes([truth] * 4, tracked) == 2
     assert evaluate.id_changes([truth] * 3, tracked[:3]) == 0
+
+
+def test_people_who_lie_are_annotated_inside_their_pictures() -> None:
+    """The test set of people who lie or fall; its pictures are not in the repository."""
+    document = json.loads(LYING.read_text())
+    sizes = {image["id"]: (image["width"], image["height"]) for image in document["images"]}
+    assert len(document["annotations"]) >= 50
+    for person in document["annotations"]:
+        points = np.array(person["keypoints"]).reshape(17, 3)
+        seen = points[points[:, 2] > 0]
+        assert len(seen) == person["num_keypoints"] >= 7
+        assert (seen[:, :2] >= 0).all()
+        assert (seen[:, :2] <= sizes[person["image_id"]]).all()
+
+
+def test_the_share_of_people_found_by_hand(tmp_path: Path) -> None:
+    """Of four people one is found exactly, one is moved away, one picture has no answer, one has two."""
+    points = np.tile([10.0, 10.0, 2.0], (17, 1)) + np.arange(17)[:, None] * (3, 2, 0)
+    images = [{"id": k, "file_name": f"{k}.png", "kind": "odd" if k % 2 else "even"} for k in range(4)]
+    people = [{"image_id": k, "keypoints": points.ravel().tolist(), "area": 900.0} for k in range(4)]
+    (tmp_path / "labels.json").write_text(json.dumps({"images": images, "annotations": people}))
+    for k in range(4):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((50, 70, 3), k, np.uint8))
+    there = layout.from_coco(points.astype(np.float32))[None]
+    moved = there + np.array([40, 0, 0], np.float32)
+    answers = [there, moved, there[:0], np.concatenate([moved, there])]
+
+    def find(pictures):
+        return [_poses(answers[picture[0, 0, 0]], [1.0] * len(answers[picture[0, 0, 0]])) for picture in pictures]
+
+    shares = evaluate.share_found(find, tmp_path / "labels.json", tmp_path)
+    assert shares == {"even": (1, 2), "odd": (1, 2)}
+
+
+def test_crops_with_nobody_in_them_touch_no_box(tmp_path: Path) -> None:
+    """A white person in a black photo: no crop has white in it, and what is found in the crops is counted."""
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[40:160, 20:80] = 255
+    cv2.imwrite(str(tmp_path / "0.png"), picture)
+    boxes = [{"image_id": 0, "bbox": [20, 40, 60, 120]}]
+    labels = {"images": [{"id": 0, "file_name": "0.png"}], "annotations": boxes}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    crops_seen: list[np.ndarray] = []
+
+    def find(pictures):
+        crops_seen.extend(pictures)
+        return [_poses(np.ones((2, 18, 3)), [1.0, 1.0]) for _ in crops_seen]
+
+    assert evaluate.false_people_in_photos(find, tmp_path / "labels.json", tmp_path) == 2
+    assert len(crops_seen) == 1
+    assert crops_seen[0].max() == 0
 
 
 @pytest.mark.export

@@ -1,12 +1,15 @@
-"""How well a model does on what we draw: keypoint AP on the clip, false people on pictures without any.
+"""How well a model does where `posert eval` does not ask: the drawn clip, pictures without anybody, people who lie.
 
-Photos are measured by `posert eval`. numpy and OpenCV beside the runtime; no torch, no pycocotools.
+numpy and OpenCV beside the runtime; no torch, no pycocotools.
 """
 
 import argparse
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -142,14 +145,63 @@ def false_people(find: Find, count: int = 100, seed: int = 1000) -> float:
     return sum(len(poses) for poses in find(rooms)) / count
 
 
+def share_found(find: Find, labels: Path, images: Path) -> dict[str, tuple[int, int]]:
+    """People found and people labelled, by `kind` of picture: found are those like somebody of the model's by `SAME`.
+
+    `labels` is a COCO keypoint file whose images have a `kind`; how many more the model finds does not count.
+    """
+    document = json.loads(labels.read_text())
+    shares: dict[str, tuple[int, int]] = {}
+    for image in document["images"]:
+        people = [annotation for annotation in document["annotations"] if annotation["image_id"] == image["id"]]
+        points = np.array([person["keypoints"] for person in people], np.float32).reshape(-1, 17, 3)
+        truth = Truth(np.stack([layout.from_coco(one) for one in points]), np.array([p["area"] for p in people]))
+        (poses,) = find([np.asarray(cv2.imread(str(images / image["file_name"])), np.uint8)])
+        best = similarity(truth, poses, hidden=True).max(axis=1, initial=0)
+        found, labelled = shares.get(image["kind"], (0, 0))
+        shares[image["kind"]] = found + int((best >= SAME).sum()), labelled + len(people)
+    return shares
+
+
+def false_people_in_photos(find: Find, labels: Path, images: Path, seed: int = 0) -> float:
+    """People found per photo crop that no labelled box touches: the largest of 40 random ones of each photo, if any."""
+    document, rng = json.loads(labels.read_text()), np.random.default_rng(seed)
+    crops = []
+    for image in document["images"]:
+        boxes = np.array([a["bbox"] for a in document["annotations"] if a["image_id"] == image["id"]]).reshape(-1, 4)
+        picture = np.asarray(cv2.imread(str(images / image["file_name"])), np.uint8)
+        height, width = picture.shape[:2]
+        sides = np.sort(rng.uniform(0.3, 0.95, 40))[::-1] * min(height, width)
+        corners = rng.uniform(0, 1, (40, 2)) * (width, height)
+        for side, (x, y) in zip(sides, corners, strict=True):
+            left, top = x * (1 - side / width), y * (1 - side / height)
+            apart = (boxes[:, 0] > left + side) | (boxes[:, 0] + boxes[:, 2] < left)
+            apart |= (boxes[:, 1] > top + side) | (boxes[:, 1] + boxes[:, 3] < top)
+            if apart.all():
+                crops.append(picture[int(top) : int(top + side), int(left) : int(left + side)])
+                break
+    return sum(len(poses) for poses in find(crops)) / max(len(crops), 1)
+
+
 def main() -> None:
     """Measure a model from the command line."""
-    parser = argparse.ArgumentParser(description="Measure a model on what we draw.")
+    parser = argparse.ArgumentParser(description="Measure a model where `posert eval` does not ask.")
     parser.add_argument("model", help="an .onnx file, or: nano")
     parser.add_argument("--step", type=int, default=4, help="every so many frames of the clip")
+    parser.add_argument("--lying", type=Path, help="COCO keypoint file of people who lie: tests/lying.json")
+    parser.add_argument("--nobody", type=Path, help="COCO keypoint file of photos: crops of them with nobody in them")
+    parser.add_argument("--images", type=Path, help="folder of the photos of `--lying` or `--nobody`")
     arguments = parser.parse_args()
     with open_model(arguments.model, device="cpu", threads=1) as model:
         find = find_with(model)
+        if arguments.lying:
+            shares = share_found(find, arguments.lying, arguments.images)
+            found, people = np.sum(list(shares.values()), axis=0)
+            print(f"people who lie, found: {found / people:.3f} of {people}", shares)
+            return
+        if arguments.nobody:
+            print(f"false people a photo crop: {false_people_in_photos(find, arguments.nobody, arguments.images):.3f}")
+            return
         every, shown = (on_clip(find, arguments.step, hidden=hidden) for hidden in (True, False))
         print(f"changes of id on the clip: {id_changes(clip_truth(), tracked_clip(model))}")
         print(f"clip AP {every:.3f}, over seen keypoints {shown:.3f}")
