@@ -185,12 +185,12 @@ def false_people_in_photos(find: Find, labels: Path, images: Path, seed: int = 0
 
 def main() -> None:
     """Measure a model from the command line."""
-    parser = argparse.ArgumentParser(description="Measure a model where `posert eval` does not ask.")
+    parser = argparse.ArgumentParser(description="Measure a model where posert eval does not ask.")
     parser.add_argument("model", help="an .onnx file, or: nano")
     parser.add_argument("--step", type=int, default=4, help="every so many frames of the clip")
     parser.add_argument("--lying", type=Path, help="COCO keypoint file of people who lie: tests/lying.json")
     parser.add_argument("--nobody", type=Path, help="COCO keypoint file of photos: crops of them with nobody in them")
-    parser.add_argument("--images", type=Path, help="folder of the photos of `--lying` or `--nobody`")
+    parser.add_argument("--images", type=Path, help="folder of the photos of --lying or --nobody")
     arguments = parser.parse_args()
     with open_model(arguments.model, device="cpu", threads=1) as model:
         find = find_with(model)
