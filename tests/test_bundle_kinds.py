@@ -1,11 +1,14 @@
 """Models of several kinds as C bundles: many people of one network, a detector and crops, and what C does not have."""
 
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from dataclasses import fields as fields_of
 from pathlib import Path
+from typing import Any
 
 import fields
 import media
@@ -16,7 +19,7 @@ import tiny_follow
 import tiny_many
 import tiny_maps
 import tiny_topdown
-from bundles import assert_same_people, built, noise
+from bundles import PLAIN, assert_same_people, built, noise
 from command import Run
 from tiny_kinds import KINDS
 
@@ -27,6 +30,8 @@ from posert.export.embed import library
 from posert.export.embed.bundle import bundle
 from posert.poses import Frame
 from posert.postprocess.decoders import paf
+from posert.postprocess.following import FollowOptions
+from posert.postprocess.kernels.records import numbers_of
 from posert.runtime.loop import TopDown
 from posert.runtime.spec import InputSpec, ModelSpec, Stage
 
@@ -118,7 +123,9 @@ def test_everybody_is_followed_alike(tmp_path: Path, every: int, rule: str) -> N
     assert {0, 2, 3} <= set(same_people(folder, frames, every, **{"follow.rule": rule}))
 
 
-def same_people(folder: Path, frames: list[Frame], every: int, follow: int = 0, **params: str) -> list[int]:
+def same_people(
+    folder: Path, frames: list[Frame], every: int, follow: dict[str, float] | None = None, **params: Any
+) -> list[int]:
     """Compares the bits of both, C twice over; the number of people of each frame."""
     people = []
     with open_model(folder / "pose.onnx", device="cpu", threads=1, params=params) as model:
@@ -143,15 +150,45 @@ def test_the_rule_of_following_is_an_option_in_c(tmp_path: Path) -> None:
     walk += [
         replace(frame, bgr=255 - frame.bgr // 2 if number == 0 else frame.bgr) for number, frame in enumerate(rest)
     ]
-    for follow, rule in enumerate(("steady", "steady", "tutorial")):
-        same_people(folder, walk, 1, follow, **{"follow.rule": rule})
+    asked = [{}, {"rule": 0}, {"rule": 1}, {"cut": 0}, {"share": 0.1, "slack": 0.2, "patience": 2}]
     found = []
-    for follow in range(3):
+    for follow in asked:
+        words = {name: ("steady", "tutorial")[value] if name == "rule" else value for name, value in follow.items()}
+        same_people(folder, walk, 1, follow, **{f"follow.{name}": value for name, value in words.items()})
         with library.NativeModel(folder, follow=follow) as model:
             found.append(b"".join(model.estimate(frame.bgr).keypoints.tobytes() for frame in walk))
-    assert found[0] == found[1] != found[2]
-    with pytest.raises(PosertError, match="follow 3: there is no such rule"):
-        library.NativeModel(folder, follow=3)
+    assert found[0] == found[1]
+    assert len(set(found)) == len(asked) - 1
+
+
+def test_a_bundle_follows_as_it_was_told_and_c_by_its_own_options(tmp_path: Path) -> None:
+    """The record has the fields of `FollowOptions`, and begins with what `bundle --set` says."""
+    written = FollowOptions(rule="tutorial", share=0.25, slack=0.5, patience=7, cut=3)
+    params = {f"follow.{name}": value for name, value in asdict(written).items()}
+    folder = built(tiny_follow.pose(tmp_path / "pose.onnx"), tmp_path / "c", params=params)
+    record = re.search(
+        r"typedef struct posert_follow \{(.*?)\} posert_follow;", (folder / "posert.h").read_text(), re.S
+    )
+    assert record is not None
+    assert re.findall(r"^ {4}\w+ (\w+);", record[1], re.M) == [field.name for field in fields_of(FollowOptions)]
+    (folder / "told.c").write_text(TOLD)
+    subprocess.run(["cc", *PLAIN, folder / "told.c", "-L", folder, "-lposert", "-o", folder / "told"], check=True)
+    told = subprocess.run(
+        folder / "told", env={"LD_LIBRARY_PATH": str(folder)}, capture_output=True, text=True, check=True
+    )
+    assert [float(word) for word in told.stdout.split()] == numbers_of(written).tolist()
+
+
+TOLD = """
+#include "posert.h"
+#include <stdio.h>
+int main(void)
+{
+    const posert_follow follow = posert_default_options().follow;
+    printf("%d %g %g %d %g", (int)follow.rule, follow.share, follow.slack, follow.patience, follow.cut);
+    return 0;
+}
+"""
 
 
 def test_every_picture_of_a_folder_is_looked_at_anew(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 The library is built of them all the same, with the address sanitizer, to see that it stands on its own.
 """
 
+import math
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fields
 import numpy as np
@@ -155,9 +157,14 @@ def follow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"threads": -3}, "threads -3: must be 0 or more"),
         ({"detect_every": -1}, "detect_every -1: must be 0 or more"),
         ({"detect_every": 2}, "detect_every 2: the model has no detector to leave out"),
+        ({"follow": {"rule": 2}}, r"follow\.rule 2: there is no such rule"),
+        ({"follow": {"share": 1.5}}, r"follow\.share 1\.5, follow\.slack 0\.02: must be from 0 to 1"),
+        ({"follow": {"slack": math.nan}}, r"follow\.slack (-?nan|nan): must be from 0 to 1"),
+        ({"follow": {"patience": 0}}, r"follow\.patience 0, follow\.cut 6: must be at least 1, and 0"),
+        ({"follow": {"cut": math.inf}}, r"follow\.cut inf: must be at least 1, and 0"),
     ],
 )
-def test_options_that_make_no_sense(follow: Path, how: dict[str, int], said: str) -> None:
+def test_options_that_make_no_sense(follow: Path, how: dict[str, Any], said: str) -> None:
     with pytest.raises(PosertError, match=said):
         library.NativeModel(follow, **how)
 

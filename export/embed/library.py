@@ -4,7 +4,7 @@ Owns the ctypes view of `posert.h`. Knows nothing of how the library works.
 """
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,18 @@ from posert.runtime.session import open_model
 BGR, RGB, BGRA, RGBA = range(4)
 
 
+class _Follow(ctypes.Structure):
+    _fields_ = [
+        ("rule", ctypes.c_int), ("share", ctypes.c_double), ("slack", ctypes.c_double), ("patience", ctypes.c_int),
+        ("cut", ctypes.c_double),
+    ]  # fmt: skip
+
+
 class _Options(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t), ("folder", ctypes.c_char_p), ("onnxruntime", ctypes.c_char_p),
         ("threads", ctypes.c_int), ("detect_every", ctypes.c_int), ("no_runtime", ctypes.c_int),
-        ("follow", ctypes.c_int),
+        ("follow", _Follow),
     ]  # fmt: skip
 
 
@@ -83,9 +90,9 @@ class NativeModel(AbstractContextManager["NativeModel"]):
         threads: int = 1,
         detect_every: int = 1,
         no_runtime: bool = False,
-        follow: int = 0,
+        follow: Mapping[str, float] | None = None,
     ) -> None:
-        """Raises PosertError when it is not built or does not open. follow: `posert_follow`."""
+        """Raises PosertError when it is not built or does not open. follow: fields of `posert_follow`, over its own."""
         built = next(iter(sorted(folder.glob("lib*.so"))), None)  # libposert.so, or another prefix
         if built is None:
             raise PosertError(f"there is no library in {folder}", f"build it with: make -C {folder}")
@@ -95,9 +102,11 @@ class NativeModel(AbstractContextManager["NativeModel"]):
         self._function("error").restype = ctypes.c_char_p
         self._handle = ctypes.c_void_p()
         ort = None if no_runtime else str(library or onnxruntime_library()).encode()
-        options = _Options(
-            ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every, no_runtime, follow
-        )
+        self._function("default_options").restype = _Options
+        own = self._function("default_options")().follow
+        for field, value in (follow or {}).items():
+            setattr(own, field, value)
+        options = _Options(ctypes.sizeof(_Options), str(folder).encode(), ort, threads, detect_every, no_runtime, own)
         self._check(self._function("open")(ctypes.byref(self._handle), ctypes.byref(options)))
 
     def _function(self, name: str) -> Any:

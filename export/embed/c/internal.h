@@ -12,6 +12,7 @@
 
 enum { POSERT__ROLES = 4, POSERT__AXES = 5 }; /* a decoder's arrays, and the axes of one */
 enum { POSERT__CONSTANTS = 8 };               /* of a network, at most */
+enum { POSERT__RULE, POSERT__SHARE, POSERT__SLACK, POSERT__PATIENCE, POSERT__CUT, POSERT__FOLLOWS }; /* `FollowOptions` */
 enum { POSERT__WINDOW = 6 };                  /* left, top, right, bottom px, cosine and sine of its turn */
 
 /* The kernels of a decoder (shapes, size, numbers, table ...; see `DecoderKernels` in Python), and of a rule. */
@@ -140,6 +141,7 @@ struct posert {
     int last;                          /* which of `found` holds the last picture's people */
     int opened;
     int steady;        /* the rule that follows people */
+    double follow[POSERT__FOLLOWS];
     int newest;        /* which of `memory` is the last picture's */
     int64_t remembers; /* so many people in it */
     int64_t follows; /* so many windows in `following`: of the last picture's people, in order; NaN where none follows */
@@ -160,8 +162,8 @@ int64_t posert__size(posert_type type);
 posert *posert__new(void);
 
 /* look.c */
-/* Whether the model follows people by the steady rule, if this is asked for. */
-int posert__steady(posert_follow asked);
+/* The handle follows people as asked for, if the model does. */
+void posert__set_follow(posert *p, posert_follow asked);
 /* Forgets the last picture; with `scene` also how it looked. */
 void posert__forget(posert *p, int scene);
 /* Whether the regions are known without the detector; then they replace the last picture's people. */

@@ -6,8 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { CUT = 4 }; /* of `FollowOptions` */
-
 /* How many of the people have a region that can be turned; they come first. */
 static int64_t turned(const posert__stage *stage, posert__people *people, int64_t count, int64_t parts)
 {
@@ -32,13 +30,15 @@ static int follows_all(void)
     return model->stage_count > 1 && model->stages[model->stage_count - 1].region == POSERT__FOLLOW;
 }
 
-int posert__steady(posert_follow asked)
+void posert__set_follow(posert *p, posert_follow asked)
 {
-    const posert__model *model = &posert__the_model;
-    const posert__stage *last = &model->stages[model->stage_count - 1];
-    const int written = model->follow.at[0] == 0 ? POSERT_FOLLOW_STEADY : POSERT_FOLLOW_TUTORIAL;
-    if (last->region != POSERT__FOLLOW || last->turn.count > 0) return 0;
-    return (asked == POSERT_FOLLOW_AS_WRITTEN ? written : (int)asked) == POSERT_FOLLOW_STEADY;
+    const posert__stage *last = &posert__the_model.stages[posert__the_model.stage_count - 1];
+    p->steady = asked.rule == POSERT_FOLLOW_STEADY && last->region == POSERT__FOLLOW && last->turn.count == 0;
+    p->follow[POSERT__RULE] = asked.rule;
+    p->follow[POSERT__SHARE] = asked.share;
+    p->follow[POSERT__SLACK] = asked.slack;
+    p->follow[POSERT__PATIENCE] = asked.patience;
+    p->follow[POSERT__CUT] = asked.cut;
 }
 
 void posert__forget(posert *p, int scene)
@@ -57,7 +57,7 @@ static posert_status look_for_cut(posert *p)
     float *scene = posert__at_least(&p->scene, model->scene_size * (int64_t)sizeof(float));
     if (scene == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory to compare pictures");
     if (first) posert__forget(p, 1);
-    if (posert_k_scene_changed(POSERT__2(pixels->at, pixels->height, 3 * pixels->width), model->follow.at[CUT],
+    if (posert_k_scene_changed(POSERT__2(pixels->at, pixels->height, 3 * pixels->width), p->follow[POSERT__CUT],
                                POSERT__1(scene, model->scene_size)) > 0)
         posert__forget(p, 0);
     return POSERT_OK;
@@ -71,7 +71,7 @@ static posert_status remember(posert *p, posert__people *people)
     double *before = posert__at_least(&p->memory[p->newest], known * size * (int64_t)sizeof(double));
     double *after = posert__at_least(&p->memory[!p->newest], people->count * size * (int64_t)sizeof(double));
     if (before == NULL || after == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the people");
-    posert_k_steadied(POSERT__1(model->follow.at, model->follow.count),
+    posert_k_steadied(POSERT__1(p->follow, POSERT__FOLLOWS),
                       POSERT__3(people->keypoints, people->count, model->keypoint_count, 3), POSERT__1(model->torso, 4),
                       POSERT__1(model->flip, model->flip_count), p->turn.pixels.width, p->turn.pixels.height,
                       POSERT__2(before, known, size), POSERT__2(after, people->count, size));

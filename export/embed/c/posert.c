@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "kernels.h"
 
+#include <float.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,10 @@ void *posert__at_least(posert__buffer *buffer, int64_t bytes)
 
 posert_options posert_default_options(void)
 {
-    return (posert_options){sizeof(posert_options), NULL, NULL, 0, 1, 0, POSERT_FOLLOW_AS_WRITTEN};
+    const double *follow = posert__the_model.follow.at;
+    return (posert_options){sizeof(posert_options), NULL, NULL, 0, 1, 0,
+                            {(posert_follow_rule)(int)follow[POSERT__RULE], follow[POSERT__SHARE],
+                             follow[POSERT__SLACK], (int)follow[POSERT__PATIENCE], follow[POSERT__CUT]}};
 }
 
 posert *posert__new(void)
@@ -52,8 +56,15 @@ static posert_status read_options(posert *p, const posert_options *given, posert
     if (given != NULL) memcpy(options, given, given->struct_size);
     if (options->threads < 0)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "threads %d: must be 0 or more", options->threads);
-    if ((int)options->follow < POSERT_FOLLOW_AS_WRITTEN || options->follow > POSERT_FOLLOW_TUTORIAL)
-        return posert__fail(p, POSERT_BAD_ARGUMENT, "follow %d: there is no such rule", (int)options->follow);
+    const posert_follow *follow = &options->follow;
+    if ((int)follow->rule < POSERT_FOLLOW_STEADY || follow->rule > POSERT_FOLLOW_TUTORIAL)
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "follow.rule %d: there is no such rule", (int)follow->rule);
+    if (!(follow->share >= 0 && follow->share <= 1 && follow->slack >= 0 && follow->slack <= 1))
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "follow.share %g, follow.slack %g: must be from 0 to 1", follow->share,
+                            follow->slack);
+    if (!(follow->patience >= 1 && follow->cut >= 0 && follow->cut <= DBL_MAX))
+        return posert__fail(p, POSERT_BAD_ARGUMENT, "follow.patience %d, follow.cut %g: must be at least 1, and 0",
+                            follow->patience, follow->cut);
     if (options->detect_every < 0)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: must be 0 or more", options->detect_every);
     if (options->detect_every > 1 && posert__the_model.stages[posert__the_model.stage_count - 1].turn.count > 0)
@@ -73,7 +84,7 @@ posert_status posert_open(posert **out, const posert_options *options)
     if (*out == NULL) return POSERT_NO_MEMORY;
     posert_status status = read_options(*out, options, &own);
     (*out)->detect_every = own.detect_every;
-    (*out)->steady = posert__steady(own.follow);
+    if (status == POSERT_OK) posert__set_follow(*out, own.follow);
     if (status == POSERT_OK && !own.no_runtime)
 #ifdef POSERT_WITHOUT_ORT
         status = posert__fail(*out, POSERT_NO_RUNTIME, "this library loads no ONNX Runtime: set no_runtime");

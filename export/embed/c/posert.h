@@ -58,11 +58,22 @@ typedef enum posert_status {
 /** Order of the bytes of a pixel. */
 typedef enum posert_format { POSERT_BGR = 0, POSERT_RGB = 1, POSERT_BGRA = 2, POSERT_RGBA = 3 } posert_format;
 
-/** How people are followed from one picture to the next; see docs/following.md of posert. */
-typedef enum posert_follow {
-    POSERT_FOLLOW_AS_WRITTEN = 0, /**< as `posert bundle` was told: steady, if nothing was said */
-    POSERT_FOLLOW_STEADY = 1,     /**< noise and exchanged sides come to nothing, a cut begins anew */
-    POSERT_FOLLOW_TUTORIAL = 2    /**< as TensorFlow Hub's MoveNet tutorial has it */
+/** The rule by which people are followed from one picture to the next; see docs/following.md of posert. */
+typedef enum posert_follow_rule {
+    POSERT_FOLLOW_STEADY = 0,  /**< noise and exchanged sides come to nothing, a cut begins anew */
+    POSERT_FOLLOW_TUTORIAL = 1 /**< as TensorFlow Hub's MoveNet tutorial has it */
+} posert_follow_rule;
+
+/** How people are followed, by models that do: the parameters follow.NAME of posert's command line. All but the first
+ *  are of the steady rule. posert_default_options() has what `posert bundle --set` was told. */
+typedef struct posert_follow {
+    posert_follow_rule rule;
+    double share; /**< 0..1: how much of the way to where the tutorial would look the smooth window goes each time */
+    double slack; /**< 0..1, of the window's side: the smooth window may be so far away before the one looked at moves */
+    int patience; /**< at least 1: so many pictures a window stays although hips or shoulders are seen badly, and sides
+                       that the network exchanges stay as they were */
+    double cut;   /**< a picture that differs this many times more from the last one than that did from the one before
+                       it begins anew, from the whole picture; 0 = none does */
 } posert_follow;
 
 /** How a model is opened. Begin with posert_default_options(). The texts need to live only during posert_open(). */
@@ -76,7 +87,7 @@ typedef struct posert_options {
                                   last people in between; 0 or 1 = on each. Only for models that have a detector, and
                                   do not turn their regions by keypoints that it finds */
     int no_runtime;          /**< 1 = no file is read and no ONNX Runtime loaded: the program runs the network itself */
-    posert_follow follow;    /**< the rule of a model that follows people */
+    posert_follow follow;    /**< of a model that follows people */
 } posert_options;
 
 /** A picture; the pixels stay the caller's and are only read. */
