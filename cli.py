@@ -39,6 +39,7 @@ from posert.flags import (
     Last,
     LongEdge,
     Mirror,
+    NetResolution,
     Params,
     Rotate,
     ScaleGap,
@@ -50,6 +51,7 @@ from posert.flags import (
     model_file,
     parse_options,
     parse_person,
+    parse_resolution,
     parse_roi,
     parse_shard,
     parse_size,
@@ -142,6 +144,7 @@ def infer(
     threads: Threads = 0,
     batch: Annotated[int, typer.Option(min=1, rich_help_panel=NETWORK, help="Frames per network call.")] = 1,
     long_edge: LongEdge = 0,
+    net_resolution: NetResolution = None,
     scale_number: ScaleNumber = 1,
     scale_gap: ScaleGap = 0.25,
     detector: Annotated[
@@ -233,7 +236,8 @@ def infer(
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned, quiet=quiet)
     of_model, of_people = parse_options(params, track=track or smooth or features, smooth=smooth)
     options = ModelOptions(
-        device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
+        device=device, threads=threads, long_edge=long_edge, net_resolution=parse_resolution(net_resolution),
+        scale_number=scale_number, scale_gap=scale_gap,
         detector=detector and found(detector), params=of_model,
     )  # fmt: skip
     settings = Settings(

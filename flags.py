@@ -53,6 +53,13 @@ LongEdge = Annotated[
     int,
     typer.Option(min=0, rich_help_panel=NETWORK, help="Longer side of the network input, px; 0 = the model's own."),
 ]
+NetResolution = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=NETWORK,
+        help="Network input, px: WIDTHxHEIGHT, or -1 for a side that the picture says.",
+    ),
+]
 ScaleNumber = Annotated[
     int, typer.Option(min=1, rich_help_panel=NETWORK, help="Average the maps over so many input sizes (CMU OpenPose).")
 ]
@@ -70,8 +77,9 @@ Params = Annotated[
 ]
 _SAME_NAME = (
     "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "first", "flip",
-    "fps", "host", "keypoint_scale", "last", "long_edge", "max_people", "mirror", "on", "overlay", "overwrite", "port",
-    "resume", "rotate", "scale_gap", "scale_number", "shard", "smooth", "stride", "track", "verify", "video", "workers",
+    "fps", "host", "keypoint_scale", "last", "long_edge", "max_people", "mirror", "net_resolution", "on", "overlay",
+    "overwrite", "port", "resume", "rotate", "scale_gap", "scale_number", "shard", "smooth", "stride", "track",
+    "verify", "video", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",
@@ -135,6 +143,18 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if not match:
         raise PosertError(f"--size {text!r} is no size", "write it as WIDTHxHEIGHT, for example 640x480")
     return int(match.group(1)), int(match.group(2))
+
+
+def parse_resolution(text: str | None) -> tuple[int, int] | None:
+    """Width and height of `WIDTHxHEIGHT`, one of which may be -1; None stays None.
+
+    >>> parse_resolution("-1x736")
+    (-1, 736)
+    """
+    match = re.fullmatch(r"(-1|\d+)x(-1|\d+)", text or "")
+    if text is not None and not match:
+        raise PosertError(f"--net-resolution {text!r} is no size", "write it as WIDTHxHEIGHT, for example -1x368")
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def parse_person(text: str | None) -> str | int | None:

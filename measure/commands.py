@@ -14,12 +14,14 @@ from posert.flags import (
     AcceptUnpinned,
     Device,
     LongEdge,
+    NetResolution,
     Params,
     ScaleGap,
     ScaleNumber,
     Threads,
     model_file,
     parse_options,
+    parse_resolution,
     progress,
 )
 
@@ -43,6 +45,7 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = 0,
     long_edge: LongEdge = 0,
+    net_resolution: NetResolution = None,
     scale_number: ScaleNumber = 1,
     scale_gap: ScaleGap = 0.25,
     params: Params = None,
@@ -68,7 +71,8 @@ def evaluate(
         raise PosertError("the model has nothing to look at", "name the pictures with --images")
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
     options = ModelOptions(
-        device=device, threads=threads, long_edge=long_edge, scale_number=scale_number, scale_gap=scale_gap,
+        device=device, threads=threads, long_edge=long_edge, net_resolution=parse_resolution(net_resolution),
+        scale_number=scale_number, scale_gap=scale_gap,
         detector=detector and found(detector), params=of_model,
     )  # fmt: skip
     with open_model(found(model), options) as opened, progress(model, 0, "images") as on_image:

@@ -6,12 +6,13 @@ Owns `ModelOptions` and how the choices change a `ModelSpec`. Knows no sessions 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from posert.errors import PosertError
 from posert.runtime.spec import ModelSpec, Stage
-from posert.typed import Count, Index, settle
+from posert.typed import Count, Index, Range, settle
 
+_NetSide = Annotated[int, Range(-1, 16384)]
 _DETECTED = 1.1
 """Of the longer side of a detector's box: the square crop that a network for one person looks at."""
 
@@ -27,6 +28,8 @@ class ModelOptions:
         workers: frames in flight; the threads are shared out among them. 1 gives the lowest latency, more the highest
             throughput. A model that follows one person from frame to frame always has 1.
         long_edge: longer side of the network input, px, for networks whose size is free; 0 = the model's own.
+        net_resolution: width and height of the network input, px, for the same ones: both, and the picture is fitted
+            into exactly that; or one, and -1 for what the picture's aspect says, rounded as by `InputSpec.fit`.
         scale_number: run the network at so many sizes, 1, 1 - scale_gap, 1 - 2 scale_gap ... of its input's, and
             average the maps; 1 = as the model's file says.
         scale_gap: see `scale_number`.
@@ -43,6 +46,7 @@ class ModelOptions:
     threads: Index = 0
     workers: Count = 1
     long_edge: Index = 0
+    net_resolution: tuple[_NetSide, _NetSide] | None = None
     scale_number: Count = 1
     scale_gap: float = 0.25
     detector: str | Path | None = None
@@ -58,10 +62,14 @@ class ModelOptions:
         Raises:
             PosertError: the model has one input size.
         """
+        if self.long_edge and self.net_resolution:
+            raise PosertError("`long_edge` and `net_resolution` both say how large the input is", "leave one away")
         if self.long_edge:
-            spec = _resized(spec, self.long_edge)
+            spec = _resized(spec, (self.long_edge, self.long_edge), "long_edge")
         if self.scale_number > 1:
             spec = _at_scales(spec, self.scale_number, self.scale_gap)
+        if self.net_resolution:
+            spec = _at_resolution(spec, self.net_resolution)
         return spec
 
 
@@ -72,6 +80,7 @@ class OptionChanges(TypedDict, total=False):
     threads: int
     workers: int
     long_edge: int
+    net_resolution: tuple[int, int] | None
     scale_number: int
     scale_gap: float
     detector: str | Path | None
@@ -119,13 +128,32 @@ def for_people(stage: Stage) -> Stage:
     return replace(stage, input=replace(stage.input, margin=stage.input.margin or _DETECTED), suppress="oks")
 
 
-def _resized(spec: ModelSpec, long_edge: int) -> ModelSpec:
-    """`spec` with another largest input size for its first stage."""
+def _resized(spec: ModelSpec, size_wh: tuple[int, int], name: str) -> ModelSpec:
+    """`spec` with another largest input size for its first stage; `name` is the option's."""
     first = spec.stages[0]
     if not first.input.multiple_of:
-        raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", "leave `long_edge` away")
-    resized = replace(first, input=replace(first.input, size_wh=(long_edge, long_edge)))
+        raise PosertError(f"{spec.model} has one input size, {first.input.size_wh} px", f"leave `{name}` away")
+    resized = replace(first, input=replace(first.input, size_wh=size_wh))
     return replace(spec, stages=(resized, *spec.stages[1:]))
+
+
+def _at_resolution(spec: ModelSpec, net_wh: tuple[int, int]) -> ModelSpec:
+    """`spec` with a first stage whose input has exactly the sides that are above 0."""
+    size_wh = (max(0, net_wh[0]), max(0, net_wh[1]))
+    spec = _resized(spec, size_wh, "net_resolution")
+    first, step, plus = spec.stages[0], spec.stages[0].input.multiple_of, spec.stages[0].input.multiple_plus
+    if not any(size_wh):
+        raise PosertError("`net_resolution` says neither width nor height", "give one, or leave it away")
+    for side in size_wh:
+        if side and (side < step + plus or (side - plus) % step):
+            below = max(1, (side - plus) // step) * step + plus
+            multiples = f"multiples of {step}" + (f", and {plus} more" if plus else "")
+            raise PosertError(f"the input of {spec.model} has sides that are {multiples}, not {side} px",
+                              f"take {below} or {below + step} in `net_resolution`")  # fmt: skip
+    if 0 in size_wh:
+        return spec
+    exact = replace(first, input=replace(first.input, multiple_of=0), scale_step=step)
+    return replace(spec, stages=(exact, *spec.stages[1:]))
 
 
 def _at_scales(spec: ModelSpec, number: int, gap: float) -> ModelSpec:

@@ -27,7 +27,7 @@ Number = Literal["width", "height"] | int | float
 """Of a constant: itself, or a side of the input, px."""
 # what format 1 had not: fields and what they are where they say nothing, and words
 _NEW_IN_INPUT: Mapping[str, Any] = {"margin": None}
-_NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}, "turn": None, "keypoint_count": 0, "max_iou": 0.3}
+_NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}, "turn": None, "keypoint_count": 0, "max_iou": 0.3, "scale_step": 0}
 _NEW_WORDS = {"float16", "edges"}
 
 
@@ -116,6 +116,7 @@ class Stage:
         suppress_params: values over the rule's defaults.
         scales: the network sees the frame at each of these shares of the input's size, and the decoder averages; for
             the whole frame, and decoders that can.
+        scale_step: the sides at these sizes are multiples of this; 0 = of the input's `multiple_of`.
         max_iou: a box that overlaps a followed person's region more (intersection over union) is that person's, and
             nobody new.
         file, sha256: the companion file of this stage, a bare name in the model's own folder, and its hash; None means
@@ -141,6 +142,7 @@ class Stage:
     turn: Turn | None = None
     keypoint_count: Annotated[int, Range(0, 1000)] = 0
     max_iou: Share = 0.3
+    scale_step: Side = 0
 
 
 @dataclass(frozen=True, slots=True)

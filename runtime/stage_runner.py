@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,9 @@ class StageRunner:
             outputs = self._outputs("", crops, input_wh, clock)
         else:
             several = []
+            given = replace(self.stage.input, multiple_of=self.stage.scale_step or self.stage.input.multiple_of)
             for scale in self.stage.scales:
-                spec = scaled(self.stage.input, input_wh, scale)
+                spec = scaled(given, input_wh, scale)
                 again = [(frame, place(frame.size_wh, spec)[0][0]) for frame, _ in crops]
                 several.append(self._outputs(str(scale), again, spec.size_wh, clock))
             with clock("decode"):

@@ -45,7 +45,8 @@ def test_every_field_has_its_row(record: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "fields"), [(Stage, {"constants", "turn", "keypoint_count", "max_iou"}), (InputSpec, {"margin"})]
+    ("record", "fields"),
+    [(Stage, {"constants", "turn", "keypoint_count", "max_iou", "scale_step"}), (InputSpec, {"margin"})],
 )
 def test_fields_of_the_newest_format_are_called_that(record: Any, fields: set[str]) -> None:
     rows = [line for line in _section(record.__name__).splitlines() if line.startswith("| `")]

@@ -1,23 +1,27 @@
 """Averaging over several input sizes, from the picture to the people, against CMU OpenPose's steps one by one."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import media
 import naive_cmu
 import numpy as np
 import onnx
 import pytest
 import tiny
+from command import Run
 from onnx import TensorProto, helper
 
 from posert.cli import main
 from posert.errors import PosertError
-from posert.poses import Frame, Skeleton
+from posert.poses import Frame, Result, Skeleton
 from posert.postprocess.decoders.bodyparts import Params
 from posert.runtime.loop import estimate
+from posert.runtime.options import ModelOptions
 from posert.runtime.session import open_model
 from posert.runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Stage, from_json, to_json
 from posert.runtime.windows import place, scaled
@@ -73,10 +77,13 @@ def picture(width: int, height: int, seed: int) -> np.ndarray:
     return bgr.clip(0, 255).astype(np.uint8)
 
 
-def twin(bgr: np.ndarray, number: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
+def twin(
+    bgr: np.ndarray, number: int, gap: float, net_wh: tuple[int, int] = (-1, 368)
+) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints in px of the picture and scores: each size drawn by OpenCV, each map up-sampled whole."""
     height, width = bgr.shape[:2]
-    net_wh = 16 * int(min(368 * 16 / 9, 368 * width / height) / 16 + 0.5), 368
+    if net_wh[0] < 0:
+        net_wh = 16 * int(min(net_wh[1] * 16 / 9, net_wh[1] * width / height) / 16 + 0.5), net_wh[1]
     several = []
     for number_of_gaps in range(number):
         w, h = (int(int(side * (1 - number_of_gaps * gap) + 0.5) / 16) * 16 for side in net_wh)
@@ -105,11 +112,68 @@ def test_people_are_the_originals_steps_one_by_one(
     with open_model(colours(tmp_path / "c.onnx"), scale_number=number, scale_gap=gap) as model:
         results = list(estimate(model, frames, batch=2))
     for bgr, result in zip(pictures, results, strict=True):
-        keypoints, scores = twin(bgr, number, gap)
-        assert len(scores) == 2
-        assert result.poses.keypoints[:, :, :2] == pytest.approx(keypoints[:, :, :2], abs=0.1)  # OpenCV: 1/32 px
-        assert result.poses.keypoints[:, :, 2] == pytest.approx(keypoints[:, :, 2], abs=2e-3)
-        assert result.poses.scores == pytest.approx(scores, abs=2e-3)
+        same_people(result, *twin(bgr, number, gap))
+
+
+def same_people(result: Result, keypoints: np.ndarray, scores: np.ndarray) -> None:
+    assert len(scores) == 2
+    assert result.poses.keypoints[:, :, :2] == pytest.approx(keypoints[:, :, :2], abs=0.1)  # OpenCV: 1/32 px
+    assert result.poses.keypoints[:, :, 2] == pytest.approx(keypoints[:, :, 2], abs=2e-3)
+    assert result.poses.scores == pytest.approx(scores, abs=2e-3)
+
+
+@pytest.mark.parametrize(("net_wh", "number"), [((-1, 736), 1), ((656, 368), 1), ((656, 368), 4)])
+@pytest.mark.parametrize("size_wh", [(640, 480), (300, 500)])
+def test_the_size_that_is_asked_for(
+    tmp_path: Path, net_wh: tuple[int, int], number: int, size_wh: tuple[int, int]
+) -> None:
+    """As with OpenPose's --net_resolution: a side of -1 is the picture's, two sides are padded to, with any scales."""
+    bgr = picture(*size_wh, 0)
+    with open_model(colours(tmp_path / "c.onnx"), net_resolution=net_wh, scale_number=number) as model:
+        (result,) = estimate(model, [Frame(bgr)])
+    same_people(result, *twin(bgr, number, 0.25, net_wh))
+
+
+@pytest.mark.parametrize(
+    ("fit", "plus", "net_wh", "frame_wh", "expected"),
+    [
+        ("corner_pixels", 0, (-1, 736), (64, 48), (976, 736)), ("corner_pixels", 0, (656, -1), (640, 480), (656, 496)),
+        ("corner_pixels", 0, (-1, 368), (3000, 9), (656, 368)), ("corner_pixels", 0, (656, 368), (9, 9), (656, 368)),
+        ("corner", 0, (-1, 256), (640, 360), (464, 256)), ("corner", 0, (256, 0), (640, 360), (256, 144)),
+        ("corner", 0, (320, 320), (640, 360), (320, 320)), ("center", 1, (641, 369), (640, 480), (641, 369)),
+        ("center", 1, (-1, 369), (640, 480), (497, 369)), ("letterbox", 0, (416, 416), (100, 300), (416, 416)),
+        ("stretch", 0, (432, 368), (640, 480), (432, 368)), ("stretch", 0, (-1, 368), (640, 480), (496, 368)),
+    ],
+)  # fmt: skip
+def test_every_fit_has_that_size(fit, plus: int, net_wh, frame_wh, expected) -> None:
+    spec = ModelSpec(1, "toy", "toy", SKELETON, (replace(STAGE, input=replace(INPUT, fit=fit, multiple_plus=plus)),))
+    sized = ModelOptions(net_resolution=net_wh).of(spec).stages[0].input
+    assert place(frame_wh, sized)[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"net_resolution": (-1, 730)}, "colours has sides that are multiples of 16, not 730 px", "take 720 or 736 in"),
+        ({"net_resolution": (8, 368)}, "not 8 px", "take 16 or 32 in `net_resolution`"),
+        ({"net_resolution": (-1, -1)}, "`net_resolution` says neither width nor height", "give one"),
+        ({"net_resolution": (-1, 368), "long_edge": 368}, "`long_edge` and `net_resolution` both", "leave one away"),
+        ({"net_resolution": (-2, 368)}, r"net_resolution[0] = -2, expected a whole number from -1 to 16384", ""),
+    ],
+)  # fmt: skip
+def test_sizes_that_cannot_be(tmp_path: Path, options: dict, message: str, hint: str) -> None:
+    with pytest.raises(PosertError, match=re.escape(message)) as error:
+        open_model(colours(tmp_path / "c.onnx"), **options)
+    assert error.value.hint.startswith(hint)
+
+
+def test_one_size_of_input_stays(tmp_path: Path, run: Run) -> None:
+    model, video = tiny.bright_spot(tmp_path / "x.onnx"), media.video(tmp_path / "a.mp4", count=1)
+    code, _, err = run("infer", model, video, "--net-resolution", "-1x368")
+    assert (code, err) == (1, "error: bright-spot has one input size, (64, 64) px\nhint: leave --net-resolution away\n")
+    code, _, err = run("infer", colours(tmp_path / "c.onnx"), video, "--net-resolution", "368")
+    assert (code, err.splitlines()[0]) == (1, "error: --net-resolution '368' is no size")
+    assert run("infer", colours(tmp_path / "c.onnx"), video, "--net-resolution", "-1x80")[0] == 0
 
 
 def test_scales_change_what_is_found(tmp_path: Path) -> None:
