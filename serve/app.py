@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from posert.errors import PosertError
 from posert.poses import Frame, Result
+from posert.runtime.choose import Chooser, PeopleOptions
 from posert.runtime.files.atomic import compact, frame_record
 from posert.serve.access import Access
 from posert.serve.answers import HANDLERS, answer, record
@@ -74,7 +75,8 @@ async def people(request: Request) -> Response:
     async with pictures_of(request, limits, service.held, asked.size) as pictures:
         several = len(pictures) > 1
         checked = [_checked(picture, limits.max_pixels, several) for picture in pictures]
-        tasks = [Task(partial(each.frame, "picture"), _line) for each in checked if isinstance(each, Picture)]
+        line = partial(_line, asked)
+        tasks = [Task(partial(each.frame, "picture"), line) for each in checked if isinstance(each, Picture)]
         answers = iter(worker.submit(tasks))
         try:
             async with asyncio.timeout(limits.answer_s):
@@ -103,8 +105,8 @@ async def _answer(found: "asyncio.Future[bytes]", several: bool) -> bytes:
         return _error_line(error)
 
 
-def _line(_: Frame, result: Result) -> bytes:
-    return (compact(frame_record(result)) + "\n").encode()
+def _line(asked: PeopleOptions, _: Frame, result: Result) -> bytes:
+    return (compact(frame_record(Chooser(asked)(result))) + "\n").encode()
 
 
 def _error_line(error: PosertError) -> bytes:

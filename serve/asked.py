@@ -8,11 +8,12 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import HTTPConnection, Request
 
+from posert.runtime.choose import PeopleOptions
 from posert.serve.limits import Limits, Purse, Refused
 from posert.serve.pictures import Picture
 from posert.typed import Misfit, read
@@ -21,8 +22,8 @@ Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
-class PeopleQuery:
-    """Of `POST /v1/people`: a model's name, and the size of raw pictures, `640x480`."""
+class PeopleQuery(PeopleOptions):
+    """Of `POST /v1/people`: whose poses, a model's name, and the size of raw pictures, `640x480`."""
 
     model: str = ""
     size: str = ""
@@ -31,14 +32,19 @@ class PeopleQuery:
 def query(kind: type[Kind], connection: HTTPConnection) -> Kind:
     """The query as a dataclass; raises Refused if a name or a value does not fit."""
     hints = get_type_hints(kind)
-    given = {
-        name: value if hints.get(name) is str else _value(value) for name, value in connection.query_params.items()
-    }
+    given = {name: _read(value, hints.get(name)) for name, value in connection.query_params.items()}
     try:
         asked: Kind = read(kind, given, "query")
     except Misfit as error:
         raise Refused(422, error.what, "/docs shows what each address takes") from None
     return asked
+
+
+def _read(text: str, hint: Any) -> Any:
+    """Text that is wanted stays text; numbers of a list are separated by commas."""
+    if hint is str:
+        return text
+    return [_value(part) for part in text.split(",")] if get_origin(hint) is tuple else _value(text)
 
 
 def _value(text: str) -> Any:

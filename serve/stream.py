@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
+from posert.runtime.choose import PeopleOptions
 from posert.runtime.files.atomic import compact, frame_record
 from posert.runtime.jobs.recipe import Settings
 from posert.runtime.loop import People
@@ -28,8 +29,8 @@ from posert.typed import Range
 
 
 @dataclass(frozen=True, slots=True)
-class StreamQuery:
-    """Of `/v1/stream`: a model's name, the size of raw pictures, and what to do with the frames.
+class StreamQuery(PeopleOptions):
+    """Of `/v1/stream`: whose poses, a model's name, the size of raw pictures, and what to do with the frames.
 
     Attributes:
         fps: frames per second, for `time_s`; not with `live`.
@@ -53,7 +54,7 @@ class Stream:
         self._people = People(worker.model) if worker.follows else None
         self._refine = post_chain(
             worker.model.spec.skeleton, track=asked.track, smooth=asked.smooth, features=asked.features,
-            tracking=settings.tracking, smoothing=settings.smoothing,
+            tracking=settings.tracking, smoothing=settings.smoothing, people=asked,
         )  # fmt: skip
 
     async def answer(self, data: bytes, index: int, time_s: float, dropped: int | None) -> str:

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from posert.errors import PosertError
+from posert.runtime.choose import PeopleOptions
 from posert.runtime.files.atomic import compact, file_header, frame_record
 from posert.runtime.jobs.job import people_of
 from posert.runtime.jobs.recipe import Selection, Settings
@@ -22,7 +23,7 @@ from posert.runtime.session import Model
 from posert.serve.answers import record
 from posert.serve.limits import Limits, Refused
 from posert.serve.store import Kept, Store
-from posert.typed import Count, Range
+from posert.typed import Count, Index, Range
 
 _LOG = logging.getLogger("posert")
 _CONTAINERS = re.compile(
@@ -36,22 +37,29 @@ _Time = Annotated[float, Range(0)]
 
 
 @dataclass(frozen=True, slots=True)
-class VideoQuery:
-    """Of `POST /v1/videos`: a model's name, a name for the header of the results, and what to do as in `Settings`."""
+class VideoQuery(PeopleOptions):
+    """Of `POST /v1/videos`: whose poses, a model's name, a name for the header of the results, and as in `Settings`."""
 
     model: str = ""
     name: str = "video"
     start_s: _Time = 0.0
     stop_s: _Time | None = None
+    first: Index = 0
+    last: Index | None = None
     stride: Count = 1
+    rotate: Literal[0, 90, 180, 270] = 0
+    mirror: bool = False
     track: bool = False
     smooth: bool = False
     features: bool = False
 
     def settings(self, usual: Settings) -> Settings:
         """The settings of a job, `usual` where the request chooses none."""
-        selection = Selection(start_s=self.start_s, stop_s=self.stop_s, stride=self.stride)
-        return replace(usual, selection=selection, track=self.track, smooth=self.smooth, features=self.features)
+        names = ("start_s", "stop_s", "first", "last", "stride", "rotate", "mirror")
+        selection = Selection(**{name: getattr(self, name) for name in names})
+        return replace(
+            usual, selection=selection, people=self, track=self.track, smooth=self.smooth, features=self.features
+        )
 
 
 @dataclass(slots=True)
@@ -175,7 +183,7 @@ class Videos:
         wide, high = video_size_wh(film.path)
         _check_size(wide, high, limits.max_pixels)
         video.of, write = frame_count(film.path), video.result.write
-        write(_line(file_header(video.model.spec, video.asked.name)))
+        write(_line(file_header(video.model.spec, video.asked.name, settings.selection.orientation)))
         with closing(people_of(video.model, film.path, settings)) as results:
             for frame, result in results:
                 if self._ending or video.deleted:

@@ -79,6 +79,24 @@ def test_a_raw_picture_gives_the_line_of_infer(server: Server, tmp_path: Path, r
     assert server.people(bgr[:, :, ::-1].tobytes(), "?size=640x360").body == expected
 
 
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ("?max_people=1", ["--max-people", 1]), ("?person=largest", ["--person", "largest"]),
+        ("?min_score=1.7&min_box_area=0.01", ["--min-score", 1.7, "--min-box-area", 0.01]),
+        ("?roi=0,0,0.5,1", ["--roi", "0,0,.5,1"]),
+    ],
+)  # fmt: skip
+def test_a_request_says_whose_poses_it_wants(
+    server: Server, tmp_path: Path, run: Run, query: str, options: list[object]
+) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), clip.render(40)[0])
+    answer = server.people(path.read_bytes(), query)
+    assert answer.body == line_of(run, "nano", path, *options)
+    assert 0 < len(answer.json["people"]) < len(server.people(path.read_bytes()).json["people"])
+
+
 def test_several_pictures_give_a_line_each(server: Server, tmp_path: Path, run: Run) -> None:
     paths = pictures(tmp_path)[:4]
     files = [path.read_bytes() for path in paths]
@@ -115,7 +133,10 @@ BODY, FORM = form(*[JPEG] * 9)
         (422, "", JPEG[:300], "", "is not a readable image"),
         (422, "?size=4x4", bytes(47), "", "has 47 bytes, 4 x 4 RGB has 48"),
         (422, "?size=4", bytes(48), "", "query.size = '4' is no size"),
-        (422, "?form=npz", JPEG, "", "query.form = 'npz', expected one of the keys model, size"),
+        (422, "?form=npz", JPEG, "", "query.form = 'npz', expected one of the keys max_people, person"),
+        (422, "?person=me", JPEG, "", "person = 'me', expected largest, central, best, first, or an id"),
+        (422, "?roi=0,0", JPEG, "", "roi = [0.0, 0.0], expected x, y, width, height"),
+        (422, "?person=3", cv2.imencode(".png", clip.render(40)[0])[1].tobytes(), "", "people have none"),
         (413, "?size=9999x9999", bytes(48), "", "9999 x 9999 pixels, at most 40000000 are taken"),
         (413, "", bytes((16 << 20) + 1), "", "more than 16777216 bytes"),
         (400, "", BODY, FORM, "Too many files"),

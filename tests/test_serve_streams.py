@@ -58,6 +58,8 @@ def lines(run: Run, *arguments: object) -> list[str]:
     ("query", "flags"),
     [
         ("?name=walk.mp4", []), ("?track=true&model=dot", ["--track"]), ("?features=true", ["--features"]),
+        ("?first=2&last=5&rotate=90&mirror=true", ["--first", 2, "--last", 5, "--rotate", 90, "--mirror"]),
+        ("?model=dot&track=true&person=1", ["--track", "--person", 1]),
         ("?start_s=0.1&stop_s=0.3&stride=2&smooth=true", ["--start", 0.1, "--stop", 0.3, "--stride", 2, "--smooth"]),
     ],
 )  # fmt: skip
@@ -89,6 +91,7 @@ def test_a_video_gives_the_lines_of_infer(
         (b"", "?stop_s=-1", 422, "stop_s"),
         (b"", "?track=7", 422, "true or false"),
         (b"", "?model=x", 404, "no model"),
+        (b"", "?person=1", 422, "person 1 is an id, and people have none"),
     ],
 )
 def test_what_is_no_video_is_said_at_once(server: Server, body: bytes, query: str, status: int, said: str) -> None:
