@@ -31,16 +31,20 @@ from posert.flags import (
     RUN,
     SOURCES,
     TOPDOWN,
-    WHOSE,
     AcceptLicence,
     AcceptUnpinned,
     Device,
     First,
     Last,
     LongEdge,
+    MaxPeople,
+    MinBoxArea,
+    MinScore,
     Mirror,
     NetResolution,
     Params,
+    Person,
+    Roi,
     Rotate,
     ScaleGap,
     ScaleNumber,
@@ -50,12 +54,11 @@ from posert.flags import (
     Threads,
     model_file,
     parse_options,
-    parse_person,
     parse_resolution,
-    parse_roi,
     parse_shard,
     parse_size,
     progress,
+    whose,
     with_flags,
 )  # fmt: skip
 from posert.measure import commands as measuring
@@ -119,27 +122,11 @@ def infer(
     stride: Stride = 1,
     rotate: Rotate = 0,
     mirror: Mirror = False,
-    max_people: Annotated[
-        int, typer.Option(min=0, rich_help_panel=WHOSE, help="At most so many, the best by score; 0 = all.")
-    ] = 0,
-    person: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=WHOSE, help="One: largest, central, best, first or an id; --track stays with that person."
-        ),
-    ] = None,
-    min_score: Annotated[float, typer.Option(rich_help_panel=WHOSE, help="Least score of a person.")] = 0.0,
-    min_box_area: Annotated[
-        float,
-        typer.Option(min=0, rich_help_panel=WHOSE, help="Least area of a box, px; below 1 a share of the frame."),
-    ] = 0.0,
-    roi: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=WHOSE,
-            help="Where the box's middle is: X,Y,WIDTH,HEIGHT or a polygon X,Y,X,Y,...; px, or shares of the frame.",
-        ),
-    ] = None,
+    max_people: MaxPeople = 0,
+    person: Person = None,
+    min_score: MinScore = 0.0,
+    min_box_area: MinBoxArea = 0.0,
+    roi: Roi = None,
     device: Device = "auto",
     threads: Threads = 0,
     batch: Annotated[int, typer.Option(min=1, rich_help_panel=NETWORK, help="Frames per network call.")] = 1,
@@ -222,7 +209,6 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
-    from posert.runtime.choose import PeopleOptions
     from posert.runtime.jobs.guard import protect
     from posert.runtime.jobs.job import plan
     from posert.runtime.jobs.manifest import Manifest
@@ -246,10 +232,7 @@ def infer(
             start_s=start, stop_s=stop, first=first, last=last, stride=stride, rotate=rotate, mirror=mirror,
             size_wh=parse_size(size), fps=fps,
         ),
-        people=PeopleOptions(
-            max_people=max_people, person=parse_person(person), min_score=min_score, min_box_area=min_box_area,
-            roi=parse_roi(roi),
-        ),
+        people=whose(max_people, person, min_score, min_box_area, roi),
         boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale, live=live,
         top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip), **of_people,
     )  # fmt: skip

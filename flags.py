@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from posert.errors import PosertError
+
+if TYPE_CHECKING:
+    from posert.runtime.choose import PeopleOptions
 
 PEOPLE, LOOK, MODELS, EMBED, MEASURE = "people", "look", "models", "embed", "measure"
 """The panels of `posert --help`."""
@@ -44,6 +47,26 @@ Rotate = Annotated[
     typer.Option(rich_help_panel=SOURCES, help="Turn every picture clockwise: 90, 180 or 270; places are px of that."),
 ]
 Mirror = Annotated[bool, typer.Option("--mirror", rich_help_panel=SOURCES, help="And change left and right.")]
+MaxPeople = Annotated[
+    int, typer.Option(min=0, rich_help_panel=WHOSE, help="At most so many, the best by score; 0 = all.")
+]
+Person = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=WHOSE, help="One: largest, central, best, first or an id; --track stays with that person."
+    ),
+]
+MinScore = Annotated[float, typer.Option(rich_help_panel=WHOSE, help="Least score of a person.")]
+MinBoxArea = Annotated[
+    float, typer.Option(min=0, rich_help_panel=WHOSE, help="Least area of a box, px; below 1 a share of the frame.")
+]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=WHOSE,
+        help="Where the box's middle is: X,Y,WIDTH,HEIGHT or a polygon X,Y,X,Y,...; px, or shares of the frame.",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(rich_help_panel=NETWORK, help="auto, cpu, cuda or cuda:N; a device that is not there is an error."),
@@ -155,6 +178,18 @@ def parse_resolution(text: str | None) -> tuple[int, int] | None:
     if text is not None and not match:
         raise PosertError(f"--net-resolution {text!r} is no size", "write it as WIDTHxHEIGHT, for example -1x368")
     return (int(match[1]), int(match[2])) if match else None
+
+
+def whose(
+    max_people: int, person: str | None, min_score: float, min_box_area: float, roi: str | None
+) -> "PeopleOptions":
+    """Whose poses the flags ask for."""
+    from posert.runtime.choose import PeopleOptions
+
+    return PeopleOptions(
+        max_people=max_people, person=parse_person(person), min_score=min_score, min_box_area=min_box_area,
+        roi=parse_roi(roi),
+    )  # fmt: skip
 
 
 def parse_person(text: str | None) -> str | int | None:

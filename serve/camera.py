@@ -21,9 +21,11 @@ from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
 from posert.runtime.after.options import TrackOptions
+from posert.runtime.choose import PeopleOptions
 from posert.runtime.files.atomic import frame_record
 from posert.runtime.jobs.job import finite_people
 from posert.runtime.loop import estimate_frames
+from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.media.paced import paced
 from posert.runtime.session import Model
 from posert.serve.recorder import Recorder
@@ -62,7 +64,8 @@ class Camera:
 
     Args:
         model: open; others may use it at the same time. name: of the source, for viewers. track: ids; tracking: how.
-        loop: a file begins anew. quality: of the JPEGs, 0..100.
+        people: who is shown. orientation: how pictures are turned. loop: a file begins anew.
+        quality: of the JPEGs, 0..100.
 
     Attributes:
         shot: the newest, None before the first. state: opens, runs, ended or failed; said: why it failed.
@@ -78,12 +81,15 @@ class Camera:
         *,
         track: bool,
         tracking: TrackOptions | None = None,
+        people: PeopleOptions | None = None,
+        orientation: Orientation = UPRIGHT,
         loop: bool = False,
         quality: int = 80,
     ) -> None:
         self.source, self.name, self.recorder = source, name, recorder
         self._model, self._loop, self._quality = model, loop, quality
-        self._refine = post_chain(model.spec.skeleton, track=track, tracking=tracking)
+        self._orientation = orientation
+        self._refine = post_chain(model.spec.skeleton, track=track, tracking=tracking, people=people)
         self.shot: Shot | None = None
         self.state, self.said, self.begun = "opens", "", threading.Event()
         self.failure: PosertError | None = None
@@ -156,7 +162,7 @@ class Camera:
             _LOG.warning("%s", error)
 
     def _frames(self) -> Generator[Frame, None, None]:
-        with closing(paced(self.source, loop=self._loop)) as frames:
+        with closing(paced(self.source, loop=self._loop, orientation=self._orientation)) as frames:
             for frame in frames:
                 self._read[frame.index] = (time.monotonic(), time.time() * 1000)
                 yield frame

@@ -19,12 +19,22 @@ from posert.flags import (
     AcceptUnpinned,
     Device,
     LongEdge,
+    MaxPeople,
+    MinBoxArea,
+    MinScore,
+    Mirror,
+    NetResolution,
     Params,
+    Person,
+    Roi,
+    Rotate,
     Threads,
     model_file,
     named_models,
     parse_options,
     parse_params,
+    parse_resolution,
+    whose,
 )
 from posert.serve.limits import Limits
 from posert.typed import read
@@ -47,6 +57,7 @@ def serve(
     device: Device = "auto",
     threads: Threads = 0,
     long_edge: LongEdge = 0,
+    net_resolution: NetResolution = None,
     params: Params = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per network call, of whatever requests.")] = 1,
     wait_ms: Annotated[int, typer.Option(min=0, help="How long a picture waits for others of its batch.")] = 2,
@@ -76,7 +87,10 @@ def serve(
     if address.anybody and address.token is None:
         print("warning: whoever reaches this server may use it", file=sys.stderr)
     of_model, of_people = parse_options(params, track=True, smooth=True)
-    options = ModelOptions(device=device, threads=threads, long_edge=long_edge, params=of_model)
+    options = ModelOptions(
+        device=device, threads=threads, long_edge=long_edge, params=of_model,
+        net_resolution=parse_resolution(net_resolution),
+    )  # fmt: skip
     named = [(name, model_file(file, accept_licence, accept_unpinned)) for name, file in named_models(models)]
     run.serve(
         named, options, limits, address, store, Settings(**of_people),
@@ -106,12 +120,20 @@ def live(
         bool | None, typer.Option(help="Ids that stay with the people; on where posert[track] is installed.")
     ] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of the pictures on the page, as JPEG.")] = 80,
+    rotate: Rotate = 0,
+    mirror: Mirror = False,
+    max_people: MaxPeople = 0,
+    person: Person = None,
+    min_score: MinScore = 0.0,
+    min_box_area: MinBoxArea = 0.0,
+    roi: Roi = None,
     detector: Annotated[
         str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
     ] = None,
     device: Device = "auto",
     threads: Threads = 0,
     long_edge: LongEdge = 0,
+    net_resolution: NetResolution = None,
     params: Params = None,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
@@ -121,6 +143,7 @@ def live(
     Example: posert live nano 0 -o recordings
     """
     _need_packages()
+    from posert.runtime.media.orientation import Orientation
     from posert.runtime.options import ModelOptions
     from posert.serve import live as view
     from posert.serve.access import LOOPBACK
@@ -136,12 +159,16 @@ def live(
     of_model, of_people = parse_options(params, track=follow)
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, detector=detector and found(detector), params=of_model,
+        net_resolution=parse_resolution(net_resolution),
     )  # fmt: skip
     shown = sources or ["0"]
     query = f"/?token={made or 'TOKEN'}" if token else ""
     view.live(
         found(model), shown, options,
-        view.View(output, follow, loop, quality, of_people["tracking"]),
+        view.View(
+            output, follow, loop, quality, of_people["tracking"],
+            whose(max_people, person, min_score, min_box_area, roi), Orientation(rotate, mirror),  # type: ignore[arg-type]
+        ),
         Address(host, port, token, anybody),
         lambda where: print(f"open {where}{query} in a browser", file=sys.stderr),
     )  # fmt: skip

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 from posert.errors import PosertError
 from posert.runtime.after.options import TrackOptions
+from posert.runtime.choose import PeopleOptions
 from posert.runtime.jobs.recipe import Recipe
+from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.media.paced import watched
 from posert.runtime.media.read import frame_rate
 from posert.runtime.options import ModelOptions
@@ -35,7 +37,8 @@ class View:
 
     Attributes:
         folder: for recordings; None = nothing is recorded. track: ids. loop: files begin anew.
-        quality: of the JPEGs that viewers get, 0..100. tracking: how ids are given.
+        quality: of the JPEGs that viewers get, 0..100. tracking: how ids are given. people: who is shown.
+        orientation: how pictures are turned.
     """
 
     folder: Path | None = None
@@ -43,6 +46,8 @@ class View:
     loop: bool = False
     quality: int = 80
     tracking: TrackOptions = field(default_factory=TrackOptions)
+    people: PeopleOptions = field(default_factory=PeopleOptions)
+    orientation: Orientation = UPRIGHT
 
 
 def live(
@@ -96,10 +101,11 @@ def _name(source: str) -> str:
 
 def _camera(model: Model, medium: str, name: str, number: str, view: View, inputs: Sequence[Path]) -> Camera:
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80] + number
-    recorder = Recorder(view.folder, stem, model.spec, inputs, frame_rate(medium))
+    recorder = Recorder(view.folder, stem, model.spec, inputs, frame_rate(medium), view.orientation)
     return Camera(
         model, medium, name, recorder,
-        track=view.track, tracking=view.tracking, loop=view.loop, quality=view.quality,
+        track=view.track, tracking=view.tracking, people=view.people, orientation=view.orientation,
+        loop=view.loop, quality=view.quality,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from posert.poses import Frame, Result
 from posert.runtime.files.atomic import Write, json_lines
 from posert.runtime.files.overlay import overlay
 from posert.runtime.jobs.guard import protect_files
+from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.spec import ModelSpec
 
 _LOG = logging.getLogger("posert")
@@ -38,13 +39,17 @@ class Recorder:
 
     Args:
         folder: for the files; None = nothing can be kept. name: what the files begin with.
-        inputs: what is read, and never written over. fps: of the video.
+        inputs: what is read, and never written over. fps: of the video. orientation: how pictures were turned.
 
     Attributes:
         said: what became of the last recording, or what is wrong.
     """
 
-    def __init__(self, folder: Path | None, name: str, spec: ModelSpec, inputs: Sequence[Path], fps: float) -> None:
+    def __init__(
+        self, folder: Path | None, name: str, spec: ModelSpec, inputs: Sequence[Path], fps: float,
+        orientation: Orientation = UPRIGHT,
+    ) -> None:  # fmt: skip
+        self._orientation = orientation
         self._folder, self._name, self._spec, self._inputs, self._fps = folder, name, spec, inputs, fps
         self._lock, self.said = threading.Lock(), ""
         self._take: _Take | None = None
@@ -91,7 +96,8 @@ class Recorder:
     def _write(self, take: _Take, frame: Frame, result: Result) -> None:
         if not take.writers:
             take.first = (result.frame_index, result.time_s)
-            take.writers.append(take.stack.enter_context(json_lines(take.files[0], self._spec, result.source)))
+            lines = json_lines(take.files[0], self._spec, result.source, orientation=self._orientation)
+            take.writers.append(take.stack.enter_context(lines))
             for file in take.files[1:]:
                 drawing = overlay(file, self._spec.skeleton, self._fps)
                 take.writers.append(take.stack.enter_context(drawing))

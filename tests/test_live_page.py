@@ -28,6 +28,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 from posert.errors import PosertError  # noqa: E402
 from posert.runtime.files.results import read_results  # noqa: E402
+from posert.runtime.media.orientation import Orientation  # noqa: E402
 from posert.runtime.media.paced import paced, watched  # noqa: E402
 from posert.runtime.media.read import frame_count  # noqa: E402
 
@@ -155,6 +156,22 @@ def test_a_recording_is_read_again(server: Server, folder: Path) -> None:
     drawn = frame_count(str(folder / "kept" / found[2]))
     assert drawn >= 10
     assert {path.suffix for path in (folder / "kept").iterdir()} <= {".jsonl", ".mp4"}
+
+
+def test_pictures_are_turned_and_people_chosen(folder: Path) -> None:
+    turned = live(folder, "long.mp4", "--rotate", 90, "--mirror", "--min-score", 0.95)
+    with turned as started, viewer(started) as looking:
+        head, picture = looking.next()
+        assert (head["size_wh"], head["people"]) == ([64, 96], [])
+        assert picture[5, 5].min() > 200  # the white quarter, once to the right and back
+        assert picture[5, -5].max() < 250
+        looking.say(drawn=head["number"])
+        looking.say(record=True)
+        looking.until(lambda told: told["recording"]["frames"] >= 3)
+        looking.say(record=False)
+        said = looking.until(lambda told: not told["recording"]["runs"])["recording"]["said"]
+    recording = read_results(folder / "kept" / said.split(":")[0])
+    assert (recording.orientation, next(recording.results).size_wh) == (Orientation(90, True), (64, 96))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -5,12 +5,13 @@ Owns the pace. Knows times of frames, nothing of their pixels.
 
 import time
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.media import is_image
 from posert.runtime.media.live import is_live
+from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.media.read import expand, frame_rate, frames
 
 
@@ -22,22 +23,23 @@ def watched(source: str) -> str:
     return media[0][0]
 
 
-def paced(source: str, *, loop: bool = False) -> Generator[Frame, None, None]:
+def paced(source: str, *, loop: bool = False, orientation: Orientation = UPRIGHT) -> Generator[Frame, None, None]:
     """The frames of a camera, a stream or a video, none of them before its time.
 
     Args:
-        source: of `watched`. loop: a video begins anew at its end; indices and times go on.
+        source: of `watched`. orientation: how pictures are turned.
+        loop: a video begins anew at its end; indices and times go on.
 
     Raises:
         PosertError: as `frames` does.
     """
     if is_live(source):
-        yield from frames(source, live=True)
+        yield from frames(source, **asdict(orientation), live=True)
         return
     began, index, offset_s, step_s = time.monotonic(), 0, 0.0, 1 / frame_rate(source)
     while True:
         time_s = offset_s
-        for frame in frames(source, live=False):
+        for frame in frames(source, **asdict(orientation), live=False):
             time_s = offset_s + frame.time_s
             time.sleep(max(0.0, began + time_s - time.monotonic()))
             yield replace(frame, index=index, time_s=time_s)
