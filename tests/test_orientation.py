@@ -134,3 +134,16 @@ def test_a_picture_is_turned_for_the_report(tmp_path: Path, opened: Open) -> Non
     pixels = shot(opened(tmp_path / "a.html"))
     assert pixels[5, 5].tolist() == [255, 255, 255]
     assert pixels[-5, 5].tolist() == [40, 40, 40]
+
+
+def test_an_index_shows_the_turned_picture(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    media.video(tmp_path / "videos" / "a.mp4", count=3)
+    assert run("infer", model, tmp_path / "videos", "-o", tmp_path / "out", *ASKED)[0] == 0
+    assert run("report", tmp_path / "out", "-o", tmp_path / "all.html")[0] == 0
+    found = re.search(r"data:image/jpeg;base64,([^\"]+)", (tmp_path / "all.html").read_text())
+    assert found
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(found[1]), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (320, 240, 3)
+    assert picture[20, 20].min() > 200  # turned by 90 the white quarter is at the right, mirrored at the left
+    assert picture[20, -20].max() < 100
