@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +96,7 @@ def read_truth(path: Path) -> Truth:
     if path.suffix == ".txt":
         return _of_mot(path)
     try:
-        given: _PoseTrack = read(_PoseTrack, json.loads(path.read_bytes()), "posetrack")
-        return _of_posetrack(given)
+        return of_posetrack(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
         hint = "give a gt.txt of MOTChallenge or JSON with images, annotations (track_id) and categories"
         raise PosertError(f"{path} is no file of annotated tracks: {error}", hint) from None
@@ -151,7 +150,9 @@ def _of_mot(path: Path) -> Truth:
     return Truth((), frames, every=True)
 
 
-def _of_posetrack(given: _PoseTrack) -> Truth:
+def of_posetrack(document: Any) -> Truth:
+    """The truth in a parsed document of PoseTrack's; raises Misfit."""
+    given: _PoseTrack = read(_PoseTrack, document, "posetrack")
     names = given["categories"][0]["keypoints"] if given["categories"] else ()
     people: dict[int, list[_Person]] = {image["id"]: [] for image in given["images"]}
     for number, person in enumerate(given["annotations"]):

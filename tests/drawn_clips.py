@@ -7,9 +7,10 @@ street and figures they are made of. `python tests/drawn_clips.py FOLDER` writes
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -166,15 +167,19 @@ CLIPS = {
 }  # fmt: skip
 
 
-def truth_of(clip: Clip, step: int = 1) -> dict[str, object]:
-    """The truth of every `step`-th frame as PoseTrack writes it: what is seen of each person, place and box.
+Rendered = tuple[Picture, np.ndarray, np.ndarray, np.ndarray]
+"""As `Clip.render` gives it."""
+
+
+def truth_of(frames: Iterable[Rendered]) -> dict[str, Any]:
+    """The truth of some frames as PoseTrack writes it: what is seen of each person, place and box.
 
     `iscrowd` marks those of whom little is seen.
     """
     images, people = [], []
-    for number, index in enumerate(range(0, clip.frames, step)):
+    for number, (_, *rows) in enumerate(frames):
         images.append({"id": number, "file_name": f"{number:06d}.png", "is_labeled": True})
-        for points, key, area in zip(*clip.render(index)[1:], strict=True):
+        for points, key, area in zip(*rows, strict=True):
             seen = points[:, 2] == 1
             if not seen.any():
                 continue
@@ -188,33 +193,36 @@ def truth_of(clip: Clip, step: int = 1) -> dict[str, object]:
     return {"images": images, "annotations": people, "categories": [category]}
 
 
-def detections(clip: Clip, step: int = 1, seed: int = 0) -> Iterator[tuple[int, float, Picture, Poses]]:
-    """Index, time, picture and what a middling network would find there: places that jitter, people missed or cut.
+def detections(frames: Iterable[Rendered], fps: float, seed: int = 0) -> list[tuple[float, Picture, Poses]]:
+    """Of each frame the time, the picture, and what a middling network would find there.
 
-    Of what is seen a keypoint is missed now and then, of what is hidden some are found all the same; a person in twenty
-    is missed, one in thirty found in half, and now and then somebody is found where nobody is.
+    Places jitter; of what is seen a keypoint is missed now and then, of what is hidden some are found all the same; a
+    person in twenty is missed, one in thirty found in half, and now and then somebody is found where nobody is.
     """
-    rng = np.random.default_rng([seed, step])
-    for number, index in enumerate(range(0, clip.frames, step)):
-        frame, keypoints, _, areas = clip.render(index)
-        found = []
-        for points, area in zip(keypoints, areas, strict=True):
-            noisy = points.astype(np.float64).copy()
-            noisy[:, :2] += rng.normal(0, 0.025 * math.sqrt(max(area, 100)), (len(points), 2))
-            chance = np.where(points[:, 2] == 1, 0.95, np.where(points[:, 2] > 0, 0.3, 0))
-            kept = rng.random(len(points)) < chance
-            if rng.random() < 1 / 30:
-                kept &= (np.arange(len(points)) < 8) == (rng.random() < 0.5)
-            if kept.sum() >= LEAST_SEEN and (points[:, 2] == 1).sum() >= LEAST_SEEN and rng.random() > 1 / 20:
-                noisy[:, 2] = np.where(kept, np.clip(rng.normal(0.8, 0.1, len(points)), 0.1, 1), 0)
-                found.append(np.where(kept[:, None], noisy, 0))
+    rng, found = np.random.default_rng(seed), []
+    for number, (picture, keypoints, _, areas) in enumerate(frames):
+        people = [_blurred(points, area, rng) for points, area in zip(keypoints, areas, strict=True)]
+        people = [person for person in people if person is not None]
         if rng.random() < 1 / 60 and len(keypoints):
             ghost = keypoints[rng.integers(len(keypoints))].astype(np.float64).copy()
             ghost[:, :2] += rng.normal(0, 120, 2) + rng.normal(0, 12, (len(ghost), 2))
             ghost[:, 2] = 0.35
-            found.append(ghost)
-        order = rng.permutation(len(found))
-        yield number, index / FPS, frame, _poses([found[i] for i in order], len(layout.SKELETON.names))
+            people.append(ghost)
+        order = rng.permutation(len(people))
+        found.append((number / fps, picture, _poses([people[i] for i in order], len(layout.SKELETON.names))))
+    return found
+
+
+def _blurred(points: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarray | None:
+    """One person as he might be found, f64 [18,3]; None if he is missed."""
+    seen, noisy = points[:, 2] == 1, points.astype(np.float64).copy()
+    noisy[:, :2] += rng.normal(0, 0.025 * math.sqrt(max(area, 100)), (len(points), 2))
+    kept = rng.random(len(points)) < np.where(seen, 0.95, np.where(points[:, 2] > 0, 0.3, 0))
+    if rng.random() < 1 / 30:
+        kept &= (np.arange(len(points)) < 8) == (rng.random() < 0.5)
+    noisy[:, 2] = np.clip(rng.normal(0.8, 0.1, len(points)), 0.1, 1)
+    missed = rng.random() < 1 / 20 or seen.sum() < LEAST_SEEN or kept.sum() < LEAST_SEEN
+    return None if missed else np.where(kept[:, None], noisy, 0)
 
 
 def _poses(people: Sequence[np.ndarray], count: int) -> Poses:
@@ -231,14 +239,13 @@ def write(folder: Path) -> None:
     """Every clip as NAME.mp4 and NAME-half.mp4 with its truth as .json."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, clip in CLIPS.items():
-        for step, suffix in ((1, ""), (2, "-half")):
-            video = cv2.VideoWriter(
-                str(folder / f"{name}{suffix}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), FPS / step, (WIDTH, HEIGHT)
-            )
-            for index in range(0, clip.frames, step):
-                video.write(clip.render(index)[0])
+        frames = [clip.render(index) for index in range(clip.frames)]
+        for step, path in ((1, folder / f"{name}.mp4"), (2, folder / f"{name}-half.mp4")):
+            video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS / step, (WIDTH, HEIGHT))
+            for picture, *_ in frames[::step]:
+                video.write(picture)
             video.release()
-            (folder / f"{name}{suffix}.json").write_text(json.dumps(truth_of(clip, step)))
+            path.with_suffix(".json").write_text(json.dumps(truth_of(frames[::step])))
 
 
 if __name__ == "__main__":

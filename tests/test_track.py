@@ -9,10 +9,11 @@ import pytest
 
 from posert.errors import PosertError
 from posert.poses import Poses
+from posert.runtime.after.clothes import clothes_apart, limb_colours
 from posert.runtime.after.features import Featuring
 from posert.runtime.after.options import SmoothOptions, TrackOptions
 from posert.runtime.after.smooth import Smoother
-from posert.runtime.after.track import Tracker, limb_colours
+from posert.runtime.after.track import Tracker
 from posert.runtime.files.atomic import frame_record
 
 pytest.importorskip("lap")
@@ -132,6 +133,72 @@ def test_the_same_clothes_elsewhere_are_somebody_else() -> None:
         poses = people.standing((x, 240))
         ids = tracker(poses, index / 25, painted(poses, [(30, 30, 200)])).ids.tolist()
     assert ids == [2]
+
+
+RED, BLUE, DARK = (30, 30, 200), (200, 60, 30), (10, 10, 120)
+Scene = list[tuple[tuple[float, float], tuple[int, int, int]]]
+
+
+def followed(scenes: list[tuple[float, float, Scene]], options: TrackOptions | None = None) -> list[list[int]]:
+    """Ids of the last frame of each scene: from, to (seconds, 25 frames each), who stands where in which colour."""
+    tracker, found = Tracker(people.SKELETON, options), []
+    for begin, end, scene in scenes:
+        for index in range(round(25 * begin), round(25 * end)):
+            poses = people.standing(*(place for place, _ in scene))
+            ids = tracker(poses, index / 25, painted(poses, [colour for _, colour in scene])).ids
+        found.append(ids.tolist())
+    return found
+
+
+AWAY: Scene = [((100, 240), RED), ((300, 240), BLUE)]
+
+
+@pytest.mark.parametrize(
+    ("back_s", "scene", "ids", "options"),
+    [
+        (6, [((500, 240), RED)], [1], None),
+        (6, [((100, 240), BLUE)], [2], None),
+        (6, [((500, 240), BLUE), ((200, 240), RED)], [2, 1], None),
+        (6, [((500, 240), (60, 170, 60))], [3], None),  # a stranger
+        (6, [((500, 240), RED), ((200, 240), RED)], [3, 4], None),  # one of the two is, nobody knows which
+        (75, [((500, 240), RED)], [3], None),
+        (75, [((500, 240), RED)], [1], TrackOptions(recall=100)),
+        (6, [((500, 240), RED)], [3], TrackOptions(recall=0)),
+    ],
+)
+def test_who_comes_back_is_known_by_his_clothes(
+    back_s: float, scene: Scene, ids: list[int], options: TrackOptions | None
+) -> None:
+    assert followed([(0, 1, AWAY), (back_s, back_s + 2, scene)], options) == [[1, 2], ids]
+
+
+def test_a_dress_that_others_wear_makes_nobody_known() -> None:
+    """Two in red, one of whom leaves; who comes in red is a stranger, whoever he is."""
+    both: Scene = [((100, 240), RED), ((300, 240), RED)]
+    assert followed([(0, 1, both), (1, 5, both[:1]), (5, 6, [both[0], ((500, 240), RED)])])[-1] == [1, 3]
+
+
+def test_who_was_taken_for_the_other_gets_his_id_back() -> None:
+    """Two people change places between two frames: motion takes each for the other, for less than half a second."""
+    swapped: Scene = [((100, 240), BLUE), ((300, 240), RED)]
+    assert followed([(0, 2, AWAY), (2, 2.04, swapped), (2.04, 2.6, swapped)]) == [[1, 2], [1, 2], [2, 1]]
+
+
+def test_shade_changes_nobody() -> None:
+    """All colours of somebody who walks into the shade change; after a while they are his."""
+    assert followed([(0, 1, [((100, 240), RED)]), (1, 5, [((100, 240), DARK)]), (9, 10, [((400, 240), DARK)])]) == [
+        [1], [1], [1]
+    ]  # fmt: skip
+
+
+def test_clothes_apart_by_hand() -> None:
+    """Limbs count by length, those that both show; less than .6 of them is no comparison."""
+    mine, length = np.array([[[10, 10, 10], [50, 50, 50], [0, 0, 0]]], float), np.array([[30, 10, 20]], float)
+    other = np.array([[[20, 20, 20], [50, 50, 90], [np.nan] * 3]])
+    apart = clothes_apart(mine, length, other, np.array([[30, 10, 0]], float))
+    assert apart[0, 0] == pytest.approx((30 * 10 + 10 * 40 / 3) / 40)  # two thirds of all limbs
+    assert clothes_apart(mine, length, other, np.array([[30, 0, 0]], float))[0, 0] == np.inf
+    assert clothes_apart(mine, length, other, np.array([[30, 0, 0]], float), covered=0)[0, 0] == pytest.approx(10)
 
 
 @pytest.mark.parametrize("left", [5, 4, 3])

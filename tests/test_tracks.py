@@ -217,9 +217,10 @@ def test_the_command_wants_one_truth_and_pictures(tmp_path: Path, run: Run) -> N
 def test_a_model_on_a_drawn_clip(tmp_path: Path, run: Run) -> None:
     """The embedded network and the tracker, on twenty pictures of a clip whose ids are known."""
     clip = drawn_clips.CLIPS["crossings"]
-    truth = drawn_clips.truth_of(clip, 12)
-    for image in truth["images"]:
-        cv2.imwrite(str(tmp_path / image["file_name"]), clip.render(12 * image["id"])[0])
+    frames = [clip.render(index) for index in range(0, clip.frames, 12)]
+    truth = drawn_clips.truth_of(frames)
+    for image, (picture, *_) in zip(truth["images"], frames, strict=True):
+        cv2.imwrite(str(tmp_path / image["file_name"]), picture)
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     code, out, _ = run(
         "eval", "nano", "--tracks", tmp_path / "truth.json", "--images", tmp_path, "--fps", 2, "--threads", 1

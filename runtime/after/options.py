@@ -22,6 +22,10 @@ class TrackOptions:
         min_alike: the same of everything together.
         loosen: the tolerance of a prediction grows by this factor per second out of sight.
         newcomer: what a person seen once loses of the likeness: no fragment outdoes whom it belongs to.
+        clothes: share of the colours in the likeness, where there are some.
+        recall: who was away for at most so long may be known again by the clothes alone, seconds; 0 = nobody is.
+        max_apart: how far the colours of the same clothes are apart at most, grey levels, the mean over all limbs.
+        margin: how much farther apart everybody else known must be, grey levels.
 
     Raises:
         Misfit: a `PosertError` that names the first field with a wrong value.
@@ -32,6 +36,10 @@ class TrackOptions:
     min_alike: Share = 0.3
     loosen: _Least0 = 3.0
     newcomer: Share = 0.3
+    clothes: Share = 0.5
+    recall: _Least0 = 60.0
+    max_apart: _Least0 = 26.0
+    margin: _Above0 = 8.0
 
     def __post_init__(self) -> None:
         settle(self)

@@ -1,7 +1,7 @@
 """Ids over the frames of one video, for any model: motion, pose and the colours of clothes.
 
-Owns the tracks. The assignment itself is `lap` (Jonker-Volgenant): small wheels, numpy only. Knows poses, times and
-pictures, nothing of files or networks.
+Owns the tracks; who is who is in `known.py`, what is made of colours in `clothes.py`. The assignment itself is `lap`
+(Jonker-Volgenant): small wheels, numpy only. Knows poses, times and pictures, nothing of files or networks.
 """
 
 import math
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from posert.errors import optional
 from posert.poses import Poses, Skeleton
+from posert.runtime.after.clothes import colour_likeness, limb_colours, mixed
+from posert.runtime.after.known import Book, Person
 from posert.runtime.after.options import TrackOptions
 
 Floats = NDArray[np.float64]
@@ -20,20 +22,20 @@ SIGMA = 0.079  # the mean of COCO's, for skeletons without
 STEADY = 0.6  # share of the old velocity
 WHOLE = 0.2  # how much the larger of two fragments of a person goes before the smaller
 BOX_MARGIN = 0.1  # of a person's scale, round the keypoints in common
-LIMB_POINTS = np.linspace(0.25, 0.75, 5)  # where along a limb its colour is looked at
-COLOUR_STEP = 40.0  # grey levels that make two colours e times less alike
-NEWEST = 0.05  # share of a new sighting in a person's colours, more in the first ones
+RECENT_S = 0.15  # how long the colours of the last sightings count
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Track:
-    key: int
+    """Where somebody is: the last sighting, the velocity px/s, and the colours of the last sightings."""
+
+    person: Person
     keypoints: Floats
     box: Floats
-    colours: Floats
+    recent: Floats
     velocity: Floats
     time_s: float
-    sightings: int = 1
+    moves: bool = False
 
 
 class Tracker:
@@ -41,8 +43,9 @@ class Tracker:
 
     A person is predicted to move on with constant velocity. How near two poses are is the mean of their object keypoint
     similarity (OKS) and the overlap of their boxes; with the picture at hand, the colours along the limbs count as much
-    as its root, so that people who cross keep their ids. The best total assignment wins. All limits are in seconds, so
-    a stride or a variable frame rate changes nothing.
+    as its root, so that people who cross keep their ids. The best total assignment wins. Who comes back after more than
+    `memory` is known by his clothes alone, if nobody else known is dressed alike; two who were taken for each other are
+    given their ids back the same way. All limits are in seconds, so a stride or a variable frame rate changes nothing.
 
     Raises:
         PosertError: the package lap is missing.
@@ -54,7 +57,7 @@ class Tracker:
         self._variance = (2 * np.array(skeleton.sigmas or [SIGMA] * len(skeleton.names))) ** 2
         self._limbs = np.array(skeleton.edges, np.int64).reshape(-1, 2)
         self._tracks: list[_Track] = []
-        self._next = 1
+        self._book = Book(self.options)
         self._now_s = -math.inf
 
     def __call__(self, poses: Poses, time_s: float, picture: NDArray[np.uint8] | None = None) -> Poses:
@@ -65,22 +68,28 @@ class Tracker:
         if time_s < self._now_s:  # a camera's clock was set, a stream began anew: people go on from where they were
             for track in self._tracks:
                 track.time_s += time_s - self._now_s
+            self._book.shift(time_s - self._now_s)
         self._now_s = time_s
         longest_s = self.options.memory + 1e-3  # a millisecond more for rounded times
         self._tracks = [track for track in self._tracks if time_s - track.time_s <= longest_s]
         keypoints, boxes = poses.keypoints.astype(np.float64), poses.boxes_xyxy.astype(np.float64)
         colours, lengths = limb_colours(keypoints, self._limbs, picture)
-        ids = np.zeros(len(poses), np.int32)
-        for person, number in enumerate(self._assigned(keypoints, boxes, colours, lengths, time_s)):
-            sighting = keypoints[person], boxes[person], colours[person]
+        people: list[_Track] = []
+        for n, number in enumerate(self._assigned(keypoints, boxes, colours, lengths, time_s)):
             if number < 0:
-                self._tracks.append(_Track(self._next, *sighting, np.zeros(2), time_s))
-                ids[person] = self._next
-                self._next += 1
+                somebody = Person(colours[n], lengths[n], time_s, time_s)
+                people.append(_Track(somebody, keypoints[n], boxes[n], colours[n], np.zeros(2), time_s))
             else:
-                _move(self._tracks[number], *sighting, time_s)
-                ids[person] = self._tracks[number].key
-        return replace(poses, ids=ids)
+                people.append(self._tracks[number])
+                people[-1].person.see(colours[n], lengths[n], time_s, self.options)
+                _move(people[-1], keypoints[n], boxes[n], colours[n], time_s)
+        seen = self._book.known([track.person for track in people], [track.recent for track in people], time_s)
+        taken = {id(person) for person in seen}
+        for track, person in zip(people, seen, strict=True):
+            track.person = person
+        old = [track for track in self._tracks if not any(track is one for one in people)]
+        self._tracks = [track for track in old if id(track.person) not in taken] + people
+        return replace(poses, ids=np.array([person.key for person in seen], np.int32))
 
     def _assigned(self, keypoints: Floats, boxes: Floats, colours: Floats, lengths: Floats, time_s: float) -> list[int]:
         """For each person the place of its track, -1 for a new one."""
@@ -93,10 +102,11 @@ class Tracker:
         old_boxes = np.array([track.box for track in self._tracks]) + np.tile(shift, 2)
         near = similarity(keypoints, old, boxes, old_boxes, self._variance, 1 + self.options.loosen * steps)
         root = np.sqrt(near)
-        look = colour_likeness(colours, lengths, np.array([track.colours for track in self._tracks]))
+        look = colour_likeness(colours, lengths, np.array([track.person.colours for track in self._tracks]))
         # Who was just seen comes first: a hidden person's prediction walks through the others.
-        alike = np.where(np.isnan(look), root, (root + look) / 2) / (1 + steps)
-        alike *= 1 - self.options.newcomer / np.array([track.sightings for track in self._tracks])
+        share = self.options.clothes
+        alike = np.where(np.isnan(look), root, (1 - share) * root + share * look) / (1 + steps)
+        alike *= 1 - self.options.newcomer / np.array([track.person.sightings for track in self._tracks])
         cost = np.where(near >= self.options.min_near, 1 - alike, 2.0)
         _, places, _ = self._lap.lapjv(cost, extend_cost=True, cost_limit=1 - self.options.min_alike)
         return [int(place) for place in places]
@@ -110,50 +120,11 @@ def _move(track: _Track, keypoints: Floats, box: Floats, colours: Floats, time_s
             moved = np.median(keypoints[both, :2] - track.keypoints[both, :2], axis=0)
         else:
             moved = ((box[:2] + box[2:]) - (track.box[:2] + track.box[2:])) / 2
-        old_share = STEADY if track.sightings > 1 else 0.0
+        old_share = STEADY if track.moves else 0.0
         track.velocity = old_share * track.velocity + (1 - old_share) * moved / step_s
-    newest = max(NEWEST, 1 / (track.sightings + 1))
-    mixed = track.colours + newest * (colours - track.colours)
-    track.colours = np.where(np.isnan(mixed), np.where(np.isnan(colours), track.colours, colours), mixed)
+        track.moves = True
+    track.recent = mixed(track.recent, colours, 1 - math.exp(-step_s / RECENT_S))
     track.keypoints, track.box, track.time_s = keypoints, box, time_s
-    track.sightings += 1
-
-
-def limb_colours(
-    keypoints: Floats, limbs: NDArray[np.int64], picture: NDArray[np.uint8] | None
-) -> tuple[Floats, Floats]:
-    """The median colour along the middle of each limb, f64 [N,L,3] (NaN where an end is missing), and lengths [N,L] px.
-
-    Args:
-        keypoints: f64 [N,K,3], px.
-        limbs: i64 [L,2], pairs of keypoints.
-        picture: u8 [H,W,3] or None: then no limb has a colour.
-    """
-    ends = keypoints[:, limbs]
-    found = (ends[..., 2] > 0).all(axis=2) & (picture is not None)
-    along = ends[:, :, 1, :2] - ends[:, :, 0, :2]
-    colours = np.full((*found.shape, 3), np.nan)
-    if picture is not None and found.any():
-        points = ends[:, :, 0, None, :2] + along[:, :, None] * LIMB_POINTS[:, None]
-        highest = np.array(picture.shape[1::-1]) - 1
-        x, y = np.moveaxis(np.clip(np.rint(points[found]), 0, highest).astype(np.intp), 2, 0)
-        colours[found] = np.median(picture[y, x], axis=1)
-    return colours, np.where(found, np.hypot(along[..., 0], along[..., 1]), 0.0)
-
-
-def colour_likeness(colours: Floats, lengths: Floats, old: Floats) -> Floats:
-    """How alike the colours of N people and M others are, f64 [N,M], 0..1, long limbs counting more; NaN if unknown.
-
-    Args:
-        colours, old: f64 [N,L,3] and [M,L,3], NaN where a limb was not found.
-        lengths: f64 [N,L], px, 0 where not found.
-    """
-    apart = np.abs(colours[:, None] - old[None]).mean(axis=3)
-    weights = np.where(np.isnan(apart), 0.0, lengths[:, None])
-    total = weights.sum(axis=2)
-    mean = (np.nan_to_num(apart) * weights).sum(axis=2) / np.where(total > 0, total, np.nan)
-    alike: Floats = np.exp(-mean / COLOUR_STEP)
-    return alike
 
 
 def similarity(
