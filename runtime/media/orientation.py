@@ -18,7 +18,7 @@ class Orientation:
 
     Attributes:
         rotate: degrees clockwise.
-        mirror: left and right change places.
+        mirror: left and right change places; networks then name a person's left arm the right one.
 
     Raises:
         Misfit: a `PosertError`: another angle.
