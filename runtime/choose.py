@@ -29,8 +29,8 @@ class PeopleOptions:
 
     First whoever does not fit goes, by `min_score`, `min_box_area` and `roi`, in every frame anew. Of the others
     `max_people` stay, those with the best scores, or those that come first in the order that `person` names. Where
-    people have ids, who was chosen keeps the place, also while unseen or unfit, for as long as the tracker remembers
-    somebody; then another one gets it. Without ids each frame is chosen from anew.
+    people have ids, who was chosen keeps the place, also while unseen or unfit, for as long as `TrackOptions.memory`;
+    then another one gets it. Without ids each frame is chosen from anew.
 
     Attributes:
         max_people: how many stay at most; 0 = one if `person` is given, else everybody.
@@ -76,7 +76,7 @@ class Chooser:
     """Who stays in the results of one source, which come in order.
 
     Args:
-        memory_s: how long a person with an id may be away and keep the place; the tracker's.
+        memory_s: how long a person with an id may be away and keep the place, `TrackOptions.memory`.
     """
 
     def __init__(self, options: PeopleOptions, memory_s: float = 1.0) -> None:
