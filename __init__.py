@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from posert.export.named import open_model
     from posert.poses import Features, Frame, Poses, Result, Skeleton
     from posert.runtime.choose import PeopleOptions, choose
+    from posert.runtime.files.drawing import DrawOptions, draw, drawer
     from posert.runtime.loop import TopDown, estimate, estimate_image
     from posert.runtime.media.read import frames
     from posert.runtime.options import ModelOptions
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
-    "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PeopleOptions", "PosertError", "Poses", "Result",
-    "Skeleton", "TopDown", "__version__", "choose", "estimate", "estimate_image", "frames", "guess", "open_model",
-    "tag",
+    "DrawOptions", "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PeopleOptions", "PosertError", "Poses",
+    "Result", "Skeleton", "TopDown", "__version__", "choose", "draw", "drawer", "estimate", "estimate_image", "frames",
+    "guess", "open_model", "tag",
 ]  # fmt: skip
 
 _PUBLIC = {
@@ -31,6 +32,7 @@ _PUBLIC = {
     "export.named": ("open_model",),
     "poses": ("Features", "Frame", "Poses", "Result", "Skeleton"),
     "runtime.choose": ("PeopleOptions", "choose"),
+    "runtime.files.drawing": ("DrawOptions", "draw", "drawer"),
     "runtime.loop": ("TopDown", "estimate", "estimate_image"),
     "runtime.media.read": ("frames",),
     "runtime.options": ("ModelOptions",),

@@ -34,6 +34,7 @@ from posert.flags import (
     AcceptLicence,
     AcceptUnpinned,
     Device,
+    Draw,
     First,
     Last,
     LongEdge,
@@ -53,6 +54,7 @@ from posert.flags import (
     Stride,
     Threads,
     model_file,
+    parse_draw,
     parse_options,
     parse_resolution,
     parse_shard,
@@ -113,8 +115,10 @@ def infer(
     ] = None,
     forms: Annotated[list[str] | None, typer.Option("--format", rich_help_panel=OUTPUT, help=_FORMATS)] = None,
     overlay: Annotated[
-        Path | None, typer.Option(rich_help_panel=DRAW, help="Draw the people: .mp4 or .jpg; a folder for several.")
+        Path | None,
+        typer.Option(rich_help_panel=DRAW, help="Draw the people: .mp4, .jpg, drawn/%06d.jpg; a folder for several."),
     ] = None,
+    draw: Draw = None,
     start: Start = 0.0,
     stop: Stop = None,
     first: First = 0,
@@ -226,6 +230,9 @@ def infer(
         scale_number=scale_number, scale_gap=scale_gap,
         detector=detector and found(detector), params=of_model,
     )  # fmt: skip
+    drawing = parse_draw(draw)
+    if overlay is None and draw:
+        raise PosertError("--draw draws nothing without --overlay", "name a picture or a video with --overlay")
     settings = Settings(
         form=form, batch=batch, track=track, smooth=smooth, features=features, include_empty=include_empty,
         selection=Selection(
@@ -234,6 +241,7 @@ def infer(
         ),
         people=whose(max_people, person, min_score, min_box_area, roi),
         boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale, live=live,
+        drawing=drawing,
         top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip), **of_people,
     )  # fmt: skip
     recipe = Recipe(found(model), settings, options)

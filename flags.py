@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from posert.errors import PosertError
+from posert.typed import Misfit, read
 
 if TYPE_CHECKING:
     from posert.runtime.choose import PeopleOptions
+    from posert.runtime.files.drawing import DrawOptions
 
 PEOPLE, LOOK, MODELS, EMBED, MEASURE = "people", "look", "models", "embed", "measure"
 """The panels of `posert --help`."""
@@ -98,6 +100,15 @@ Params = Annotated[
         help="NAME=VALUE as `posert info` lists them: detector.min_score=.4; repeat it.",
     ),
 ]
+Draw = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--draw",
+        rich_help_panel=DRAW,
+        help="boxes, labels, names, numbers, or NAME=VALUE: threshold=.3, palette=openpose, trails=2, background=black "
+        "and more (docs/drawing.md); repeat it.",
+    ),
+]
 _SAME_NAME = (
     "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "first", "flip",
     "fps", "host", "keypoint_scale", "last", "long_edge", "max_people", "mirror", "net_resolution", "on", "overlay",
@@ -117,6 +128,7 @@ FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "size_wh": "--size WIDTHxHEIGHT",
     "start_s": "--start",
     "stop_s": "--stop",
+    "trails": "--draw trails",
     "token_file": "--token-file FILE",
 }
 """Parameter -> how it is written on the command line."""
@@ -249,6 +261,25 @@ def parse_options(texts: Sequence[str] | None, **used: bool) -> tuple[dict[str, 
     fields = {"track": ("tracking", TrackOptions), "smooth": ("smoothing", SmoothOptions)}
     params, records = taken_from(given, **{group: fields[group][1] for group in used})
     return params, {fields[group][0]: record for group, record in records.items()}
+
+
+def parse_draw(texts: Sequence[str] | None) -> "DrawOptions":
+    """The options of `NAME=VALUE` texts; `NAME` alone means true.
+
+    >>> parse_draw(["boxes", "threshold=.3"]) == parse_draw(["threshold=0.3", "boxes=true"])
+    True
+    """
+    from posert.runtime.files.drawing import DrawOptions
+
+    given: dict[str, Any] = {}
+    for text in texts or ():
+        name, _, value = text.partition("=")
+        given |= parse_params([f"{name or '?'}={value or 'true'}"])
+    try:
+        options: DrawOptions = read(DrawOptions, given, "--draw")
+    except Misfit as error:
+        raise PosertError(error.what, "posert infer --help and docs/drawing.md say what can be drawn") from None
+    return options
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from posert.pages.report import embedded
 from posert.poses import Frame, Skeleton
 from posert.runtime.after.options import TrackOptions
 from posert.runtime.files.atomic import whole_file, whole_text
-from posert.runtime.files.overlay import draw
+from posert.runtime.files.drawing import draw
 from posert.runtime.jobs.guard import protect_files
 from posert.runtime.jobs.recipe import Selection
 from posert.runtime.media import is_image

@@ -20,9 +20,9 @@ from posert.pages.pack import Table
 from posert.pages.report import address, source_of, write_report
 from posert.poses import Poses
 from posert.runtime.files.atomic import whole_text
+from posert.runtime.files.drawing import draw
 from posert.runtime.files.formats import FORMATS
 from posert.runtime.files.ours import says_so
-from posert.runtime.files.overlay import draw
 from posert.runtime.files.results import Recording
 from posert.runtime.jobs.guard import protect_files
 from posert.runtime.jobs.manifest import rows_below

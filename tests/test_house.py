@@ -156,6 +156,7 @@ def test_every_name_in_backquotes_has_its_flag() -> None:
 
 SYSTEMS = "alphapose|openpose|pifpaf|movenet|tfpose|yolo"
 PUBLISHED = {  # strings that others have fixed: output layouts, rules and roles by their published names
+    "runtime/files/palettes.py": "openpose",
     "runtime/files/formats.py": r"[\w.-]+|AlphaPose v0\.3|OpenPose's files have no place .*",
 }
 

@@ -1,6 +1,6 @@
-"""Draws people on frames and writes the pictures or the video. Knows pixels and skeletons, nothing of models."""
+"""Writes drawn frames: a picture, a video, or a folder with a picture of each frame. Knows files, nothing of models."""
 
-import colorsys
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,64 +10,80 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses, Result, Skeleton
+from posert.poses import Result, Skeleton
 from posert.runtime.files.atomic import Write, whole_file
+from posert.runtime.files.drawing import DrawOptions, drawer
 from posert.runtime.files.pyav import CODINGS, WritePicture
+from posert.runtime.files.state import names_below
 from posert.runtime.files.video import open_writer
 from posert.runtime.media import is_image
 
-_SUBPIXEL_BITS = 4
-
-
-def draw(bgr: NDArray[np.uint8], poses: Poses, skeleton: Skeleton) -> NDArray[np.uint8]:
-    """A copy of the picture u8 [H,W,3] with everybody's limbs, keypoints above 0 and ids; each limb has its own hue."""
-    canvas = np.ascontiguousarray(bgr).copy()
-    thickness = max(1, round(max(canvas.shape[:2]) / 250))
-    colors = [_hue(limb / max(1, len(skeleton.edges))) for limb in range(len(skeleton.edges))]
-    for person in range(len(poses)):
-        points = poses.keypoints[person]
-        for color, (a, b) in zip(colors, skeleton.edges, strict=True):
-            if min(points[a, 2], points[b, 2]) > 0:
-                cv2.line(canvas, _at(points[a]), _at(points[b]), color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-        for point in points[points[:, 2] > 0]:
-            radius = (thickness + 1) << _SUBPIXEL_BITS
-            cv2.circle(canvas, _at(point), radius, (255, 255, 255), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
-        if poses.ids is not None:
-            x, y = poses.boxes_xyxy[person, :2].round().astype(int).tolist()
-            cv2.putText(canvas, str(poses.ids[person]), (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2)
-    return canvas
-
-
-def _at(point: NDArray[np.float32]) -> tuple[int, int]:
-    """A point in OpenCV's fixed-point coordinates, kept within what 32 bits hold."""
-    x, y = np.clip(point[:2], -1e6, 1e6) * (1 << _SUBPIXEL_BITS)
-    return int(x), int(y)
-
-
-def _hue(value: float) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(value, 0.9, 1.0)
-    return int(blue * 255), int(green * 255), int(red * 255)
+_NUMBER = re.compile(r"%(?:0(\d+))?d")
+_Put = Callable[[NDArray[np.uint8], Result], None]
 
 
 @contextmanager
-def overlay(path: Path, skeleton: Skeleton, fps: float, source: str = "") -> Iterator[Write]:
+def overlay(
+    path: Path,
+    skeleton: Skeleton,
+    fps: float,
+    source: str = "",
+    options: DrawOptions | None = None,
+    *,
+    pictures: str = "",
+) -> Iterator[Write]:
     """Writes the drawn frames: one picture if `path` and `source` end like one, else a video whose first frame is shown
     at 0, and each until the next one's time.
 
     Args:
         path: its suffix says what is written. fps: of the video, in the mean.
         source: the file whose sound is kept, where the video has some (`open_writer`).
+        options: how people are drawn; None = `DrawOptions()`.
+        pictures: names such as `%06d.jpg` for a picture of each frame, with its number; then `path` is their folder.
 
     Raises:
         PosertError: the place or the format cannot be written, or frames of several sizes go to one video.
     """
     single = is_image(path) and (path.suffix.lower() not in CODINGS or is_image(source))
+    drawn = drawer(skeleton, options)
     with whole_file(path) as temporary, ExitStack() as stack:
-        put = _picture(temporary, path) if single else _video(stack, temporary, path, fps, source)
-        yield lambda frame, result: put(draw(frame.bgr, result.poses, skeleton), result)
+        if pictures:
+            put = _pictures(temporary, pictures)
+        else:
+            put = _picture(temporary, path) if single else _video(stack, temporary, path, fps, source)
+        yield lambda frame, result: put(drawn(frame, result), result)
 
 
-_Put = Callable[[NDArray[np.uint8], Result], None]
+def split_pattern(path: Path) -> tuple[Path, str]:
+    """The folder and the names of pictures, if the path's name has a place for a number; else the path itself and "".
+
+    Raises:
+        PosertError: it has, but is no picture's, or has no folder of its own.
+
+    >>> split_pattern(Path("drawn/%06d.jpg"))[1], split_pattern(Path("drawn.mp4"))[1]
+    ('%06d.jpg', '')
+    """
+    if not _NUMBER.search(path.name):
+        return path, ""
+    if not is_image(path.name) or len(_NUMBER.findall(path.name)) > 1 or not path.parent.name:
+        raise PosertError(f"{path} names no pictures of frames", "take a folder of their own: drawn/%06d.jpg")
+    return path.parent, path.name
+
+
+def named_by(folder: Path, pictures: str) -> list[bool]:
+    """Of every file in a folder whether it has a name that `overlay` gives."""
+    before, after = map(re.escape, _NUMBER.sub("\0", pictures).split("\0"))
+    return [re.fullmatch(rf"{before}\d+{after}", name) is not None for name in names_below(folder)]
+
+
+def _pictures(folder: Path, pictures: str) -> _Put:
+    folder.mkdir()
+
+    def put(drawn: NDArray[np.uint8], result: Result) -> None:
+        name = _NUMBER.sub(lambda found: f"{result.frame_index:0{found[1] or 0}d}", pictures)
+        _write_image(folder / name, drawn)
+
+    return put
 
 
 def _picture(temporary: Path, path: Path) -> _Put:

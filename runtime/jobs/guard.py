@@ -12,6 +12,7 @@ from posert.errors import PosertError
 from posert.runtime.files.atomic import partial_of, written_through
 from posert.runtime.files.formats import FORMATS, formats_of
 from posert.runtime.files.ours import replaceable
+from posert.runtime.files.overlay import named_by
 from posert.runtime.jobs.job import Job
 from posert.runtime.jobs.manifest import Manifest
 from posert.runtime.jobs.recipe import Recipe
@@ -112,5 +113,7 @@ def _ours_by_name(path: Path, job: Job, recipe: Recipe, named: set[Path]) -> boo
     """Whether a manifest says that this is posert's place; in a folder every name must be of the format's."""
     if Path(os.path.abspath(path)) not in named:
         return False
-    forms = dict(zip(job.outputs, formats_of(recipe.settings.form), strict=False))  # a drawing has none
+    if path == job.overlay and path.is_dir():
+        return bool(job.pictures) and all(named_by(path, job.pictures))
+    forms = dict(zip(job.outputs, formats_of(recipe.settings.form), strict=False))
     return path.is_file() or (path in forms and all(FORMATS[forms[path]].named_by(path, job.source)))

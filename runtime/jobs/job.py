@@ -19,7 +19,7 @@ from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
 from posert.runtime.choose import of_people
 from posert.runtime.files.formats import FORMATS, formats_of, sinks_of
-from posert.runtime.files.overlay import overlay
+from posert.runtime.files.overlay import overlay, split_pattern
 from posert.runtime.files.state import State, hashed, state
 from posert.runtime.jobs.recipe import Recipe, Settings
 from posert.runtime.look import read_boxes
@@ -39,6 +39,7 @@ class Job:
 
     Attributes:
         output, overlay: files or folders; None = standard output, no drawing.
+        pictures: the names of an overlay's pictures, one of each frame, see `overlay`; empty = it is a file.
         listed: a manifest keeps what becomes of it, so that its outcome says what was read and written.
         more: as `output`, for the second format and those after it.
     """
@@ -48,6 +49,7 @@ class Job:
     overlay: Path | None
     listed: bool = False
     more: tuple[Path, ...] = ()
+    pictures: str = ""
 
     @property
     def outputs(self) -> list[Path | None]:
@@ -92,20 +94,27 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
 
     With a single medium and format, `output` is a file, unless it is a folder that exists and holds something else than
     this source's results, and so is `overlay` with a single medium. Otherwise, or if a source is a folder or a list,
-    they are folders that mirror the sources' own tree, `walk/a.mp4` becoming `walk/a.mp4.jsonl`. A source `@list.txt`
-    stands for the sources in that file, one a line.
+    they are folders that mirror the sources' own tree, `walk/a.mp4` becoming `walk/a.mp4.jsonl`. An overlay
+    `drawn/%06d.jpg` stands for a picture of each frame, with its number, in the folder `drawn`, or in `drawn/walk/a.mp4`
+    of several media. A source `@list.txt` stands for the sources in that file, one a line.
 
     Raises:
-        PosertError: an unknown format, several without an output, missing sources.
+        PosertError: an unknown format, several without an output, missing sources, a name for pictures that is none.
     """
     chosen = [FORMATS[name] for name in formats_of(form)]
     if len(chosen) > 1 and output is None:
         raise PosertError(f"the formats {form} need a folder", "name one with `output`")
+    overlay, pictures = (None, "") if overlay is None else split_pattern(overlay)
     media = [found for source in sources for found in _media(source)]
     single = len(media) == 1 and not any(source.startswith("@") or Path(source).is_dir() for source in sources)
 
     def placed(given: Path | None, name: str) -> Path | None:
         return given if given is None or (single and not given.is_dir()) else given / name
+
+    def drawn(name: str) -> Path | None:
+        if pictures and overlay is not None:
+            return overlay if single else overlay / name
+        return placed(overlay, name if is_image(name) else name + ".mp4")
 
     direct = (
         output is not None
@@ -117,9 +126,10 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
         Job(
             source,
             output if direct or output is None else output / chosen[0].name(name),
-            placed(overlay, name if is_image(name) else name + ".mp4"),
+            drawn(name),
             listed=output is not None and not direct,
             more=tuple(output / other.name(name) for other in chosen[1:] if output is not None),
+            pictures=pictures,
         )
         for source, name in media
     ]
@@ -218,7 +228,10 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
         writers = [stack.enter_context(sink(path, model.spec, job.source)) for sink, path in places]
         if job.overlay is not None:
             rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)
-            drawing = overlay(job.overlay, model.spec.skeleton, rate / settings.selection.stride, job.source)
+            drawing = overlay(
+                job.overlay, model.spec.skeleton, rate / settings.selection.stride, job.source, settings.drawing,
+                pictures=job.pictures,
+            )  # fmt: skip
             writers.append(stack.enter_context(drawing))
         for frame, result in chain(first, results):
             for write in writers:

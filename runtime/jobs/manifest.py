@@ -71,7 +71,7 @@ class Manifest:
             return False
         if _results_of(row.get("posert")) != _results_of(__version__):
             return False
-        if str(row.get("device")).partition(":")[0] not in self._devices:
+        if str(row.get("device")).partition(":")[0] not in self._devices or row.get("pictures", "") != job.pictures:
             return False
         paths, files = [Path(job.source), *job.files], [_source_of(row), *row.get("files", [])]
         return len(paths) == len(files) and all(
@@ -168,7 +168,8 @@ class Manifest:
     def _begun(self, job: Job) -> Row:
         """The row of a job that is to be done; whatever lies at its files' names then, posert may have written."""
         files = [{"path": self._place(path)} for path in job.files]
-        return {"source": job.source, "output": self._key(job)[1], "status": "begun", "files": files}
+        row = {"source": job.source, "output": self._key(job)[1], "status": "begun", "files": files}
+        return row | ({"pictures": job.pictures} if job.pictures else {})
 
     def _key(self, job: Job) -> _Key:
         return job.source, self._place(job.output or Path(job.source))

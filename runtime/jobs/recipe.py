@@ -14,6 +14,7 @@ from posert.poses import Frame
 from posert.runtime.after.options import SmoothOptions, TrackOptions
 from posert.runtime.choose import PeopleOptions, no_ids
 from posert.runtime.devices import cpu_cores
+from posert.runtime.files.drawing import DrawOptions
 from posert.runtime.files.formats import formats_of, sinks_of
 from posert.runtime.loop import TopDown
 from posert.runtime.media.orientation import Orientation
@@ -66,6 +67,7 @@ class Settings:
         include_empty: a record for frames without people in formats that leave them out.
         boxes: a file with the boxes of a top-down model; None = its detector's.
         top_down: how a top-down model works.
+        drawing: how people are drawn, where they are.
         keypoint_scale: unit of the keypoints in the file, see `in_units`; for formats that know it.
         live: the source does not wait, see `estimate`; cameras and streams never do.
 
@@ -85,6 +87,7 @@ class Settings:
     include_empty: bool = False
     boxes: str | None = None
     top_down: TopDown = field(default_factory=TopDown)
+    drawing: DrawOptions = field(default_factory=DrawOptions)
     keypoint_scale: int = 0
     live: bool = False
 
