@@ -128,6 +128,8 @@ FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "size_wh": "--size WIDTHxHEIGHT",
     "start_s": "--start",
     "stop_s": "--stop",
+    "maps": "--draw heatmap:NAME",
+    "draw": "--draw",
     "trails": "--draw trails",
     "token_file": "--token-file FILE",
 }
@@ -264,7 +266,7 @@ def parse_options(texts: Sequence[str] | None, **used: bool) -> tuple[dict[str, 
 
 
 def parse_draw(texts: Sequence[str] | None) -> "DrawOptions":
-    """The options of `NAME=VALUE` texts; `NAME` alone means true.
+    """The options of `NAME=VALUE` texts; `NAME` alone means true, `KIND:NAME` a map.
 
     >>> parse_draw(["boxes", "threshold=.3"]) == parse_draw(["threshold=0.3", "boxes=true"])
     True
@@ -274,6 +276,9 @@ def parse_draw(texts: Sequence[str] | None) -> "DrawOptions":
     given: dict[str, Any] = {}
     for text in texts or ():
         name, _, value = text.partition("=")
+        if ":" in name:
+            given["maps"] = [*given.get("maps", []), text]
+            continue
         given |= parse_params([f"{name or '?'}={value or 'true'}"])
     try:
         options: DrawOptions = read(DrawOptions, given, "--draw")

@@ -116,6 +116,21 @@ class Features:
     joints: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PartMap:
+    """A map of the network that was asked for: where it saw a keypoint, or where to a limb goes.
+
+    Attributes:
+        asked: `heatmap:nose`, `paf:neck-nose`.
+        values: f32 [R,h,w], or [R,2,h,w] (x, y) of a limb, of each of the R windows that the network looked at.
+        to_frame: f64 [R,2,3], from a cell's place (column, row, 1) to px of the frame.
+    """
+
+    asked: str
+    values: Float32Array
+    to_frame: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The people of one frame.
@@ -130,6 +145,7 @@ class Result:
         features: derived from the poses; None unless asked for.
         dropped: frames of a live source between the last result and this one, which nobody looked at; None for sources
             that wait.
+        maps: of the network, those that were asked for.
     """
 
     frame_index: int
@@ -140,6 +156,7 @@ class Result:
     timings_ms: dict[str, float]
     features: Features | None = None
     dropped: int | None = None
+    maps: tuple[PartMap, ...] = ()
 
 
 def no_poses(keypoint_count: int) -> Poses:

@@ -9,13 +9,15 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Frame, Poses, Result
+from posert.poses import Frame, PartMap, Poses, Result
 from posert.runtime.look import Boxes, Gaze
+from posert.runtime.map_tap import map_tap, maps_of
 from posert.runtime.prefetch import FramesAhead, Pictures
 from posert.runtime.session import Model
 from posert.runtime.stage_runner import Clock, StageRunner, mirrors
@@ -45,6 +47,7 @@ def estimate(
     boxes: Boxes | None = None,
     top_down: TopDown | None = None,
     live: bool = False,
+    maps: Sequence[str] = (),
 ) -> Iterator[Result]:
     """The people of every frame, in order, one `Result` per frame.
 
@@ -59,21 +62,27 @@ def estimate(
         top_down: for a model that looks at boxes.
         live: the source is a camera or the like, which does not wait: whenever the network or the caller is slower, the
             newest frame comes next, and `Result.dropped` says how many were left out before it.
+        maps: of the network that are wanted too, in `Result.maps`: `heatmap:nose`, `paf:neck-nose`, `heatmap:all`.
 
     Raises:
-        PosertError: the model has no detector and there are no boxes; whatever the source, the network or the decoder
-            says, after the frames before it.
+        PosertError: the model has no detector and there are no boxes, or it has no such maps; whatever the source, the
+            network or the decoder says, after the frames before it.
     """
-    for _, result in estimate_frames(model, frames, batch=batch, boxes=boxes, top_down=top_down, live=live):
+    for _, result in estimate_frames(model, frames, batch=batch, boxes=boxes, top_down=top_down, live=live, maps=maps):
         yield result
 
 
 def estimate_image(
-    model: Model, picture: Frame | NDArray[np.uint8], *, boxes: Boxes | None = None, top_down: TopDown | None = None
+    model: Model,
+    picture: Frame | NDArray[np.uint8],
+    *,
+    boxes: Boxes | None = None,
+    top_down: TopDown | None = None,
+    maps: Sequence[str] = (),
 ) -> Result:
     """The people of one picture, u8 [H,W,3] (BGR) or a `Frame`; the other arguments as in `estimate`."""
     frame = picture if isinstance(picture, Frame) else Frame(picture)
-    ((_, result),) = People(model, boxes, top_down)([frame])
+    ((_, result),) = People(model, boxes, top_down, maps)([frame])
     return result
 
 
@@ -85,11 +94,12 @@ def estimate_frames(
     boxes: Boxes | None = None,
     top_down: TopDown | None = None,
     live: bool = False,
+    maps: Sequence[str] = (),
 ) -> Generator[tuple[Frame, Result], None, None]:
     """As `estimate`, each result with its frame."""
     if batch < 1:
         raise PosertError(f"batch {batch} is not possible", "use 1 or more")
-    people = People(model, boxes, top_down)
+    people = People(model, boxes, top_down, maps)
     workers, size = (1, 1) if people.gaze.in_turn else (model.workers, batch)
     pool = ThreadPoolExecutor(workers, "posert")
     try:
@@ -152,7 +162,9 @@ class People:
     but one frame at a time.
     """
 
-    def __init__(self, model: Model, boxes: Boxes | None = None, top_down: TopDown | None = None) -> None:
+    def __init__(
+        self, model: Model, boxes: Boxes | None = None, top_down: TopDown | None = None, maps: Sequence[str] = ()
+    ) -> None:
         """Raises PosertError if the model cannot do what is asked for."""
         how, name, stages = top_down or TopDown(), model.spec.model, model.spec.stages
         if stages[0].region == "boxes" and boxes is None:
@@ -169,31 +181,42 @@ class People:
             raise PosertError(f"{name} has no detector to leave out", "leave `detect_every` away")
         self.gaze = Gaze(model.spec, boxes, how.detect_every, model.follow)
         self.runners = [StageRunner(model, stage, how.pose_batch, how.flip) for stage in stages]
+        self._maps = [map_tap(model, stages[-1], asked) for asked in maps]
 
     def __call__(self, group: list[Frame]) -> list[tuple[Frame, Result]]:
         clock = Clock()
         people = known = self.gaze.known_regions(group)
+        maps: list[tuple[PartMap, ...]] = [()] * len(group)
         for runner in self.runners:
             if known is None or runner.stage.region != "frame":
-                people = self._of_stage(runner, group, people, clock)
+                people = self._of_stage(runner, group, people, clock, maps)
         assert people is not None, "a model has at least one stage"
         people[-1] = self.gaze.remember(group[-1], people[-1])
         timings = {step: ms / len(group) for step, ms in clock.ms.items()}
         return [
-            (frame, Result(frame.index, frame.time_s, frame.size_wh, frame.source, poses, timings))
-            for frame, poses in zip(group, people, strict=True)
+            (frame, Result(frame.index, frame.time_s, frame.size_wh, frame.source, poses, timings, maps=own))
+            for frame, poses, own in zip(group, people, maps, strict=True)
         ]
 
     def _of_stage(
-        self, runner: StageRunner, group: list[Frame], found: list[Poses] | None, clock: Clock
+        self,
+        runner: StageRunner,
+        group: list[Frame],
+        found: list[Poses] | None,
+        clock: Clock,
+        maps: list[tuple[PartMap, ...]],
     ) -> list[Poses]:
-        """One stage on all windows of all frames: the poses of each frame, in its pixels."""
+        """One stage on all windows of all frames: the poses of each frame, in its pixels; the last one fills `maps`."""
         stage = runner.stage
         each: Sequence[Poses | None] = found or [None] * len(group)
         placed = [self.gaze.windows(stage, frame, known) for frame, known in zip(group, each, strict=True)]
         input_wh = placed[0][1]
         crops = [(frame, window) for frame, (own, _) in zip(group, placed, strict=True) for window in own]
-        rows = iter(runner(crops, input_wh, clock))
+        kept: list[dict[str, NDArray[Any]]] = []
+        mapped = bool(self._maps) and runner is self.runners[-1]
+        rows = iter(runner(crops, input_wh, clock, kept.append if mapped else None))
+        if mapped:
+            maps[:] = maps_of(self._maps, kept, [own for own, _ in placed], input_wh)
         with clock("decode"):
             people = [
                 runner.in_frame(list(islice(rows, len(own))), own, input_wh, regions)

@@ -5,7 +5,7 @@ Owns the input tensors. Knows windows and tensors, nothing of sources, of time, 
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -50,11 +50,17 @@ class StageRunner:
         self._mirrors = flip and mirrors(stage)
         self._tensors = threading.local()
 
-    def __call__(self, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock) -> list[Poses]:
-        """A `Poses` for each crop, in pixels of the input."""
+    def __call__(
+        self,
+        crops: Sequence[Crop],
+        input_wh: tuple[int, int],
+        clock: Clock,
+        keep: Callable[[dict[str, NDArray[Any]]], None] | None = None,
+    ) -> list[Poses]:
+        """A `Poses` for each crop, in pixels of the input; `keep` gets the outputs of each batch of them in turn."""
         step = max(1, self._most_crops or len(crops))
         batches = [crops[start : start + step] for start in range(0, len(crops), step)]
-        return [poses for batch in batches for poses in self._decoded(batch, input_wh, clock)]
+        return [poses for batch in batches for poses in self._decoded(batch, input_wh, clock, keep)]
 
     def in_frame(
         self, rows: list[Poses], windows: NDArray[np.float64], input_wh: tuple[int, int], regions: Poses | None
@@ -72,7 +78,13 @@ class StageRunner:
         params = self._model.suppression_params(self.stage.name)
         return suppression_rule(self.stage.suppress).suppress(people, own, params)
 
-    def _decoded(self, crops: Sequence[Crop], input_wh: tuple[int, int], clock: Clock) -> list[Poses]:
+    def _decoded(
+        self,
+        crops: Sequence[Crop],
+        input_wh: tuple[int, int],
+        clock: Clock,
+        keep: Callable[[dict[str, NDArray[Any]]], None] | None,
+    ) -> list[Poses]:
         """One network call, or one per scale."""
         if len(self.stage.scales) == 1:
             outputs = self._outputs("", crops, input_wh, clock)
@@ -87,6 +99,8 @@ class StageRunner:
                 merge = self._decoder.merge
                 assert merge is not None, "opening the model has checked this"
                 outputs = merge(several, self._params, input_wh)
+        if keep is not None:
+            keep(outputs)
         with clock("decode"):
             decoded: list[Poses] = self._decoder.decode(
                 outputs, self._skeleton, self._params, input_wh, self._model.threads

@@ -246,7 +246,7 @@ def test_trails_need_ids_and_a_video() -> None:
     frame = Frame(GREY)
     with pytest.raises(PosertError, match="by their ids"):
         drawer(COCO_17, trails=1)(frame, Result(0, 0.0, frame.size_wh, "a", people(person()), {}))
-    with pytest.raises(PosertError, match="one picture has no `trails`"):
+    with pytest.raises(PosertError, match="poses alone have neither"):
         draw(GREY, people(person(), ids=[1]), COCO_17, DrawOptions(trails=1))
 
 
@@ -383,4 +383,7 @@ def test_the_program_of_the_document(place: Path) -> None:
 
 def test_the_document_has_every_option() -> None:
     table = DOC.partition("| option |")[2].partition("\n\n")[0]
-    assert {field.name for field in fields(DrawOptions)} == set(re.findall(r"`(\w+)[=`]", table)) - {"white"}
+    assert {field.name for field in fields(DrawOptions)} - {"maps"} == set(re.findall(r"`(\w+)[=`]", table)) - {
+        "white",
+        "all",
+    }

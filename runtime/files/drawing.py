@@ -2,7 +2,7 @@
 nothing of models and files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypedDict, Unpack
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Frame, Poses, Result, Skeleton
+from posert.poses import Frame, PartMap, Poses, Result, Skeleton
+from posert.runtime.files.map_pictures import draw_maps
 from posert.runtime.files.palettes import WHITE, Color, Palette, PaletteName, color_of_person, palette_of
 from posert.typed import Range, Share, settle
 
@@ -37,6 +38,8 @@ class DrawOptions:
         names, numbers: of keypoints, beside them.
         background: the `picture`, or everything else `black` or `white`.
         alpha: of all that is drawn; the rest of 1 is the background.
+        maps: of the network, above the picture: `heatmap:nose`, `paf:neck-nose`, of all `heatmap:all`, `paf:all`; they
+            must be in the results, see `estimate`.
         trails: the way of every person in the last so many seconds; needs ids.
 
     Raises:
@@ -55,6 +58,7 @@ class DrawOptions:
     background: Literal["picture", "black", "white"] = "picture"
     alpha: Share = 1.0
     trails: Annotated[float, Range(0, 3600)] = 0.0
+    maps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         settle(self)
@@ -75,6 +79,7 @@ class DrawChanges(TypedDict, total=False):
     background: Literal["picture", "black", "white"]
     alpha: float
     trails: float
+    maps: tuple[str, ...]
 
 
 def draw(
@@ -87,7 +92,7 @@ def draw(
         options: None = `DrawOptions()`. changes: fields of `DrawOptions`, over `options`: `draw(..., boxes=True)`.
 
     Raises:
-        PosertError: a wrong option; `trails`, which one picture has not (`drawer` has).
+        PosertError: a wrong option; `trails` or `maps`, which poses alone have not (`drawer` has).
 
     >>> from posert.poses import no_poses
     >>> from posert.skeletons import COCO_17
@@ -95,9 +100,9 @@ def draw(
     np.uint8(0)
     """
     chosen = replace(options or DrawOptions(), **changes)
-    if chosen.trails:
-        raise PosertError("one picture has no `trails`", "draw the frames of a video with drawer")
-    return _drawn(bgr, poses, palette_of(skeleton, chosen.palette), chosen, [])
+    if chosen.trails or chosen.maps:
+        raise PosertError("poses alone have neither `trails` nor `maps`", "draw results with drawer")
+    return _drawn(bgr, poses, palette_of(skeleton, chosen.palette), chosen)
 
 
 def drawer(
@@ -109,7 +114,8 @@ def drawer(
 
     def drawn(frame: Frame, result: Result) -> Picture:
         ways = trails(result) if chosen.trails else []
-        return _drawn(frame.bgr, result.poses, palette, chosen, ways)
+        maps = [one for one in result.maps if one.asked in chosen.maps]
+        return _drawn(frame.bgr, result.poses, palette, chosen, ways, maps)
 
     return drawn
 
@@ -173,12 +179,20 @@ class _Pen:
         return self.white if color == WHITE else color
 
 
-def _drawn(bgr: Picture, poses: Poses, palette: Palette, options: DrawOptions, ways: list[_Way]) -> Picture:
+def _drawn(
+    bgr: Picture,
+    poses: Poses,
+    palette: Palette,
+    options: DrawOptions,
+    ways: Sequence[_Way] = (),
+    maps: Sequence[PartMap] = (),
+) -> Picture:
     canvas = np.ascontiguousarray(bgr).copy()
     if options.background != "picture":
         canvas[:] = 0 if options.background == "black" else 255
     empty = canvas.copy() if options.alpha < 1 else canvas
     pen = _Pen.of(canvas, options)
+    draw_maps(canvas, maps)
     _draw_ways(canvas, ways, pen)
     placed, people = palette.keypoints(poses.keypoints), range(len(poses))
     keys = [person + 1 for person in people] if poses.ids is None else poses.ids.tolist()
@@ -201,7 +215,7 @@ def _drawn(bgr: Picture, poses: Poses, palette: Palette, options: DrawOptions, w
     return canvas
 
 
-def _draw_ways(canvas: Picture, ways: list[_Way], pen: _Pen) -> None:
+def _draw_ways(canvas: Picture, ways: Sequence[_Way], pen: _Pen) -> None:
     """The older, the thinner."""
     for color, way in ways:
         for one, other, share in zip(way, way[1:], np.linspace(0, 1, len(way))[1:], strict=False):

@@ -95,8 +95,8 @@ def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form
     With a single medium and format, `output` is a file, unless it is a folder that exists and holds something else than
     this source's results, and so is `overlay` with a single medium. Otherwise, or if a source is a folder or a list,
     they are folders that mirror the sources' own tree, `walk/a.mp4` becoming `walk/a.mp4.jsonl`. An overlay
-    `drawn/%06d.jpg` stands for a picture of each frame, with its number, in the folder `drawn`, or in `drawn/walk/a.mp4`
-    of several media. A source `@list.txt` stands for the sources in that file, one a line.
+    `drawn/%06d.jpg` stands for a picture of each frame, with its number, in the folder `drawn`, of several media in
+    `drawn/walk/a.mp4`. A source `@list.txt` stands for the sources in that file, one a line.
 
     Raises:
         PosertError: an unknown format, several without an output, missing sources, a name for pictures that is none.
@@ -198,7 +198,15 @@ def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     stream = is_live(source)
     read, live = settings.selection.of(source, live=stream), settings.live or stream
-    pairs = estimate_frames(model, read, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live)
+    pairs = estimate_frames(
+        model,
+        read,
+        batch=settings.batch,
+        boxes=boxes,
+        top_down=settings.top_down,
+        live=live,
+        maps=settings.drawing.maps,
+    )
     with closing(pairs) as results:
         for frame, found in results:
             yield frame, refine(finite_people(found), frame.bgr)
