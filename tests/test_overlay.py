@@ -1,13 +1,18 @@
 """Drawn videos as files: each picture at its own time, sound kept, GIF and WebP, one picture for each frame."""
 
+import os
+import resource
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import av
 import cv2
 import media
+import numpy as np
 import pytest
-from command import Run
+from command import ROOT, Run
 from PIL import Image, ImageSequence
 
 from posert.runtime.media.read import frames
@@ -131,3 +136,56 @@ def test_damaged_sound_costs_no_picture(
     assert run("infer", model, video, "--overlay", drawn)[0] == 0
     assert "a.mkv is not kept to its end" in caplog.text
     assert len(list(frames(drawn))) == 75
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".webp"])
+def test_a_full_disk_leaves_no_drawing(model: Path, tmp_path: Path, suffix: str) -> None:
+    def limit() -> None:  # a file may grow to 4 kB, as if the disk were full then
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    video = media.encoded(tmp_path / "a.mp4", "mpeg4")
+    command = [sys.executable, "-m", "posert.cli", "infer", str(model), str(video), "--overlay"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "out" / f"drawn{suffix}")], preexec_fn=limit, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".typing")},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"drawn{suffix} cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".webp"])
+def test_of_a_broken_video_the_drawn_part_plays(run: Run, model: Path, tmp_path: Path, suffix: str) -> None:
+    code, _, err = run("infer", model, media.cut_off_video(tmp_path), "--overlay", tmp_path / f"drawn{suffix}")
+    assert code == 1
+    assert "is cut off" in err
+    kept = tmp_path / f"drawn{suffix}.partial"
+    if suffix in (".gif", ".webp"):
+        assert len(shown_ms(kept)) > 5
+    else:
+        assert len(list(frames(kept.rename(tmp_path / f"part{suffix}")))) > 5
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".webp", ".mkv"])
+def test_the_smallest_pictures_are_drawn_or_refused(run: Run, model: Path, tmp_path: Path, suffix: str) -> None:
+    for size_wh in ((1, 1), (2, 2), (3, 40)):
+        cv2.imwrite(str(tmp_path / "a.png"), np.full((size_wh[1], size_wh[0], 3), 99, np.uint8))
+        (tmp_path / "a.png").rename(tmp_path / "a.gif")  # which the reader takes as a video
+        code, _, err = run("infer", model, tmp_path / "a.gif", "--overlay", tmp_path / f"drawn{suffix}")
+        assert code == 0 or ("cannot be written" in err and "Traceback" not in err), err
+
+
+def test_workers_draw_pictures_of_frames(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the trial that chooses their number draws elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in ("a", "b", "c"):
+        media.video(Path(f"in/{name}.mp4"), count=4)
+    for workers in (0, 2):
+        code, _, err = run("infer", model, "in", "-o", "out", "--overlay", "drawn/%02d.png", "--workers", workers)
+        assert code == 0, err
+        assert len(list(Path("drawn").rglob("*.png"))) == 12

@@ -43,9 +43,9 @@ def open_writer(
         OSError: the file cannot be written; also when the block ends.
     """
     coding, av = CODINGS.get(path.suffix.lower()), pyav()
-    if coding is not None and av is not None:
+    if coding is not None and av is not None and min(size_wh) > coding.even:
         return pyav_writer(av, temporary, coding, size_wh, fps, source, begin_s)
-    if coding is not None and coding.sound is None:
+    if coding is not None and coding.sound is None and av is None:
         raise PosertError(f"{path} needs the package av", "pip install 'posert[video]', or write an .mp4")
     return _opencv_writer(temporary, path, size_wh, fps)
 
