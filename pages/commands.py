@@ -12,6 +12,7 @@ from posert.flags import (
     AcceptLicence,
     AcceptUnpinned,
     Device,
+    Draw,
     First,
     Last,
     Mirror,
@@ -23,6 +24,7 @@ from posert.flags import (
     Threads,
     model_file,
     named_models,
+    parse_draw,
     parse_options,
     progress,
 )
@@ -72,6 +74,7 @@ def compare(
     models: Annotated[list[str], typer.Option("--model", help=f"{MODEL} Repeat it; NAME=FILE gives another name.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The .html file to write.")] = None,
     figure: Annotated[Path | None, typer.Option(help="A picture for print: rows sources, columns models.")] = None,
+    draw: Draw = None,
     coco: Annotated[Path | None, typer.Option(help="COCO keypoint annotations: also the AP of each model.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the pictures of --coco.")] = None,
     start: Start = 0.0,
@@ -100,6 +103,9 @@ def compare(
     from posert.runtime.jobs.recipe import Selection
     from posert.runtime.options import ModelOptions
 
+    drawing = parse_draw(draw)
+    if draw and (figure is None or drawing.trails or drawing.maps):
+        raise PosertError("--draw is of the people in --figure", "name a picture there; it has no trails and no maps")
     if output is None and figure is None:
         raise PosertError("compare has nowhere to write to", "name a page with -o, or a picture with --figure")
     if (coco is None) != (images is None):
@@ -120,7 +126,7 @@ def compare(
     if output is not None:
         write_comparison(compared, media, output, selection)
     if figure is not None:
-        write_figure(compared, media, figure, selection)
+        write_figure(compared, media, figure, selection, drawing)
     if not quiet:
         print(*(path for path in (output, figure) if path is not None), sep="\n")
 

@@ -22,7 +22,7 @@ from posert.pages.report import embedded
 from posert.poses import Frame, Skeleton
 from posert.runtime.after.options import TrackOptions
 from posert.runtime.files.atomic import whole_file, whole_text
-from posert.runtime.files.drawing import draw
+from posert.runtime.files.drawing import DrawOptions, draw
 from posert.runtime.jobs.guard import protect_files
 from posert.runtime.jobs.recipe import Selection
 from posert.runtime.media import is_image
@@ -146,22 +146,29 @@ def _agreements(compared: Sequence[Compared], number: int) -> list[list[dict[str
 
 
 def write_figure(
-    compared: Sequence[Compared], media: Sequence[tuple[str, str]], output: Path, selection: Selection | None = None
+    compared: Sequence[Compared],
+    media: Sequence[tuple[str, str]],
+    output: Path,
+    selection: Selection | None = None,
+    options: DrawOptions | None = None,
 ) -> None:
-    """Writes the grid: of each source the middle one of its frames, drawn by each model."""
-    rows = [_row(compared, number, path, selection or Selection()) for number, (path, _) in enumerate(media)]
+    """Writes the grid: of each source the middle one of its frames, drawn by each model as the options say."""
+    chosen = selection or Selection()
+    rows = [_row(compared, number, path, chosen, options) for number, (path, _) in enumerate(media)]
     grid = np.concatenate([_headings(compared), *rows])
     with whole_file(output) as temporary:
         temporary.write_bytes(cv2.imencode(output.suffix, grid)[1].tobytes())
 
 
-def _row(compared: Sequence[Compared], number: int, path: str, selection: Selection) -> NDArray[np.uint8]:
+def _row(
+    compared: Sequence[Compared], number: int, path: str, selection: Selection, options: DrawOptions | None
+) -> NDArray[np.uint8]:
     middle = len(compared[0].runs[number].results) // 2
     frame: Frame = next(frame for place, frame in enumerate(selection.of(path)) if place == middle)
     scale = _CELL_PX / frame.size_wh[0]
     cells = []
     for model in compared:
-        drawn = draw(frame.bgr, model.runs[number].results[middle].poses, model.skeleton)
+        drawn = draw(frame.bgr, model.runs[number].results[middle].poses, model.skeleton, options)
         small = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         cells.append(cv2.copyMakeBorder(small, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=_WHITE))
     return np.concatenate(cells, axis=1).astype(np.uint8)

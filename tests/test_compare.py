@@ -109,12 +109,17 @@ def test_the_page_and_the_figure(run: Command, models: list[str], tmp_path: Path
     assert held == {"medium-0", "medium-1", *(f"people-{s}-{m}" for s in (0, 1) for m in (0, 1))}
     grid = cv2.imread(str(figure))
     assert grid.shape == (44 + (480 * 64 // 96 + 8) + (480 * 48 // 64 + 8), 2 * 488, 3)
+    code, _, _ = run("compare", video, *models, "--figure", figure, "--draw", "background=black")
+    assert code == 0
+    assert not cv2.imread(str(figure))[60:90, 300:460].any()
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["v.mp4"], "nowhere to write"),
+        (["v.mp4", "-o", "a.html", "--draw", "boxes"], "--draw is of the people in --figure"),
+        (["v.mp4", "--figure", "a.png", "--draw", "trails=1"], "it has no trails"),
         (["0", "-o", "a.html"], "gives other frames to every model"),
         (["v.mp4", "-o", "v.mp4"], "would be written over"),
         (["v.mp4", "v.png", "-o", "a.html", "--figure", "v.png"], "would be written over"),
