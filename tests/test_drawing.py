@@ -229,6 +229,20 @@ def test_labels_stay_in_the_picture(x: float) -> None:
     assert ink(outside) == pytest.approx(ink(inside), rel=0.1)
 
 
+@pytest.mark.parametrize("far", [1e7, 1e12, 3e38, -3e38])
+@pytest.mark.parametrize("palette", ["limbs", "openpose", "coco", "people"])
+def test_places_far_outside_are_no_error(far: float, palette: str) -> None:
+    """An id at 1e12 px ended the video: OpenCV takes 32 bits."""
+    points = person()
+    points[::2, :2] = far
+    poses, frame = people(points, ids=[1]), Frame(GREY)
+    for labels in (False, True):
+        options = DrawOptions(palette=palette, boxes=True, labels=labels, names=True, numbers=True, trails=1, alpha=0.5)
+        draws = drawer(COCO_17, options)
+        for step in range(2):
+            draws(frame, Result(step, step / 10, frame.size_wh, "a", poses, {}))
+
+
 def test_trails_show_the_last_seconds() -> None:
     draws = drawer(COCO_17, trails=1, line_width=6, ids=False, radius=0)
     for step in range(30):

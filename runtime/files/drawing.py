@@ -19,6 +19,7 @@ from posert.typed import Range, Share, settle
 Picture = NDArray[np.uint8]
 _Size = Annotated[float, Range(0, 1000)]
 _SUBPIXEL_BITS = 4
+_FAR = 1e6  # px; what is further away is outside all the same, and 32 bits would not hold it
 _DARK: Color = (0, 0, 0)
 
 
@@ -202,7 +203,7 @@ def _drawn(
             one, other = map(_at, poses.boxes_xyxy[person].reshape(2, 2))
             cv2.rectangle(canvas, one, other, color_of_person(keys[person]), pen.box, cv2.LINE_AA, _SUBPIXEL_BITS)
         if options.ids and poses.ids is not None and not options.labels:
-            x, y = poses.boxes_xyxy[person, :2].round().astype(int).tolist()
+            x, y = np.clip(poses.boxes_xyxy[person, :2], -_FAR, _FAR).round().astype(int).tolist()
             cv2.putText(canvas, str(keys[person]), (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8, pen.white, 2)
     if options.labels:  # above everybody
         for person in people:
@@ -248,13 +249,13 @@ def _text(canvas: Picture, text: str, x: float, y: float, scale: float, pen: _Pe
     """On an edge, and inside the picture as far as it fits."""
     thick = max(1, round(1.6 * scale))
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
-    x, y = (np.clip(value, -1e6, 1e6) for value in (x, y))
+    x, y = (np.clip(value, -_FAR, _FAR) for value in (x, y))
     at = int(max(0, min(x, canvas.shape[1] - width))), int(min(max(y, height + thick), canvas.shape[0] - thick))
     cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, pen.edge, thick + 2, cv2.LINE_AA)
     cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thick, cv2.LINE_AA)
 
 
 def _at(point: NDArray[np.floating] | tuple[float, float]) -> tuple[int, int]:
-    """A point in OpenCV's fixed-point coordinates, kept within what 32 bits hold."""
-    x, y = np.clip(point[:2], -1e6, 1e6) * (1 << _SUBPIXEL_BITS)
+    """A point in OpenCV's fixed-point coordinates."""
+    x, y = np.clip(point[:2], -_FAR, _FAR) * (1 << _SUBPIXEL_BITS)
     return int(x), int(y)
