@@ -141,16 +141,18 @@ def test_results_have_no_parameters(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("memory", "ids"), [(1, {1, 2}), (2, {1})])
 def test_measured_ids_are_given_as_asked(everybody: Path, video: Path, memory: float, ids: set[int]) -> None:
     pytest.importorskip("lap")
+    options = TrackOptions(memory=memory, recall=0)
     with open_model(everybody) as model:
-        tracked = track(model, frames(str(video)), tracking=TrackOptions(memory=memory))
+        tracked = track(model, frames(str(video)), tracking=options)
     assert {key for poses in tracked.frames.values() for key in poses.ids.tolist()} == ids
-    (found,) = compare([("model", str(everybody))], [(str(video), "walk")], tracking=TrackOptions(memory=memory))
+    (found,) = compare([("model", str(everybody))], [(str(video), "walk")], tracking=options)
     assert {key for result in found.runs[0].results for key in result.poses.ids.tolist()} == ids
 
 
 def test_the_memory_of_ids_and_the_strength_of_smoothing(run: Run, everybody: Path, video: Path) -> None:
     pytest.importorskip("lap")
-    usual, kept = (people_of(run, everybody, video, "--track", *more) for more in ([], ["--set", "track.memory=2"]))
+    motion = ["--track", "--set", "track.recall=0"]  # by motion alone
+    usual, kept = (people_of(run, everybody, video, *motion, *more) for more in ([], ["--set", "track.memory=2"]))
     assert ({person["id"] for person in usual}, {person["id"] for person in kept}) == ({1, 2}, {1})
     smooth = [people_of(run, everybody, video, "--smooth", "--set", f"smooth.cutoff_hz={hz}") for hz in (1.5, 0.2)]
     assert smooth[0] == people_of(run, everybody, video, "--smooth")
