@@ -171,9 +171,18 @@ _FACE_SIGMAS = (
 HAND_21 = _skeleton(("wrist", *_HAND), _BONES, _HAND_SIGMAS)
 
 
+def whole_body_hand(side: str) -> tuple[str, ...]:
+    """What the 21 keypoints of a hand are called in a whole body; side: left or right.
+
+    >>> whole_body_hand("left")[:2]
+    ('left_hand_root', 'left_thumb1')
+    """
+    return tuple(f"{side}_{part}" for part in ("hand_root", *_HAND))
+
+
 def _with_face_and_hands(body: tuple[str, ...], edges: Edges, sigmas: tuple[float, ...] = ()) -> Skeleton:
     face = [f"face_{number}" for number in range(len(_FACE_68_FLIP))]
-    names = (*body, *face, *(f"{side}_{part}" for side in ("left", "right") for part in ("hand_root", *_HAND)))
+    names = (*body, *face, *whole_body_hand("left"), *whole_body_hand("right"))
     hands = len(body) + len(face)
     bones = [(root + a, root + b) for root in (hands, hands + 21) for a, b in _BONES]
     flip = list(mirrored(names))

@@ -12,12 +12,12 @@ import people
 import pytest
 
 from posert.errors import PosertError
-from posert.poses import Skeleton
+from posert.poses import Poses, Skeleton
 from posert.runtime.after.features import Featuring
 from posert.runtime.files.dataset import image_of
-from posert.runtime.files.formats import FORMATS, in_parts, parts_of, sink_of
+from posert.runtime.files.formats import FORMATS, in_parts, openpose_fields, parts_of, sink_of
 from posert.runtime.spec import InputSpec, ModelSpec
-from posert.skeletons import BODY_25, OPENPOSE_18
+from posert.skeletons import BODY_25, COCO_17, COCO_WHOLE_BODY_133, FACE_106, OPENPOSE_18
 
 RESULTS = [
     people.result(people.standing((100, 200), (300.123456, 200), ids=[1, 2]), 0),
@@ -156,9 +156,27 @@ def test_openposes_files_of_15_parts_and_of_none(tmp_path: Path) -> None:
         "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "chest",
     )  # fmt: skip
     assert parts_of(Skeleton(names, ())) == names
-    numbered = replace(people.SPEC, skeleton=Skeleton(tuple(f"face_{i}" for i in range(70)), ()))
+    numbered = replace(people.SPEC, skeleton=Skeleton(tuple(f"point_{i}" for i in range(70)), ()))
     with pytest.raises(PosertError, match="no place for the keypoints"):
         _points(0, tmp_path, numbered)
+
+
+def test_openposes_files_have_the_faces_and_hands_of_whole_bodies(tmp_path: Path) -> None:
+    """By name, in OpenPose's order; pupils, which COCO-WholeBody has not, are not found; a face of 106 is another."""
+    count = len(COCO_WHOLE_BODY_133.names)
+    points = np.stack([np.arange(count), np.arange(count) + 0.5, np.full(count, 0.5)], axis=1)[None].astype(np.float32)
+    frame, result = people.result(Poses(points, np.ones(1, np.float32), np.zeros((1, 4), np.float32)))
+    with sink_of("openpose")(
+        tmp_path / "walk_json", replace(people.SPEC, skeleton=COCO_WHOLE_BODY_133), "walk.mp4"
+    ) as put:
+        put(frame, result)
+    (person,) = load(tmp_path / "walk_json" / "walk_000000000000_keypoints.json")["people"]
+    fields = {name: np.array(values).reshape(-1, 3)[:, 0].tolist() for name, values in person.items() if "2d" in name}
+    assert len(fields["pose_keypoints_2d"]) == 25
+    assert fields["face_keypoints_2d"] == [*range(23, 91), 0, 0]
+    assert fields["hand_left_keypoints_2d"] == [*range(91, 112)]
+    assert fields["hand_right_keypoints_2d"] == [*range(112, 133)]
+    assert openpose_fields(Skeleton((*COCO_17.names, *FACE_106.names), ()))["face_keypoints_2d"] == ()
 
 
 def test_parts_are_found_by_name_never_by_count() -> None:

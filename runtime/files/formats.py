@@ -5,10 +5,11 @@ Owns what each layout looks like. Keypoints find their place by name, never by t
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,16 @@ from posert.runtime.files.units import in_units
 from posert.runtime.media import is_image
 from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.spec import ModelSpec
-from posert.skeletons import BODY_25, MPI_15, OPENPOSE_18, coco_order
+from posert.skeletons import BODY_25, FACE_70, MPI_15, OPENPOSE_18, coco_order, whole_body_hand
 
 _MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
-_ABSENT = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d", "pose_keypoints_3d",
-           "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d")  # fmt: skip
+_PARTS = {
+    "face_keypoints_2d": FACE_70.names,
+    "hand_left_keypoints_2d": whole_body_hand("left"),
+    "hand_right_keypoints_2d": whole_body_hand("right"),
+}
+"""Fields of OpenPose's files besides the body's, and what they hold, in order."""
+_ABSENT = ("pose_keypoints_3d", "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +185,27 @@ def one_json(path: Path | None, spec: ModelSpec, source: str, *, orientation: Or
         yield lambda _, result: add(compact(frame_record(result)))
 
 
-def people_document(poses: Poses, parts: NDArray[np.float64]) -> dict[str, Any]:
-    """OpenPose's JSON 1.3 of one frame, parts f64 [N,K,3]; `person_id` is the track's, -1 without one."""
+def openpose_fields(skeleton: Skeleton) -> dict[str, tuple[str, ...]]:
+    """OpenPose's 2D fields and the keypoints that they hold; a face or a hand that the skeleton has not holds none.
+
+    A face of other than its 70 points is another one, but for the last two, the pupils, which most have not.
+    """
+    known = set(skeleton.names)
+    more = {field: names if set(names[:68]) <= known else () for field, names in _PARTS.items()}
+    if f"face_{len(FACE_70.names)}" in known:
+        more["face_keypoints_2d"] = ()
+    return {"pose_keypoints_2d": parts_of(skeleton), **more}
+
+
+def people_document(poses: Poses, fields: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """OpenPose's JSON 1.3 of one frame; fields f64 [N,K,3] of each name; `person_id` is the track's, -1 without one."""
     ids = [-1] * len(poses) if poses.ids is None else poses.ids.tolist()
     people = [
-        {"person_id": [ids[person]], "pose_keypoints_2d": six_digits(parts[person]), **{key: [] for key in _ABSENT}}
+        {
+            "person_id": [ids[person]],
+            **{field: six_digits(placed[person]) for field, placed in fields.items()},
+            **{field: [] for field in _ABSENT},
+        }
         for person in range(len(poses))
     ]
     return {"version": 1.3, "people": people}
@@ -197,12 +219,13 @@ def frame_files(path: Path | None, spec: ModelSpec, source: str, *, unit: int = 
         PosertError: the layout has no place for any of the skeleton's keypoints.
     """
     target, stem, skeleton = needed(path, "openpose"), Path(source).stem, spec.skeleton
-    parts, convert = parts_of(skeleton), in_units(unit, spec)
-    if not set(parts) & set(skeleton.names):
+    fields, convert = openpose_fields(skeleton), in_units(unit, spec)
+    if not set(skeleton.names).intersection(chain(*fields.values())):
         raise PosertError(f"OpenPose's files have no place for the keypoints of {spec.model}", "take `form` json")
 
     def document(result: Result) -> dict[str, Any]:
-        placed = convert(in_parts(result.poses.keypoints, skeleton, parts), result.size_wh)
+        keypoints, size_wh = result.poses.keypoints, result.size_wh
+        placed = {field: convert(in_parts(keypoints, skeleton, names), size_wh) for field, names in fields.items()}
         return people_document(result.poses, placed)
 
     if is_image(source):
