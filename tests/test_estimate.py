@@ -186,7 +186,7 @@ def test_another_source_is_looked_at_anew(tmp_path: Path) -> None:
     """The window of the last video's person is no place to look in the next one."""
     slope = np.repeat(np.arange(0, 192, 2, np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
     first = [Frame(np.full_like(slope, 20), index, index / 10, "one") for index in range(3)]
-    with open_model(tiny.bright_spot(tmp_path / "m.onnx")) as model:
+    with open_model(tiny.bright_spot(tmp_path / "m.onnx"), params={"follow.rule": "tutorial"}) as model:
         alone = brightness(list(estimate(model, [Frame(slope, 0, 0.0, "two")])))
         after = brightness(list(estimate(model, [*first, Frame(slope, 0, 0.0, "two")])))
         same = brightness(list(estimate(model, [*first, Frame(slope, 3, 0.3, "one")])))
