@@ -164,9 +164,15 @@ def infer(
     features: Annotated[
         bool,
         typer.Option(
-            "--features", rich_help_panel=AFTER, help="Also normalised points, angles, velocities, visibility; tracks."
+            "--features",
+            rich_help_panel=AFTER,
+            help="Also normalised points, angles of joints and segments, velocities, visibility; tracks.",
         ),
     ] = False,
+    person_height: Annotated[
+        float,
+        typer.Option(min=0, max=3, rich_help_panel=AFTER, help="Of everybody, metres: features have metres then."),
+    ] = 0.0,
     keypoint_scale: Annotated[int, typer.Option(min=0, max=4, rich_help_panel=OUTPUT, help=_UNITS)] = 0,
     params: Params = None,
     include_empty: Annotated[
@@ -224,7 +230,10 @@ def infer(
     form = ",".join(forms or ["jsonl"])
     jobs = plan(sources, output, overlay, form)  # first: what is wrong here should cost no download
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned, quiet=quiet)
-    of_model, of_people = parse_options(params, track=track or smooth or features, smooth=smooth)
+    tall = [f"features.person_height_m={person_height}"] if person_height else []
+    of_model, of_people = parse_options(
+        [*(params or ()), *tall], track=track or smooth or features, smooth=smooth, features=features
+    )
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, net_resolution=parse_resolution(net_resolution),
         scale_number=scale_number, scale_gap=scale_gap,

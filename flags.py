@@ -110,8 +110,9 @@ Draw = Annotated[
     ),
 ]
 _SAME_NAME = (
-    "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "first", "flip",
-    "fps", "host", "keypoint_scale", "last", "long_edge", "max_people", "mirror", "net_resolution", "on", "overlay",
+    "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "features",
+    "first", "flip", "fps", "host", "keypoint_scale", "last", "long_edge", "max_people", "mirror", "net_resolution",
+    "on", "overlay",
     "overwrite", "port", "resume", "rotate", "scale_gap", "scale_number", "shard", "smooth", "stride", "track",
     "verify", "video", "workers",
 )  # fmt: skip
@@ -248,19 +249,22 @@ def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
 
 
 def parse_options(texts: Sequence[str] | None, **used: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`parse_params` without what is not the model's, and that: the fields `tracking` and `smoothing` of `Settings`.
+    """`parse_params` without what is not the model's, and that: fields of `Settings`, `tracking` and so on.
 
     Args:
-        used: for `track` and `smooth`, if the command has it, whether it is asked for.
+        used: for `track`, `smooth` and `features`, if the command has it, whether it is asked for.
     """
-    from posert.runtime.after.options import SmoothOptions, TrackOptions
+    from posert.runtime.after.options import FeatureOptions, SmoothOptions, TrackOptions
     from posert.runtime.parameters import taken_from
 
     given = parse_params(texts)
     for name in given:
         if not used.get(group := name.rpartition(".")[0], True):
             raise PosertError(f"{name} changes nothing: `{group}` is not asked for", f"add `{group}`")
-    fields = {"track": ("tracking", TrackOptions), "smooth": ("smoothing", SmoothOptions)}
+    fields = {
+        "track": ("tracking", TrackOptions), "smooth": ("smoothing", SmoothOptions),
+        "features": ("featuring", FeatureOptions),
+    }  # fmt: skip
     params, records = taken_from(given, **{group: fields[group][1] for group in used})
     return params, {fields[group][0]: record for group, record in records.items()}
 

@@ -107,6 +107,15 @@ class Features:
         angles: f32 [N,A], the angle at each joint between its two neighbours, radians 0..pi (pi = stretched).
         visible: bool [N,K], the keypoint was found and lies in the frame.
         joints: A names of `angles`.
+        segments: f32 [N,S], the angle of each segment of the body to the horizontal, radians -pi..pi, anticlockwise
+            from the right of the picture: arms and legs from their far end on (pi / 2 = hanging down, standing), feet
+            from the heel, hips and shoulders from the left one.
+        floor_angle: f32 [N], the floor's angle by the places where feet have stood, radians, positive if it rises to
+            the right; the same for everybody of a frame.
+        segment_names: S names of `segments`.
+        degrees: all these angles are in degrees.
+        metres: f32 [N,K,2], (x, y) from the middle of the hips, metres; None if nobody's height is known.
+        metres_per_px: f32 [N], what a pixel at this person is; None as above.
     """
 
     normalised: Float32Array
@@ -114,6 +123,12 @@ class Features:
     angles: Float32Array
     visible: NDArray[np.bool_]
     joints: tuple[str, ...]
+    segments: Float32Array
+    floor_angle: Float32Array
+    segment_names: tuple[str, ...]
+    degrees: bool = False
+    metres: Float32Array | None = None
+    metres_per_px: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

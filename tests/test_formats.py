@@ -421,7 +421,9 @@ def test_csv_has_named_columns(tmp_path: Path) -> None:
     assert [row["nose_x"] for row in rows] == ["100", "300.12", "110"]
     assert [row["nose_score"] for row in rows] == ["0.9"] * 3
     assert [row["left_hip_velocity_x"] for row in rows] == ["", "", "2.08333"]
-    assert len(rows[0]) == 12 + 3 * 17 + 2 * 2 * 17 + len(Featuring(people.SKELETON).joints) + 17
+    featuring = Featuring(people.SKELETON)
+    angles = len(featuring.joints) + len(featuring.segment_names) + 1
+    assert len(rows[0]) == 12 + 3 * 17 + 2 * 2 * 17 + angles + 17
 
 
 def test_csv_says_what_the_lines_say(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How people are followed and smoothed: the records of options, and where their numbers come from.
+"""How people are followed, smoothed and measured: the records of options, and where their numbers come from.
 
 Owns the options. Knows neither poses nor files.
 """
@@ -64,6 +64,28 @@ class SmoothOptions:
     beta: _Least0 = 20.0
     speed_cutoff_hz: _Above0 = 1.0
     memory: _Least0 = 1.0
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureOptions:
+    """How features are measured, see `Featuring`.
+
+    Attributes:
+        degrees: angles in degrees instead of radians; files say so in the names of the angles.
+        person_height_m: everybody's height, metres, which brings distances in metres; 0 = not known.
+        floor_angle_deg: of the floor in the picture, degrees, positive if it rises to the right: segments and metres
+            are measured from it. The estimate among the features is that of the picture all the same.
+
+    Raises:
+        Misfit: a `PosertError` that names the first field with a wrong value.
+    """
+
+    degrees: bool = False
+    person_height_m: Annotated[float, Range(0, 3)] = 0.0
+    floor_angle_deg: Annotated[float, Range(-90, 90)] = 0.0
 
     def __post_init__(self) -> None:
         settle(self)

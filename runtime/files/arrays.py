@@ -25,7 +25,6 @@ from posert.runtime.spec import ModelSpec
 _CHUNK_FRAMES = 256
 _GROUP_BYTES = 2**23  # of rows held in memory; the footer takes 1 kB more for each column of each group
 _EXACT = {"frame": "int64", "time_s": "float64", "width": "int32", "height": "int32", "id": "int32"}
-_OPTIONAL = ("normalised", "velocities", "angles", "visible")
 
 
 @contextmanager
@@ -34,8 +33,10 @@ def npz(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orienta
 
     `keypoints` f32 [T,P,K,3] (x px, y px, score), `scores` f32 [T,P], `boxes_xyxy` f32 [T,P,4], `ids` i32 [T,P],
     `frame_index` i64 [T], `time_s` f64 [T], `size_wh` i32 [T,2], `names` [K], `header` (JSON text); with features also
-    `normalised` f32 [T,P,K,2], `velocities` f32 [T,P,K,2], `angles` f32 [T,P,A], `visible` f32 [T,P,K] (0, 1, NaN) and
-    `joints` [A]. Loads with `allow_pickle=False`.
+    `normalised` f32 [T,P,K,2], `velocities` f32 [T,P,K,2], `angles` f32 [T,P,A], `segments` f32 [T,P,S],
+    `floor_angle` f32 [T,P], `visible` f32 [T,P,K] (0, 1, NaN), `joints` [A] and `segment_names` [S], and if somebody's
+    height is known `metres` f32 [T,P,K,2] and `metres_per_px` f32 [T,P]. Angles in degrees are called `angles_deg`,
+    `segments_deg`, `floor_angle_deg`. Loads with `allow_pickle=False`.
     """
     with whole_file(needed(path, "npz")) as temporary, temporary.with_name("rows").open("w+b") as rows:
         table = _Spool(rows)
@@ -51,12 +52,13 @@ class _Spool:
         self.counts, self.sizes = array("q"), array("q")
         self.indices, self.times = array("q"), array("d")
         self.shapes: dict[str, tuple[int, ...]] = {}
-        self.joints: tuple[str, ...] = ()
+        self.named: dict[str, tuple[str, ...]] = {}
 
     def add(self, _: Frame, result: Result) -> None:
         arrays = _columns(result)
         self.shapes = {name: values.shape[1:] for name, values in arrays.items()}
-        self.joints = result.features.joints if result.features is not None else ()
+        if result.features is not None:
+            self.named = {"joints": result.features.joints, "segment_names": result.features.segment_names}
         self.counts.append(len(result.poses))
         self.indices.append(result.frame_index)
         self.times.append(result.time_s)
@@ -72,8 +74,7 @@ class _Spool:
             "names": np.array(spec.skeleton.names),
             "header": np.array(json.dumps(header)),
         }
-        if self.joints:
-            small["joints"] = np.array(self.joints)
+        small |= {name: np.array(names) for name, names in self.named.items() if names}
         with zipfile.ZipFile(path, "w") as archive:
             begin = 0
             width = sum(prod(shape) for shape in self.shapes.values())
@@ -105,8 +106,19 @@ def _columns(result: Result) -> dict[str, NDArray[Any]]:
         "keypoints": poses.keypoints, "scores": poses.scores, "boxes_xyxy": poses.boxes_xyxy, "ids": ids
     }  # fmt: skip
     if result.features is not None:
-        arrays |= {name: getattr(result.features, name) for name in _OPTIONAL}
+        arrays |= _feature_columns(result.features)
     return arrays
+
+
+def _feature_columns(features: Features) -> dict[str, NDArray[Any]]:
+    """As far as they are known; `_deg` after the names of angles in degrees."""
+    suffix = "_deg" if features.degrees else ""
+    named = {
+        "normalised": features.normalised, "velocities": features.velocities, f"angles{suffix}": features.angles,
+        f"segments{suffix}": features.segments, f"floor_angle{suffix}": features.floor_angle,
+        "metres": features.metres, "metres_per_px": features.metres_per_px, "visible": features.visible,
+    }  # fmt: skip
+    return {name: values for name, values in named.items() if values is not None}
 
 
 def column_names(names: Sequence[str], features: Features | None) -> list[str]:
@@ -116,7 +128,12 @@ def column_names(names: Sequence[str], features: Features | None) -> list[str]:
     if features is not None:
         for kind in ("norm", "velocity"):
             columns += [f"{name}_{kind}_{axis}" for name in names for axis in "xy"]
-        columns += [f"{joint}_angle" for joint in features.joints]
+        suffix = "_deg" if features.degrees else ""
+        columns += [f"{joint}_angle{suffix}" for joint in features.joints]
+        columns += [f"{segment}_segment_angle{suffix}" for segment in features.segment_names]
+        columns.append(f"floor_angle{suffix}")
+        if features.metres is not None:
+            columns += [*(f"{name}_m_{axis}" for name in names for axis in "xy"), "metres_per_px"]
         columns += [f"{name}_visible" for name in names]
     return [*_EXACT, *columns]
 
@@ -148,8 +165,9 @@ def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: n
 def parquet(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT) -> Iterator[Write]:
     """Writes one row per person and frame: frame, time_s, width, height, id, score, box_left/top/right/bottom,
     `<keypoint>_x`, `_y`, `_score`; with features also `<keypoint>_norm_x/y`, `_velocity_x/y`, `_visible`,
-    `<joint>_angle`. NaN is null. The file's metadata key `posert` holds the JSON header, `posert.frames` the number of
-    frames, those without people included.
+    `<joint>_angle`, `<segment>_segment_angle`, `floor_angle`, and if a height is known `<keypoint>_m_x/y`,
+    `metres_per_px`; `_deg` follows the names of angles in degrees. NaN is null. The file's metadata key `posert` holds
+    the JSON header, `posert.frames` the number of frames, those without people included.
 
     Raises:
         PosertError: pyarrow is missing.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Frame, Poses, Result
+from posert.poses import Features, Frame, Poses, Result
 from posert.runtime.files.locks import take
 from posert.runtime.files.ours import note, replaceable, says_so
 from posert.runtime.files.state import state
@@ -216,14 +216,31 @@ def frame_record(result: Result) -> dict[str, Any]:
 
     Of a live source also `dropped`.
     """
-    people, features = _people(result.poses), result.features
-    if features is not None:
-        columns = [_or_null(values) for values in (features.normalised, features.velocities, features.angles)]
-        for person, points, moved, bent, seen in zip(people, *columns, features.visible.astype(int), strict=True):
-            angles = dict(zip(features.joints, bent, strict=True))
-            person["features"] = {"normalised": points, "velocities": moved, "angles": angles, "visible": seen.tolist()}
+    people = _people(result.poses)
+    if result.features is not None:
+        for person, features in zip(people, _features(result.features), strict=True):
+            person["features"] = features
     record = {"frame": result.frame_index, "time_s": round(result.time_s, 6), "size_wh": result.size_wh}
     return record | ({} if result.dropped is None else {"dropped": result.dropped}) | {"people": people}
+
+
+def _features(features: Features) -> list[dict[str, Any]]:
+    """Of each person; `metres` only if they are known, `_deg` after the names of angles in degrees."""
+    suffix = "_deg" if features.degrees else ""
+    angles = [dict(zip(features.joints, person, strict=True)) for person in _or_null(features.angles)]
+    segments = [dict(zip(features.segment_names, person, strict=True)) for person in _or_null(features.segments)]
+    columns = {
+        "normalised": _or_null(features.normalised),
+        "velocities": _or_null(features.velocities),
+        "angles" + suffix: angles,
+        "visible": features.visible.astype(int).tolist(),
+        "segments" + suffix: segments,
+        "floor_angle" + suffix: _or_null(features.floor_angle),
+    }
+    for name in ("metres", "metres_per_px"):
+        if (values := getattr(features, name)) is not None:
+            columns[name] = _or_null(values)
+    return [dict(zip(columns, person, strict=True)) for person in zip(*columns.values(), strict=True)]
 
 
 def _or_null(values: NDArray[np.float32]) -> Any:

@@ -193,7 +193,7 @@ def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[
     """Every frame of a source with its people, as the settings want them; raises PosertError as the source does."""
     refine = post_chain(
         model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features,
-        tracking=settings.tracking, smoothing=settings.smoothing, people=settings.people,
+        tracking=settings.tracking, smoothing=settings.smoothing, featuring=settings.featuring, people=settings.people,
     )  # fmt: skip
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     stream = is_live(source)

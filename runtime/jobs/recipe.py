@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from posert.poses import Frame
-from posert.runtime.after.options import SmoothOptions, TrackOptions
+from posert.runtime.after.options import FeatureOptions, SmoothOptions, TrackOptions
 from posert.runtime.choose import PeopleOptions, no_ids
 from posert.runtime.devices import cpu_cores
 from posert.runtime.files.drawing import DrawOptions
@@ -62,7 +62,7 @@ class Settings:
         selection: which frames.
         batch: frames per network call.
         track, smooth, features: ids, steady keypoints, features; smooth and features bring ids.
-        tracking, smoothing: how.
+        tracking, smoothing, featuring: how.
         people: whose poses stay; an id of one person brings no ids.
         include_empty: a record for frames without people in formats that leave them out.
         boxes: a file with the boxes of a top-down model; None = its detector's.
@@ -84,6 +84,7 @@ class Settings:
     tracking: TrackOptions = field(default_factory=TrackOptions)
     smoothing: SmoothOptions = field(default_factory=SmoothOptions)
     people: PeopleOptions = field(default_factory=PeopleOptions)
+    featuring: FeatureOptions = field(default_factory=FeatureOptions)
     include_empty: bool = False
     boxes: str | None = None
     top_down: TopDown = field(default_factory=TopDown)
