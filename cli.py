@@ -88,7 +88,7 @@ app.add_typer(serving.app)
 app.add_typer(measuring.app)
 
 _FORMATS = (
-    "jsonl, json, npz, parquet, csv, openpose, alphapose (-cmu, -open), openpifpaf, coco or coco-dataset; repeat it."
+    "jsonl, json, npz, parquet, csv, trc, openpose, alphapose(-cmu, -open), openpifpaf, coco(-dataset); repeat it."
 )
 _UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
 
@@ -171,7 +171,7 @@ def infer(
     ] = False,
     person_height: Annotated[
         float,
-        typer.Option(min=0, max=3, rich_help_panel=AFTER, help="Of everybody, metres: features have metres then."),
+        typer.Option(min=0, max=3, rich_help_panel=AFTER, help="Of everybody, metres: features and trc are in metres."),
     ] = 0.0,
     keypoint_scale: Annotated[int, typer.Option(min=0, max=4, rich_help_panel=OUTPUT, help=_UNITS)] = 0,
     params: Params = None,
@@ -219,6 +219,7 @@ def infer(
 
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
+    from posert.runtime.files.formats import any_format
     from posert.runtime.jobs.guard import protect
     from posert.runtime.jobs.job import plan
     from posert.runtime.jobs.manifest import Manifest
@@ -232,8 +233,9 @@ def infer(
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned, quiet=quiet)
     tall = [f"features.person_height_m={person_height}"] if person_height else []
     of_model, of_people = parse_options(
-        [*(params or ()), *tall], track=track or smooth or features, smooth=smooth, features=features
-    )
+        [*(params or ()), *tall], smooth=smooth, track=track or smooth or features or any_format(form, "ids"),
+        features=features or any_format(form, "featuring"),
+    )  # fmt: skip
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, net_resolution=parse_resolution(net_resolution),
         scale_number=scale_number, scale_gap=scale_gap,

@@ -242,7 +242,7 @@ def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Pat
     assert trial._rate_apart(replace(recipe, model=str(folder / "none.onnx")), jobs) == 0
 
 
-@pytest.mark.parametrize("form", ["jsonl", "npz", "openpose"])
+@pytest.mark.parametrize("form", ["jsonl", "npz", "openpose", "trc"])
 def test_what_a_killed_run_left_is_removed(run: Run, model: Path, folder: Path, tmp_path: Path, form: str) -> None:
     """And nothing else: files of others were taken for leftovers by their names, and those that a second run wrote."""
     out = tmp_path / "out"

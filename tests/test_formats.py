@@ -13,7 +13,9 @@ import pytest
 
 from posert.errors import PosertError
 from posert.poses import Poses, Skeleton
+from posert.runtime.after.body import Stature
 from posert.runtime.after.features import Featuring
+from posert.runtime.after.options import FeatureOptions
 from posert.runtime.files.dataset import image_of
 from posert.runtime.files.formats import FORMATS, in_parts, openpose_fields, parts_of, sink_of
 from posert.runtime.spec import InputSpec, ModelSpec
@@ -405,6 +407,66 @@ def test_parquet_is_read_by_duckdb(tmp_path: Path) -> None:
     )
 
 
+def read_trc(path: Path) -> tuple[dict[str, str], list[str], np.ndarray]:
+    """The header, the markers, and rows [T,2+3K], NaN where a field is empty: as OpenSim and Pose2Sim read the file."""
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    assert lines[0] == ["PathFileType", "4", "(X/Y/Z)", path.name]
+    markers = [name for name in lines[3][2:] if name]
+    assert lines[3][2::3] == markers
+    assert lines[4][2:] == [f"{axis}{number + 1}" for number in range(len(markers)) for axis in "XYZ"]
+    rows = np.array([[float(cell or "nan") for cell in line] for line in lines[5:]])
+    return dict(zip(lines[1], lines[2], strict=True)), markers, rows
+
+
+def test_trc_is_a_file_for_each_id(tmp_path: Path) -> None:
+    folder = write("trc", tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["walk_px_person01.trc", "walk_px_person02.trc"]
+    about, markers, rows = read_trc(folder / "walk_px_person01.trc")
+    assert about == {
+        "DataRate": "25", "CameraRate": "25", "NumFrames": "3", "NumMarkers": "17", "Units": "px", "OrigDataRate": "25",
+        "OrigDataStartFrame": "0", "OrigNumFrames": "3",
+    }  # fmt: skip
+    assert markers[:3] == ["Nose", "LEye", "REye"]
+    assert rows[:, 0].tolist() == [0, 1, 2]
+    assert rows[:, 1].tolist() == [0, 0.04, 0.08]
+    assert rows[0, 2:5].tolist() == [100, 110, 0]
+    assert np.isnan(rows[1, 2:]).all()  # away, and the row is there
+    assert rows[2, 2:5].tolist() == [110, 110, 0]
+    about, _, rows = read_trc(folder / "walk_px_person02.trc")
+    assert (about["NumFrames"], len(rows)) == ("1", 1)
+
+
+def test_trc_of_people_without_keypoints(tmp_path: Path) -> None:
+    spec = replace(people.SPEC, skeleton=Skeleton((), ()))
+    frame, result = people.result(people.standing((100, 200), ids=[1]))
+    result = replace(result, poses=replace(result.poses, keypoints=np.zeros((1, 0, 3), np.float32)))
+    with sink_of("trc")(tmp_path / "out", spec, "walk.mp4") as put:
+        put(frame, result)
+    assert (tmp_path / "out" / "walk_px_person01.trc").read_text().splitlines()[5:] == ["0\t0.000000"]
+
+
+def test_trc_in_metres_has_y_upwards_from_the_pictures_corner(tmp_path: Path) -> None:
+    """One scale for a person, whatever some frames say; turned so that the floor is level."""
+    how = FeatureOptions(person_height_m=1.8)
+    results = [people.result(people.standing((100, 200), ids=[3], size=1 if i else 0.5), i) for i in range(5)]
+    results[2][1].poses.keypoints[0, 9] = 0
+    made = {}
+    for name, given in {"level": how, "turned": replace(how, floor_angle_deg=10)}.items():
+        with sink_of("trc", featuring=given)(tmp_path / name, people.SPEC, "walk.mp4") as put:
+            for frame, result in results:
+                put(frame, result)
+        about, _, rows = read_trc(tmp_path / name / "walk_m_person03.trc")
+        assert about["Units"] == "m"
+        made[name] = rows[:, 2:].reshape(5, 17, 3)
+    tall = Stature(people.SKELETON.names)(people.STANDING[None])[0]
+    nose = made["level"][1, 0]
+    assert nose == pytest.approx([100 * 1.8 / tall, (480 - 110) * 1.8 / tall, 0], abs=1e-5)
+    assert np.isnan(made["level"][2, 9]).all()
+    angle = np.radians(10)
+    turned = [nose[0] * np.cos(angle) + nose[1] * np.sin(angle), nose[1] * np.cos(angle) - nose[0] * np.sin(angle)]
+    assert made["turned"][1, 0, :2] == pytest.approx(turned, abs=1e-4)
+
+
 def test_csv_has_named_columns(tmp_path: Path) -> None:
     with write("csv", tmp_path, "a, b/walk.mp4", features=True).open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -442,12 +504,20 @@ def test_csv_says_what_the_lines_say(tmp_path: Path) -> None:
     assert more[:3] + more[4:] == text.splitlines()
 
 
+def write_without_ids(form: str, path: Path) -> None:
+    with FORMATS[form].sink(path, people.SPEC, "walk.mp4") as put:
+        put(*people.result(people.standing((100, 200))))
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_without_ids_and_features(form: str, tmp_path: Path) -> None:
     if form == "parquet":
         pytest.importorskip("pyarrow")
-    with FORMATS[form].sink(tmp_path / "out", people.SPEC, "walk.mp4") as put:
-        put(*people.result(people.standing((100, 200))))
+    if FORMATS[form].ids:
+        with pytest.raises(PosertError, match="people have none"):
+            write_without_ids(form, tmp_path / "out")
+        return
+    write_without_ids(form, tmp_path / "out")
     if form == "openpose":
         document = load(tmp_path / "out" / "walk_000000000000_keypoints.json")
         assert document["people"][0]["person_id"] == [-1]

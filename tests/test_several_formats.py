@@ -116,6 +116,16 @@ def test_the_index_shows_what_can_be_read(run: Run, place: Path) -> None:
     assert (entry.name, entry.results) == ("a.mp4", place / "out" / "a.mp4.npz")
 
 
+def test_trc_brings_its_ids_and_takes_a_height(run: Run, place: Path) -> None:
+    assert infer(run, ["trc", "jsonl"], "-o", "out", "--person-height", 1.8)[0] == 0
+    person = json.loads(Path("out/a.mp4.jsonl").read_text().splitlines()[1])["people"][0]
+    assert person["id"] == 1
+    assert [path.name for path in Path("out/a_trc").iterdir()] == ["a_m_person01.trc"]
+    assert infer(run, ["trc"], "-o", "again", "--person-height", 1.8)[0] == 0
+    assert infer(run, ["trc"], "-o", "again")[0] == 0  # in the place of the metres, which are posert's
+    assert [path.name for path in Path("again").iterdir()] == ["a_px_person01.trc"]
+
+
 def test_a_job_moves_with_all_its_files(place: Path) -> None:
     (job,) = plan(["a.mp4"], Path("out"), Path("drawn.mp4"), "jsonl,csv")
     assert job == Job("a.mp4", Path("out/a.mp4.jsonl"), Path("drawn.mp4"), True, (Path("out/a.mp4.csv"),))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
+from posert.runtime.after.options import FeatureOptions
 from posert.runtime.files import table
 from posert.runtime.files.arrays import npz, parquet
 from posert.runtime.files.atomic import (
@@ -34,6 +35,7 @@ from posert.runtime.files.atomic import (
 )  # fmt: skip
 from posert.runtime.files.dataset import dataset
 from posert.runtime.files.state import names_below
+from posert.runtime.files.trc import trc
 from posert.runtime.files.units import in_units
 from posert.runtime.media import is_image
 from posert.runtime.media.orientation import UPRIGHT, Orientation
@@ -59,8 +61,10 @@ class Format:
         suffix: what an output's name has after the medium's; one without a dot takes the place of the medium's suffix.
         picture: the same for a picture; empty = `suffix`.
         options: what else `sink` takes: `empty`, frames without people included (elsewhere they always are, or have no
-            place); `unit`, of `in_units`; `orientation`, how pictures were turned.
+            place); `unit`, of `in_units`; `orientation`, how pictures were turned; `featuring`, the height of people
+            and the floor's angle.
         inside: patterns for the names of the files in a folder that it writes, `{stem}` being the source's.
+        ids: it cannot be written without ids.
     """
 
     sink: Callable[..., Sink]
@@ -68,6 +72,7 @@ class Format:
     picture: str = ""
     options: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    ids: bool = False
 
     def named_by(self, folder: Path, source: str) -> list[bool]:
         """Of every file in a folder whether it has a name that this format gives to the source's."""
@@ -82,17 +87,18 @@ class Format:
 
 
 def sink_of(
-    form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT
-) -> Callable[[Path | None, ModelSpec, str], Sink]:
+    form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT,
+    featuring: FeatureOptions | None = None,
+) -> Callable[[Path | None, ModelSpec, str], Sink]:  # fmt: skip
     """The sink of a format: frames without people included if it can, keypoints in `unit` (`in_units`).
 
-    How pictures were turned is said if the format can.
+    How pictures were turned is said if the format can; `featuring` is for those that write metres.
 
     Raises PosertError if there is no such format, or it has pixels of the frame and nothing else.
     """
     if form not in FORMATS:
         raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
-    chosen, values = FORMATS[form], {"empty": empty, "unit": unit, "orientation": orientation}
+    chosen, values = FORMATS[form], {"empty": empty, "unit": unit, "orientation": orientation, "featuring": featuring}
     if unit and "unit" not in chosen.options:
         known = [name for name, other in FORMATS.items() if "unit" in other.options]
         raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
@@ -114,15 +120,22 @@ def formats_of(form: str) -> list[str]:
 
 
 def sinks_of(
-    form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT
-) -> list[Callable[[Path | None, ModelSpec, str], Sink]]:
+    form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT,
+    featuring: FeatureOptions | None = None,
+) -> list[Callable[[Path | None, ModelSpec, str], Sink]]:  # fmt: skip
     """As `sink_of`, for each of `formats_of(form)`; those that know no `unit` stay as they are if another one does."""
     names = formats_of(form)
     knowing = [name for name in names if "unit" in FORMATS[name].options] or names
     units = [unit if name in knowing else 0 for name in names]
     return [
-        sink_of(name, empty=empty, unit=own, orientation=orientation) for name, own in zip(names, units, strict=True)
+        sink_of(name, empty=empty, unit=own, orientation=orientation, featuring=featuring)
+        for name, own in zip(names, units, strict=True)
     ]
+
+
+def any_format(form: str, what: str) -> bool:
+    """Whether one of `formats_of(form)` takes an option, or with `ids` wants ids."""
+    return any(FORMATS[name].ids if what == "ids" else what in FORMATS[name].options for name in formats_of(form))
 
 
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
@@ -369,6 +382,7 @@ FORMATS: dict[str, Format] = {
     "npz": Format(npz, ".npz", options=("orientation",)),
     "parquet": Format(parquet, ".parquet", options=("orientation",)),
     "coco-dataset": Format(dataset, ".coco-dataset", inside=_DATASET),
+    "trc": Format(trc, "_trc", options=("featuring",), inside=(r"{stem}_(px|m)_person\d{2,}\.trc",), ids=True),
     "csv": Format(table.rows, ".csv", options=("empty",)),
 }
 """Name -> how its files are written and called. A new format is a function and a row here."""

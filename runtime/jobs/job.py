@@ -18,7 +18,7 @@ from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
 from posert.runtime.choose import of_people
-from posert.runtime.files.formats import FORMATS, formats_of, sinks_of
+from posert.runtime.files.formats import FORMATS, any_format, formats_of, sinks_of
 from posert.runtime.files.overlay import overlay, split_pattern
 from posert.runtime.files.state import State, hashed, state
 from posert.runtime.jobs.recipe import Recipe, Settings
@@ -191,8 +191,9 @@ def finite_people(result: Result) -> Result:
 
 def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[Frame, Result], None, None]:
     """Every frame of a source with its people, as the settings want them; raises PosertError as the source does."""
+    track = settings.track or any_format(settings.form, "ids")
     refine = post_chain(
-        model.spec.skeleton, track=settings.track, smooth=settings.smooth, features=settings.features,
+        model.spec.skeleton, track=track, smooth=settings.smooth, features=settings.features,
         tracking=settings.tracking, smoothing=settings.smoothing, featuring=settings.featuring, people=settings.people,
     )  # fmt: skip
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
@@ -223,7 +224,7 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
     before = state(job.source) if job.listed else None
     sinks = sinks_of(
         settings.form, empty=settings.include_empty, unit=settings.keypoint_scale,
-        orientation=settings.selection.orientation,
+        orientation=settings.selection.orientation, featuring=settings.featuring,
     )  # fmt: skip
     with closing(people_of(model, job.source, settings)) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file

@@ -15,7 +15,7 @@ from posert.runtime.after.options import FeatureOptions, SmoothOptions, TrackOpt
 from posert.runtime.choose import PeopleOptions, no_ids
 from posert.runtime.devices import cpu_cores
 from posert.runtime.files.drawing import DrawOptions
-from posert.runtime.files.formats import formats_of, sinks_of
+from posert.runtime.files.formats import any_format, formats_of, sinks_of
 from posert.runtime.loop import TopDown
 from posert.runtime.media.orientation import Orientation
 from posert.runtime.media.read import frames
@@ -96,7 +96,8 @@ class Settings:
         object.__setattr__(self, "form", ",".join(formats_of(self.form)))
         if self.keypoint_scale:
             sinks_of(self.form, unit=self.keypoint_scale)
-        if self.people.needs_ids and not (self.track or self.smooth or self.features):
+        ids = self.track or self.smooth or self.features or any_format(self.form, "ids")
+        if self.people.needs_ids and not ids:
             raise no_ids(self.people)
 
 
