@@ -1,15 +1,16 @@
-# Two commands do all the set-up: `make demo` and `make test`. Everything lives in .venv and .venv-export.
+# Two commands do all the set-up: `make demo` and `make test`. Everything lives in .venv, .venv-export and .venv-bridges.
 PYTHON ?= python3
 PIP := -m pip --disable-pip-version-check install --quiet
 BIN := .venv/bin
 EXPORT := .venv-export/bin
+BRIDGES := .venv-bridges/bin
 OUT := out/demo
 BENCHES := sample paf cmu cifcaf heavy export_speed nano infer startup
 COMPILED := postprocess/kernels/compiled/sources
 KERNELS := $(shell grep -rl --include=*.py posert.postprocess.kernels.registry postprocess runtime) runtime/spec.py
 KERNEL_TESTS := $(addprefix tests/test_,paf.py prepare.py direct.py simcc.py dark.py rows.py turned.py)
 
-.PHONY: demo test lint kernels test-export wheels test-wheels test-pages bench fuzz clean
+.PHONY: demo test lint kernels test-export wheels test-wheels test-pages test-bridges bench fuzz clean
 
 demo: .venv/cpu $(COMPILED)
 	@mkdir -p $(OUT)
@@ -18,7 +19,7 @@ demo: .venv/cpu $(COMPILED)
 	@$(BIN)/posert report $(OUT)/clip.jsonl -o $(OUT)/report.html
 
 test: .venv/test kernels lint
-	$(BIN)/python -m pytest -m "not export and not wheels and not pages"
+	$(BIN)/python -m pytest -m "not export and not wheels and not pages and not bridges"
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(KERNEL_TESTS)
 
 lint: .venv/test
@@ -38,6 +39,9 @@ test-wheels: wheels
 
 test-pages: .venv/pages
 	$(BIN)/python -m pytest -m pages
+
+test-bridges: .venv-bridges/ready
+	$(BRIDGES)/python -m pytest -m bridges tests/test_bridges.py
 
 test-export: .venv-export/openpifpaf
 	@$(EXPORT)/python wheels/kernels.py --bundles
@@ -83,6 +87,13 @@ $(COMPILED): $(KERNELS) | .venv/cpu
 	$(BIN)/python $(PIP) 'setuptools>=77' ziglang auditwheel lief
 	@touch $@
 
+# datumaro wants OpenCV 4, and rerun-sdk has 170 MB: an environment of their own.
+.venv-bridges/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-bridges
+	$(BRIDGES)/python $(PIP) --upgrade pip
+	$(BRIDGES)/python $(PIP) -e '.[cpu,convert,eval,track]' pytest hypothesis datumaro pandas rerun-sdk supervision
+	@touch $@
+
 # torch first and pinned: a later resolve would take a build with gigabytes of CUDA. rtmlib wants two packages of OpenCV
 # that overwrite ours, so it comes alone.
 .venv-export/ready: pyproject.toml
@@ -107,4 +118,4 @@ OPENPIFPAF := openpifpaf-0.13.11
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-export out build dist postprocess/kernels/compiled *.egg-info
+	rm -rf .venv .venv-export .venv-bridges out build dist postprocess/kernels/compiled *.egg-info

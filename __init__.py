@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from posert.poses import Features, Frame, Poses, Result, Skeleton
     from posert.runtime.choose import PeopleOptions, choose
     from posert.runtime.files.drawing import DrawOptions, draw, drawer
+    from posert.runtime.files.results import Recording, read_results
+    from posert.runtime.files.table import to_pandas
     from posert.runtime.loop import TopDown, estimate, estimate_image
     from posert.runtime.media.read import frames
     from posert.runtime.options import ModelOptions
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "DrawOptions", "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PeopleOptions", "PosertError", "Poses",
-    "Result", "Skeleton", "TopDown", "__version__", "choose", "draw", "drawer", "estimate", "estimate_image", "frames",
-    "guess", "open_model", "tag",
+    "Recording", "Result", "Skeleton", "TopDown", "__version__", "choose", "draw", "drawer", "estimate",
+    "estimate_image", "frames", "guess", "open_model", "read_results", "tag", "to_pandas",
 ]  # fmt: skip
 
 _PUBLIC = {
@@ -33,6 +35,8 @@ _PUBLIC = {
     "poses": ("Features", "Frame", "Poses", "Result", "Skeleton"),
     "runtime.choose": ("PeopleOptions", "choose"),
     "runtime.files.drawing": ("DrawOptions", "draw", "drawer"),
+    "runtime.files.results": ("Recording", "read_results"),
+    "runtime.files.table": ("to_pandas",),
     "runtime.loop": ("TopDown", "estimate", "estimate_image"),
     "runtime.media.read": ("frames",),
     "runtime.options": ("ModelOptions",),

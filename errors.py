@@ -24,7 +24,12 @@ class PosertError(Exception):
 
 def optional(module: str, what: str, extra: str) -> Any:
     """The imported module; raises PosertError(`what`) if it cannot be imported: this extra of posert brings it."""
+    return package(module, f"'posert[{extra}]'", what)
+
+
+def package(module: str, install: str, what: str = "") -> Any:
+    """As `optional`, of a package that no extra brings; `install` is what pip installs."""
     try:
         return import_module(module)
     except ImportError:
-        raise PosertError(what, f"pip install 'posert[{extra}]'") from None
+        raise PosertError(what or f"the package {module} is not installed", f"pip install {install}") from None

@@ -6,11 +6,12 @@ H height, W width, R regions (rows of one batch).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.errors import PosertError
+from posert.errors import PosertError, package
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
@@ -172,6 +173,24 @@ class Result:
     features: Features | None = None
     dropped: int | None = None
     maps: tuple[PartMap, ...] = ()
+
+    def to_supervision(self) -> Any:
+        """These people as `supervision.KeyPoints`: `data` has `class_name`, `xyxy` and, with ids, `tracker_id`.
+
+        Raises PosertError if supervision is missing.
+        """
+        poses, people = self.poses, len(self.poses)
+        data: dict[str, Any] = {"class_name": np.full(people, "person"), "xyxy": poses.boxes_xyxy}
+        if poses.ids is not None:
+            data["tracker_id"] = poses.ids
+        return package("supervision", "supervision").KeyPoints(
+            xy=poses.keypoints[:, :, :2],
+            class_id=np.zeros(people, int),
+            keypoint_confidence=poses.keypoints[:, :, 2],
+            detection_confidence=poses.scores,
+            visible=poses.keypoints[:, :, 2] > 0,
+            data=data,
+        )
 
 
 def no_poses(keypoint_count: int) -> Poses:

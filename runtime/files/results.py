@@ -62,12 +62,13 @@ class Recording:
     results: Iterator[Result]
 
 
-def read_results(path: Path) -> Recording:
+def read_results(path: str | Path) -> Recording:
     """The recording in a file of the formats jsonl, json and npz.
 
     Raises:
         PosertError: the file cannot be read, or is none of these.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"PK"

@@ -1,18 +1,20 @@
-"""Results as text in columns: one row for each person and frame, which spreadsheets and pandas read.
+"""Results in columns: one row for each person and frame, as text, which spreadsheets read, and for pandas.
 
 Owns this layout; its columns are those of Parquet (`arrays.py`), after the source. Knows nothing of models.
 """
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posert.poses import Frame, Result
+from posert.errors import package
+from posert.poses import Frame, Result, Skeleton
 from posert.runtime.files.arrays import column_names, person_rows
 from posert.runtime.files.atomic import DECIMALS_FEATURES, DECIMALS_PX, DECIMALS_SCORE, Write, text_output
 from posert.runtime.spec import ModelSpec
@@ -50,6 +52,33 @@ def rows(path: Path | None, spec: ModelSpec, source: str, *, empty: bool = False
             file.flush()
 
         yield write
+
+
+def to_pandas(results: Iterable[Result], skeleton: Skeleton) -> Any:
+    """A `pandas.DataFrame` with a row for each person and frame; the columns are those of `rows`, numbers not rounded.
+
+    `id` is missing (`pandas.NA`) without one, a feature NaN where it is not known. Frames without people have no row.
+
+    Args:
+        results: of one or more sources, all with features or all without.
+
+    Raises:
+        PosertError: pandas is missing.
+    """
+    pandas = package("pandas", "pandas")
+    kept: list[NDArray[np.float64]] = []
+    sources, numbers, names = list[str](), list[int](), column_names(skeleton.names, None)
+    for result in results:
+        names = column_names(skeleton.names, result.features)
+        kept.append(person_rows(result))
+        sources += [result.source] * len(result.poses)
+        numbers += range(len(result.poses))
+    whole = dict.fromkeys(("frame", "width", "height"), "int64") | {"id": "Int64"}
+    table = pandas.DataFrame(np.concatenate([np.zeros((0, len(names))), *kept]), columns=names)
+    table = table.assign(id=table.id.where(table.id > 0)).astype(whole)
+    table.insert(0, "source", sources)
+    table.insert(_ABOUT + 1, "person", numbers)
+    return table
 
 
 def _rounded(table: NDArray[np.float64], names: Sequence[str], keypoints: Sequence[str]) -> list[list[float]]:
