@@ -121,6 +121,7 @@ FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "detector": "--detector FILE",
     "form": "--format",
     "guess": "--guess",
+    "ids": "--id",
     "from_file": "--from FILE",
     "name": "--as NAME",
     "output": "-o",

@@ -69,6 +69,27 @@ def report(
 
 
 @app.command(rich_help_panel=LOOK)
+def plot(
+    results: Annotated[Path, typer.Argument(help="A file of results (jsonl, json, npz).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .html, .png, .svg or .pdf file to write.")],
+    ids: Annotated[list[int] | None, typer.Option("--id", min=1, help="Only this person; repeat it.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace files that posert did not write.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary.")] = False,
+) -> None:
+    """Plot the angle of every joint over time, left and right, as a page or a figure.
+
+    Example: posert plot walk.jsonl -o angles.png
+    """
+    from posert.pages.plot import write_plot
+
+    shown = [str(key) for key in write_plot(results, output, ids=ids or (), overwrite=overwrite) if key]
+    if not quiet:
+        print(f"{output}" + (f": id {', '.join(shown)}" if shown else ""))
+
+
+@app.command(rich_help_panel=LOOK)
 def compare(
     sources: Annotated[list[str], typer.Argument(help="Pictures, videos, folders or patterns.")],
     models: Annotated[list[str], typer.Option("--model", help=f"{MODEL} Repeat it; NAME=FILE gives another name.")],

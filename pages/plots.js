@@ -169,7 +169,8 @@ export class Plots {
   /** Shows the curves of a track; of null nobody's. */
   show(track) {
     this.track = track;
-    this.title.textContent = track ? `Angles and speeds of id ${track.id}` : "Angles and speeds: choose a person";
+    const whose = track?.id == null ? "" : ` of id ${track.id}`;
+    this.title.textContent = track ? `Angles and speeds${whose}` : "Angles and speeds: choose a person";
     for (const { plot, columns } of this.joints.values()) {
       plot.show(track, columns.map(({ name, column }) => ({
         name: sideOf(name), color: this.#colors(sideOf(name)), dash: sideOf(name) === "right" ? DASHES[1] : [],

@@ -3,6 +3,7 @@
 import { Clock } from "./clock.js";
 import { Controls, clockKeys, listenToKeys } from "./controls.js";
 import { make } from "./dom.js";
+import { pageHeader } from "./header.js";
 import { LOOK } from "./look.js";
 import { openMedium } from "./medium.js";
 import { Options } from "./options.js";
@@ -11,7 +12,6 @@ import { Plots } from "./plots.js";
 import { unpack } from "./recording.js";
 import { Span } from "./span.js";
 import { Stage } from "./stage.js";
-import { themeButton } from "./theme.js";
 import { Timeline } from "./timeline.js";
 
 const KEYS = [
@@ -95,7 +95,7 @@ async function start() {
       make("div.front", {}, make("div.screen", {}, stage.element, moving ? controls.element : null), moving ? timeline.element : null),
       make("aside", {}, people.element, options.element, events.element, help())),
     moving ? plots.element : null);
-  document.body.append(header(page, recording), main);
+  document.body.append(pageHeader(page), main);
   document.addEventListener("theme", () => {
     timeline.draw();
     plots.draw();
@@ -110,12 +110,6 @@ async function start() {
   plots.show(recording.tracks[chosen ?? longest] ?? null);
   plots.at(clock.position);
   document.documentElement.dataset.ready = "all";
-}
-
-function header({ title, facts, home }, recording) {
-  return make("header", {}, home ? make("a.home", { href: home, "aria-label": "All results" }, "☰") : null,
-    make("h1", {}, title), make("dl", {}, ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))),
-    themeButton());
 }
 
 function help() {

@@ -77,7 +77,7 @@ def write_report(
     head, columns = pack(table, recording.skeleton)
     data = {
         "title": title_of(recording),
-        "facts": _facts(recording, table),
+        "facts": facts_of(recording, table),
         "home": None if home is None else address(home, output),
         "medium": medium,
         "recording": head | {"events": events_of(table)},
@@ -93,7 +93,7 @@ def title_of(recording: Recording) -> str:
     return Path(recording.source).name or recording.source
 
 
-def _facts(recording: Recording, table: Table) -> list[tuple[str, str]]:
+def facts_of(recording: Recording, table: Table) -> list[tuple[str, str]]:
     """What stands in the head of the page: name and value."""
     known = len({key for key, _, _ in table.tracks() if key})
     found = [

@@ -126,7 +126,7 @@ def test_modules_can_stand_in_one_script() -> None:
     for path in MODULES:
         for line in path.read_text().splitlines():
             assert not line.startswith("import") or re.fullmatch(r'import \{ [\w, ]+ \} from "\./\w+\.js";', line), line
-    pages = [script(entry) for entry in ("report", "compare", "live")]
+    pages = [script(entry) for entry in ("report", "compare", "live", "plot")]
     assert not any(re.search(r"^(import|export)\b", text, re.MULTILINE) for text in pages)
     assert all(any(path.read_text().splitlines()[0] in text for text in pages) for path in MODULES)
 
