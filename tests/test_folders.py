@@ -242,6 +242,20 @@ def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Pat
     assert trial._rate_apart(replace(recipe, model=str(folder / "none.onnx")), jobs) == 0
 
 
+def test_several_devices_are_shared_out(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
+    """A worker for each of them, by turns if there are more; as on one, whatever they are."""
+    several = Recipe(str(model), options=ModelOptions(device="cuda:0,cuda:1"))
+    jobs = plan([str(folder)], tmp_path / "out", None, "jsonl")
+    assert trial.choose_workers(several, jobs) == 2
+    assert [several.for_worker(n).options.device for n in range(4)] == ["cuda:0", "cuda:1"] * 2
+    assert run("infer", model, folder, "-o", tmp_path / "two", "--device", "cpu,cpu")[0] == 0
+    assert run("infer", model, folder, "-o", tmp_path / "one", "--device", "cpu")[0] == 0
+    results = [
+        {name: made for name, made in tree(tmp_path / n).items() if "manifest" not in name} for n in ("one", "two")
+    ]
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("form", ["jsonl", "npz", "openpose", "trc"])
 def test_what_a_killed_run_left_is_removed(run: Run, model: Path, folder: Path, tmp_path: Path, form: str) -> None:
     """And nothing else: files of others were taken for leftovers by their names, and those that a second run wrote."""
