@@ -88,7 +88,8 @@ app.add_typer(serving.app)
 app.add_typer(measuring.app)
 
 _FORMATS = (
-    "jsonl, json, npz, parquet, csv, trc, openpose, alphapose(-cmu, -open), openpifpaf, coco(-dataset); repeat it."
+    "jsonl, json, npz, parquet, csv, trc, openpose, alphapose(-cmu, -open), openpifpaf, coco(-dataset), "
+    "heatmaps, pafs, candidates; repeat it."
 )
 _UNITS = "With --format openpose: 0, 2 = px of the frame, 1 = of the network input, 3 = 0..1, 4 = -1..1."
 

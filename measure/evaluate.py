@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError, optional
-from posert.runtime.files.formats import coco_results
+from posert.runtime.files.dataset import coco_results
 from posert.runtime.loop import TopDown, estimate_frames
 from posert.runtime.media.read import frames
 from posert.runtime.session import Model

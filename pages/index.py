@@ -29,6 +29,12 @@ from posert.runtime.jobs.manifest import rows_below
 from posert.runtime.media.read import frames
 
 READABLE = tuple(FORMATS[form].suffix for form in ("jsonl", "json", "npz"))
+_OTHERS = tuple(
+    suffix
+    for other in FORMATS.values()
+    for suffix in (other.suffix, other.picture)
+    if suffix and suffix not in READABLE
+)
 _THUMBNAIL_PX = 320
 _LOOKED_AT = 100  # frames from the first on, among which a picture is chosen
 
@@ -76,19 +82,24 @@ def _below(folder: Path) -> Iterator[Entry]:
     listed = rows_below(folder)
     for row in listed:
         names = [file["path"] for file in row.get("files", [])]
-        readable = (name for name in names if name.endswith(READABLE) and says_so(folder / name))
+        readable = (name for name in names if _readable(name) and says_so(folder / name))
         name = next(readable, row["output"])
         if row["status"] != "done":
             words = row.get("error") or "it was begun and not finished"
             yield Entry(_source_name(name), None, str(words), failed=True)
-        elif not name.endswith(READABLE):
+        elif not _readable(name):
             yield Entry(_source_name(name), None, "results of this format are not shown")
         else:
             yield Entry(_source_name(name), folder / name)
     if not listed:
         for path in sorted(folder.rglob("*")):
-            if path.name.endswith(READABLE) and path.is_file() and says_so(path):
+            if _readable(path.name) and path.is_file() and says_so(path):
                 yield Entry(_source_name(path.relative_to(folder).as_posix()), path)
+
+
+def _readable(name: str) -> bool:
+    """Whether a file has the name of a layout that can be read, and not a longer one of another layout."""
+    return name.endswith(READABLE) and not name.endswith(_OTHERS)
 
 
 def _source_name(results: str) -> str:

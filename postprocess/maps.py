@@ -34,8 +34,8 @@ def map_reader(asked: str, roles: Mapping[str, str], skeleton: Skeleton, params:
     if role is None:
         known = " or ".join(_ROLES.get(kind, ()))
         raise PosertError(
-            f"`draw` {asked}: the network's outputs are {', '.join(roles)}, none of them {known}",
-            "of the decoders paf, bodyparts and cifcaf both can be drawn, of heatmap the maps; see posert info MODEL",
+            f"{asked}: the network's outputs are {', '.join(roles)}, none of them {known}",
+            "networks of the decoders paf, bodyparts and cifcaf have both, of heatmap the maps; see posert info MODEL",
         )
     if kind == "heatmap":
         numbers = _numbered(asked, name, {part: k for k, part in enumerate(skeleton.names)})
@@ -48,7 +48,7 @@ def map_reader(asked: str, roles: Mapping[str, str], skeleton: Skeleton, params:
 def _numbered(asked: str, name: str, known: Mapping[str, int]) -> list[int]:
     either = {"-".join(reversed(key.split("-"))): number for key, number in known.items()} | dict(known)
     if name != _ALL and name not in either:
-        raise PosertError(f"`draw` {asked}: there is no {name!r}", f"take {_ALL}, or one of: {', '.join(known)}")
+        raise PosertError(f"{asked}: there is no {name!r}", f"take {_ALL}, or one of: {', '.join(known)}")
     return sorted(known.values()) if name == _ALL else [either[name]]
 
 

@@ -12,20 +12,33 @@ import people
 import pytest
 
 from posert.errors import PosertError
-from posert.poses import Poses, Skeleton
+from posert.poses import PartMap, Poses, Result, Skeleton
 from posert.runtime.after.body import Stature
 from posert.runtime.after.features import Featuring
 from posert.runtime.after.options import FeatureOptions
 from posert.runtime.files.dataset import image_of
 from posert.runtime.files.formats import FORMATS, in_parts, openpose_fields, parts_of, sink_of
+from posert.runtime.files.maps import asked_of
 from posert.runtime.spec import InputSpec, ModelSpec
 from posert.skeletons import BODY_25, COCO_17, COCO_WHOLE_BODY_133, FACE_106, OPENPOSE_18
+
+
+def with_maps(result: Result, rng: np.random.Generator) -> Result:
+    """With maps of 5 x 4 cells for every keypoint and limb of the layouts' skeleton."""
+    asked = [name for kind in ("heatmap", "paf") for name in asked_of(kind, people.SPEC.skeleton)]
+    sizes = [(1, 4, 5) if name.startswith("heatmap") else (1, 2, 4, 5) for name in asked]
+    place = np.array([[[8.0, 0, 3.5], [0, 8, 3.5]]])
+    made = [PartMap(n, rng.random(size).astype(np.float32), place) for n, size in zip(asked, sizes, strict=True)]
+    return replace(result, maps=tuple(made))
+
 
 RESULTS = [
     people.result(people.standing((100, 200), (300.123456, 200), ids=[1, 2]), 0),
     people.result(people.standing(ids=[]), 1),
     people.result(people.standing((110, 200), ids=[1]), 2),
 ]
+RNG = np.random.default_rng(3)
+RESULTS = [(frame, with_maps(result, RNG)) for frame, result in RESULTS]
 
 
 def write(form: str, folder: Path, source: str = "walk.mp4", *, empty: bool = False, features: bool = False) -> Path:
@@ -506,7 +519,8 @@ def test_csv_says_what_the_lines_say(tmp_path: Path) -> None:
 
 def write_without_ids(form: str, path: Path) -> None:
     with FORMATS[form].sink(path, people.SPEC, "walk.mp4") as put:
-        put(*people.result(people.standing((100, 200))))
+        frame, result = people.result(people.standing((100, 200)))
+        put(frame, with_maps(result, RNG))
 
 
 @pytest.mark.parametrize("form", FORMATS)

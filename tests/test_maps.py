@@ -151,7 +151,7 @@ def test_a_model_without_maps_says_which_have_some(
         "infer", model, media.video(tmp_path / "a.mp4"), "--overlay", tmp_path / "b.mp4", "--draw", asked
     )
     assert code == 1
-    assert f"--draw {asked}: the network's outputs are keypoints, {message}" in err
+    assert f"{asked}: the network's outputs are keypoints, {message}" in err
     assert "decoders paf, bodyparts and cifcaf" in err
     assert not (tmp_path / "b.mp4").exists()
 

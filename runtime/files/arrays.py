@@ -80,12 +80,12 @@ class _Spool:
             width = sum(prod(shape) for shape in self.shapes.values())
             for name, shape in self.shapes.items():
                 kind = np.dtype("i4" if name == "ids" else "f4")
-                with _member(archive, name, (frames, most, *shape), kind) as file:
+                with member(archive, name, (frames, most, *shape), kind) as file:
                     for block in self._blocks(most, width, begin, begin + prod(shape)):
                         file.write((np.nan_to_num(block) if name == "ids" else block).astype(kind).tobytes())
                 begin += prod(shape)
             for name, values in small.items():
-                with _member(archive, name, values.shape, values.dtype) as file:
+                with member(archive, name, values.shape, values.dtype) as file:
                     file.write(values.tobytes())
 
     def _blocks(self, most: int, width: int, begin: int, end: int) -> Iterator[NDArray[np.float64]]:
@@ -151,7 +151,7 @@ def _flat(arrays: Iterable[NDArray[Any]], count: int) -> NDArray[np.float64]:
 
 
 @contextmanager
-def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Iterator[Any]:
+def member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Iterator[Any]:
     """One array of the archive, its header written; a fixed date, so that equal results are equal bytes."""
     header = io.BytesIO()
     described = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}

@@ -191,6 +191,22 @@ def write_line(file: TextIO, value: Any) -> None:
 
 
 @contextmanager
+def items(path: Path, opening: str = "[", closing: str = "]") -> Iterator[Callable[[str], None]]:
+    """A JSON list or object written item by item, so that memory stays flat."""
+    with whole_text(path) as file:
+        file.write(opening)
+        first = True
+
+        def add(item: str) -> None:
+            nonlocal first
+            file.write(("\n" if first else ",\n") + item)
+            first = False
+
+        yield add
+        file.write("\n" + closing + "\n")
+
+
+@contextmanager
 def json_lines(
     path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT
 ) -> Iterator[Write]:

@@ -1,6 +1,6 @@
-"""Results as a COCO dataset: pictures, the category with its keypoints, annotations. Reads nothing, knows no models.
+"""COCO's two layouts: results, and a dataset, pictures with the category and annotations. Knows nothing of models.
 
-Unlike COCO's list of results, tools for annotation and training open it: it says what the keypoints are, whatever the
+Unlike the list of results, tools for annotation and training open it: it says what the keypoints are, whatever the
 skeleton. Annotations are written as they come, the list of pictures after them; memory does not grow with the video.
 """
 
@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from posert.errors import PosertError
 from posert.poses import Frame, Poses, Result, Skeleton
-from posert.runtime.files.atomic import DECIMALS_PX, DECIMALS_SCORE, Write, compact, needed, whole_file
+from posert.runtime.files.atomic import DECIMALS_PX, DECIMALS_SCORE, Write, compact, items, needed, whole_file
 from posert.runtime.media import is_image
 from posert.runtime.spec import ModelSpec
+from posert.skeletons import coco_order
 
 NAME = "person_keypoints_default.json"
 _WRITTEN = (".jpg", ".jpeg", ".png")
@@ -87,7 +89,7 @@ def image_of(result: Result) -> dict[str, Any]:
     name, (width, height) = Path(result.source), result.size_wh
     number, called = result.frame_index, f"frame_{result.frame_index:06d}.jpg"
     if is_image(result.source):
-        own = "".join(c if c.isdecimal() else " " for c in name.stem).split()
+        own = _numbers(result.source)
         number += int(own[-1]) if own else 1
         if not result.frame_index:
             called = name.name if name.suffix.lower() in _WRITTEN else f"{name.stem}.jpg"
@@ -114,3 +116,40 @@ def annotations(poses: Poses, number: int) -> Iterator[dict[str, Any]]:
             "segmentation": [],
             "score": round(float(poses.scores[person]), DECIMALS_SCORE),
         } | known
+
+
+def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str, Any]]:
+    """The people of one picture as COCO results: 17 x (x px, y px, score) by `coco_order`, and the person's score."""
+    return [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "keypoints": points[order].round(2).ravel().tolist(),
+            "score": score,
+        }
+        for points, score in zip(poses.keypoints.astype(np.float64), poses.scores.tolist(), strict=True)
+    ]
+
+
+@contextmanager
+def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
+    """Writes COCO keypoint results; `image_id` is the last number in a picture's name, a video's frame index.
+
+    Raises:
+        PosertError: the skeleton lacks keypoints of COCO, or a picture's name has no number.
+    """
+    order, number = coco_order(spec.skeleton), _numbers(source)
+    if is_image(source) and not number:
+        raise PosertError(f"the picture {source} has no number in its name", "COCO results name pictures by number")
+    with items(needed(path, "coco")) as add:
+
+        def write(_: Frame, result: Result) -> None:
+            image_id = int(number[-1]) if is_image(source) else result.frame_index
+            for record in coco_results(result.poses, image_id, order):
+                add(compact(record))
+
+        yield write
+
+
+def _numbers(source: str) -> list[str]:
+    return "".join(c if c.isdecimal() else " " for c in Path(source).stem).split()

@@ -27,20 +27,22 @@ from posert.runtime.files.atomic import (
     compact,
     file_header,
     frame_record,
+    items,
     json_lines,
     needed,
     whole_file,
     whole_text,
     write_line,
 )  # fmt: skip
-from posert.runtime.files.dataset import dataset
+from posert.runtime.files.dataset import coco, dataset
+from posert.runtime.files.maps import asked_of, candidates, maps
 from posert.runtime.files.state import names_below
 from posert.runtime.files.trc import trc
 from posert.runtime.files.units import in_units
 from posert.runtime.media import is_image
 from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.spec import ModelSpec
-from posert.skeletons import BODY_25, FACE_70, MPI_15, OPENPOSE_18, coco_order, whole_body_hand
+from posert.skeletons import BODY_25, FACE_70, MPI_15, OPENPOSE_18, whole_body_hand
 
 _MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
 _PARTS = {
@@ -65,6 +67,7 @@ class Format:
             and the floor's angle.
         inside: patterns for the names of the files in a folder that it writes, `{stem}` being the source's.
         ids: it cannot be written without ids.
+        maps: the kind of the network's maps that it wants, of all keypoints or limbs; empty = none.
     """
 
     sink: Callable[..., Sink]
@@ -73,6 +76,7 @@ class Format:
     options: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     ids: bool = False
+    maps: str = ""
 
     def named_by(self, folder: Path, source: str) -> list[bool]:
         """Of every file in a folder whether it has a name that this format gives to the source's."""
@@ -138,6 +142,12 @@ def any_format(form: str, what: str) -> bool:
     return any(FORMATS[name].ids if what == "ids" else what in FORMATS[name].options for name in formats_of(form))
 
 
+def maps_wanted(form: str, skeleton: Skeleton) -> list[str]:
+    """The network's maps that `formats_of(form)` want, each once, see `estimate`."""
+    kinds = dict.fromkeys(FORMATS[name].maps for name in formats_of(form) if FORMATS[name].maps)
+    return [asked for kind in kinds for asked in asked_of(kind, skeleton)]
+
+
 def parts_of(skeleton: Skeleton) -> tuple[str, ...]:
     """The 25 parts if the skeleton names a foot or the hips' middle, the 15 if it names the chest, else the 18."""
     if "chest" in skeleton.names:
@@ -175,26 +185,10 @@ def six_digits(values: NDArray[np.floating]) -> list[float]:
 
 
 @contextmanager
-def _items(path: Path, opening: str = "[", closing: str = "]") -> Iterator[Callable[[str], None]]:
-    """A JSON list or object written item by item, so that memory stays flat."""
-    with whole_text(path) as file:
-        file.write(opening)
-        first = True
-
-        def add(item: str) -> None:
-            nonlocal first
-            file.write(("\n" if first else ",\n") + item)
-            first = False
-
-        yield add
-        file.write("\n" + closing + "\n")
-
-
-@contextmanager
 def one_json(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT) -> Iterator[Write]:
     """Writes one JSON document: the header of the JSON lines, and all their frames in the list `frames`."""
     opening = compact(file_header(spec, source, orientation))[:-1] + ',"frames":['
-    with _items(needed(path, "json"), opening, "]}") as add:
+    with items(needed(path, "json"), opening, "]}") as add:
         yield lambda _, result: add(compact(frame_record(result)))
 
 
@@ -271,7 +265,7 @@ def _each(poses: Poses) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float6
 @contextmanager
 def result_list(path: Path | None, spec: ModelSpec, source: str, *, empty: bool = False) -> Iterator[Write]:
     """Writes AlphaPose's list: one element per person; with `empty` one without keypoints per frame of nobody."""
-    with _items(needed(path, "alphapose")) as add:
+    with items(needed(path, "alphapose")) as add:
 
         def write(_: Frame, result: Result) -> None:
             name = _frame_name(result)
@@ -293,7 +287,7 @@ def result_dict(
     """Writes AlphaPose's cmu or open form: a folder with `alphapose-results.json` and `sep-json/<frame>.json`."""
     with whole_file(needed(path, form)) as folder:
         (folder / "sep-json").mkdir(parents=True)
-        with _items(folder / "alphapose-results.json", "{", "}") as add:
+        with items(folder / "alphapose-results.json", "{", "}") as add:
 
             def write(_: Frame, result: Result) -> None:
                 points = in_parts(result.poses.keypoints, spec.skeleton, OPENPOSE_18.names).round(4)
@@ -333,39 +327,6 @@ def predictions(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Wri
         yield write
 
 
-def coco_results(poses: Poses, image_id: int, order: list[int]) -> list[dict[str, Any]]:
-    """The people of one picture as COCO results: 17 x (x px, y px, score) by `coco_order`, and the person's score."""
-    return [
-        {
-            "image_id": image_id,
-            "category_id": 1,
-            "keypoints": points[order].round(2).ravel().tolist(),
-            "score": score,
-        }
-        for points, _, score, _ in _each(poses)
-    ]
-
-
-@contextmanager
-def coco(path: Path | None, spec: ModelSpec, source: str) -> Iterator[Write]:
-    """Writes COCO keypoint results; `image_id` is the last number in a picture's name, a video's frame index.
-
-    Raises:
-        PosertError: the skeleton lacks keypoints of COCO, or a picture's name has no number.
-    """
-    order, number = coco_order(spec.skeleton), "".join(c if c.isdigit() else " " for c in Path(source).stem).split()
-    if is_image(source) and not number:
-        raise PosertError(f"the picture {source} has no number in its name", "COCO results name pictures by number")
-    with _items(needed(path, "coco")) as add:
-
-        def write(_: Frame, result: Result) -> None:
-            image_id = int(number[-1]) if is_image(source) else result.frame_index
-            for record in coco_results(result.poses, image_id, order):
-                add(compact(record))
-
-        yield write
-
-
 _DICTS = ("alphapose-results.json", r"sep-json/(\d+|{stem})\.json")
 _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")
 _OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_keypoints_2d")
@@ -383,6 +344,9 @@ FORMATS: dict[str, Format] = {
     "parquet": Format(parquet, ".parquet", options=("orientation",)),
     "coco-dataset": Format(dataset, ".coco-dataset", inside=_DATASET),
     "trc": Format(trc, "_trc", options=("featuring",), inside=(r"{stem}_(px|m)_person\d{2,}\.trc",), ids=True),
+    "heatmaps": Format(partial(maps, kind="heatmap"), ".heatmaps.npz", maps="heatmap"),
+    "pafs": Format(partial(maps, kind="paf"), ".pafs.npz", maps="paf"),
+    "candidates": Format(candidates, ".candidates.npz", maps="heatmap"),
     "csv": Format(table.rows, ".csv", options=("empty",)),
 }
 """Name -> how its files are written and called. A new format is a function and a row here."""

@@ -121,7 +121,7 @@ def _write(
     count, rate, many = last - first + 1, f"{spool.rate:.6g}", len(names)
     about = [rate, rate, count, many, unit, rate, spool.numbers[first], count]
     head = [
-        ["PathFileType", "4", "(X/Y/Z)", path.name],
+        ["PathFileType", "4", "(X/Y/Z)", " ".join(path.name.split())],
         _ABOUT,
         map(str, about),
         ["Frame#", "Time", *(cell for name in names for cell in (marker(name), "", ""))],

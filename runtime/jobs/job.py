@@ -18,7 +18,7 @@ from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
 from posert.runtime.choose import of_people
-from posert.runtime.files.formats import FORMATS, any_format, formats_of, sinks_of
+from posert.runtime.files.formats import FORMATS, any_format, formats_of, maps_wanted, sinks_of
 from posert.runtime.files.overlay import overlay, split_pattern
 from posert.runtime.files.state import State, hashed, state
 from posert.runtime.jobs.recipe import Recipe, Settings
@@ -199,14 +199,9 @@ def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     stream = is_live(source)
     read, live = settings.selection.of(source, live=stream), settings.live or stream
+    maps = dict.fromkeys([*settings.drawing.maps, *maps_wanted(settings.form, model.spec.skeleton)])
     pairs = estimate_frames(
-        model,
-        read,
-        batch=settings.batch,
-        boxes=boxes,
-        top_down=settings.top_down,
-        live=live,
-        maps=settings.drawing.maps,
+        model, read, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live, maps=list(maps)
     )
     with closing(pairs) as results:
         for frame, found in results:
