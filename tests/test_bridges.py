@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import people
 import pytest
@@ -17,8 +18,9 @@ from posert.runtime.files.table import rows
 
 DOC = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 EXAMPLES = {
-    title: program
-    for title, program in re.findall(r"^## ([^\n]+)\n.*?```python\n(.*?)```", DOC, re.DOTALL | re.MULTILINE)
+    f"{title} {number}": program
+    for title, text in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", DOC, re.DOTALL | re.MULTILINE)
+    for number, program in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 }
 RESULTS = [
     people.result(people.standing((100, 200), (300, 200), ids=[1, 2]), 0),
@@ -52,7 +54,7 @@ def example(title: str) -> str:
 def test_supervision(place: Path) -> None:
     """Its own annotator draws the limbs; who is not found is not visible."""
     sv = pytest.importorskip("supervision")
-    example("supervision")
+    example("supervision 0")
     assert len(list(sv.get_video_frames_generator("drawn.mp4"))) == 50
     poses = RESULTS[0][1].poses
     poses.keypoints[1, 3] = 0
@@ -73,7 +75,7 @@ def test_supervision(place: Path) -> None:
 def test_pandas(place: Path) -> None:
     """Its table of results is its table of the csv file of the same results."""
     pandas = pytest.importorskip("pandas")
-    said = example("pandas")
+    said = example("pandas 0")
     assert "nose_x" in said
     with rows(place / "a.csv", people.SPEC, "walk.mp4") as put:
         for frame, result in RESULTS:
@@ -110,7 +112,7 @@ def test_trc_as_pose2sim_reads_it(tmp_path: Path) -> None:
 def test_rerun(place: Path) -> None:
     """The recording that it writes can be read, and has every frame's people."""
     pytest.importorskip("rerun")
-    example("Rerun")
+    example("Rerun 0")
     from rerun.chunk import RrdReader
 
     rows = [
@@ -135,7 +137,7 @@ def test_rerun(place: Path) -> None:
 @pytest.mark.bridges
 def test_datumaro(place: Path) -> None:
     dm = pytest.importorskip("datumaro")
-    assert "right_shoulder" in example("datumaro, CVAT")
+    assert "right_shoulder" in example("datumaro, CVAT 0")
     assert Path("walk_datumaro").is_dir()
     dataset = dm.Dataset.import_from("walk_coco/annotations/person_keypoints_default.json", "coco_person_keypoints")
     counts = {item.attributes["id"]: len(item.annotations) for item in dataset}
@@ -154,6 +156,29 @@ def test_datumaro(place: Path) -> None:
     assert where.points == pytest.approx(expected, abs=0.01)
     labels = dataset.categories()[dm.AnnotationType.points].items[0].labels
     assert tuple(labels) == recording.skeleton.names
+
+
+@pytest.mark.bridges
+def test_datumaro_makes_one_dataset_of_a_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures whose names have no number have one id each in their own files, and others in the whole."""
+    pytest.importorskip("datumaro")
+    from pycocotools.coco import COCO
+
+    from posert.export.nano import clip
+
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name, index in (("one", 30), ("two", 90)):
+        cv2.imwrite(f"photos/{name}.png", clip.render(index)[0])
+    assert run("infer", "nano", "photos", "-o", "photos_coco", "--format", "coco-dataset", "--format", "jsonl")[0] == 0
+    example("datumaro, CVAT 1")
+    (made,) = Path("photos_dataset").rglob("*.json")
+    whole = COCO(str(made))
+    counts = {Path(image["file_name"]).stem: len(whole.getAnnIds(imgIds=key)) for key, image in whole.imgs.items()}
+    assert len(whole.imgs) == 2
+    for name in ("one", "two"):
+        (result,) = read_results(f"photos_coco/{name}.png.jsonl").results
+        assert counts[name] == len(result.poses) > 0
 
 
 @pytest.mark.bridges
@@ -184,6 +209,6 @@ def test_without_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_example_has_a_test() -> None:
-    assert set(EXAMPLES) == {"supervision", "pandas", "Rerun", "datumaro, CVAT"}
+    assert set(EXAMPLES) == {"supervision 0", "pandas 0", "Rerun 0", "datumaro, CVAT 0", "datumaro, CVAT 1"}
     for program in EXAMPLES.values():
         compile(program, "docs/python.md", "exec")
