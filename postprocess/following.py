@@ -31,8 +31,8 @@ class FollowOptions:
         rule: `steady`, see `steadied`; or the one of TensorFlow Hub's MoveNet `tutorial`, see `next_window`.
         share: how much of the way to where the tutorial would look the smooth window goes in each frame.
         slack: of the window's side: the smooth window may be so far away before the one that is looked at moves there.
-        patience: so many frames a window stays although hips or shoulders are seen badly, and sides that the network
-            exchanges stay as they were.
+        patience: so many frames a window stays although hips or shoulders are seen badly, and limbs whose sides the
+            network exchanges stay as they were.
         cut: a picture that differs this many times more from the last one than that did from the one before it begins
             anew, from the whole frame; 0 = none does.
 

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from posert.poses import TORSO, Poses, Skeleton
 from posert.postprocess.following import FollowOptions, window_around
 from posert.postprocess.kernels.records import numbers_of, reader
-from posert.postprocess.kernels.registry import F32x3, F64x1, F64x2, I64x1, jit, kernel
+from posert.postprocess.kernels.registry import F32x3, F64x1, F64x2, I64x1, I64x2, jit, kernel
 from posert.postprocess.kernels.workspace import outside
 
 # of a row: the window that is looked at, the smooth one behind it, frames without a torso, whether the row has found
-# its person again; then of each keypoint x px, y px, score, px it moves in a frame, frames with the sides exchanged
+# its person again; then of each keypoint x px, y px, score, px it moves in a frame, frames with its limb exchanged
 _WINDOW, _SMOOTH, _MISSED, _TAKEN, _POINTS, _EACH = 0, 4, 8, 9, 10, 5
 _NEAR = 0.5  # of the window's side: whoever is farther from a person's last place is somebody else
 _HINT = 0.1  # score of the torso's best keypoint below which there is nobody
 _SEEN = 0.2  # score of keypoints whose sides are told apart
-_EXCHANGED = 0.15  # of the window's side: what two keypoints of a pair move together, at least, as they change places
+_EXCHANGED = 0.15  # of the window's side: what a limb's keypoints move together, at least, as they change sides
 _CALM = 4.0  # ... and so many times what they have moved so far: whoever is seen seldom steps from foot to foot
 _AT_FIRST = 0.1  # of the window's side: how much a keypoint moves in a frame as long as nobody knows
 _NEWEST = 0.2  # share of the last frame in that movement
@@ -91,32 +91,37 @@ def _distance(keypoints, k, old, other):
 
 
 @jit
-def _is_exchanged(keypoints, one, other, old):
-    """Whether the two keypoints of a pair, seen in both frames, have changed places as no body could."""
-    for k in (one, other):
-        if not (keypoints[k, 2] > _SEEN and old[_POINTS + _EACH * k + 2] > _SEEN):
-            return False
-    same = _distance(keypoints, one, old, one) + _distance(keypoints, other, old, other)
-    crossed = _distance(keypoints, one, old, other) + _distance(keypoints, other, old, one)
-    calm = old[_POINTS + _EACH * one + 3] + old[_POINTS + _EACH * other + 3]
+def _is_exchanged(keypoints, limb, sides, old):
+    """Whether the pairs of a limb that are seen in both frames have changed places as no body could."""
+    same, crossed, usual = 0.0, 0.0, 0.0
+    for k in range(sides.shape[0]):
+        other = sides[k, 0]
+        if sides[k, 1] != limb or not (k < other < keypoints.shape[0]):
+            continue
+        seen = min(old[_POINTS + _EACH * k + 2], old[_POINTS + _EACH * other + 2], keypoints[k, 2], keypoints[other, 2])
+        if seen > _SEEN:
+            same += _distance(keypoints, k, old, k) + _distance(keypoints, other, old, other)
+            crossed += _distance(keypoints, k, old, other) + _distance(keypoints, other, old, k)
+            usual += old[_POINTS + _EACH * k + 3] + old[_POINTS + _EACH * other + 3]
     side = old[_SMOOTH + 2] - old[_SMOOTH]
-    return 2.0 * crossed < same and same > _EXCHANGED * side and same > _CALM * calm
+    return 2.0 * crossed < same and same > _EXCHANGED * side and same > _CALM * usual
 
 
 @jit
-def _keep_sides(rule, keypoints, flip, old, row):
-    """Pairs that have changed places from one frame to the next change back, at most `patience` frames on end; the
-    count of these frames comes into `row`."""
-    for k in range(flip.shape[0]):
-        mirrored = flip[k]
-        if not (k < mirrored < keypoints.shape[0]) or not _is_exchanged(keypoints, k, mirrored, old):
+def _keep_sides(rule, keypoints, sides, old, row):
+    """Limbs that have changed sides from one frame to the next change back, at most `patience` frames on end; the
+    count of these frames comes into `row`, where the limb's first keypoint is."""
+    for limb in range(sides.shape[0]):
+        at = _POINTS + _EACH * limb + 4
+        if sides[limb, 1] != limb or old[at] >= rule.patience or not _is_exchanged(keypoints, limb, sides, old):
             continue
-        at = _POINTS + _EACH * k + 4
-        if old[at] < rule.patience:
-            row[at] = old[at] + 1.0
-            for axis in range(3):
-                value = keypoints[k, axis]
-                keypoints[k, axis], keypoints[mirrored, axis] = keypoints[mirrored, axis], value
+        row[at] = old[at] + 1.0
+        for k in range(sides.shape[0]):
+            other = sides[k, 0]
+            if sides[k, 1] == limb and k < other < keypoints.shape[0]:
+                for axis in range(3):
+                    value = keypoints[k, axis]
+                    keypoints[k, axis], keypoints[other, axis] = keypoints[other, axis], value
 
 
 @jit
@@ -134,7 +139,7 @@ def _note(keypoints, known, old, row):
 
 
 @jit
-def _remember(rule, keypoints, torso, flip, width, height, before, row):
+def _remember(rule, keypoints, torso, sides, width, height, before, row):
     """One person's row of the memory; sides that were exchanged are as before."""
     row[:] = 0.0
     x, y, hint = 0.0, 0.0, 0.0
@@ -144,7 +149,7 @@ def _remember(rule, keypoints, torso, flip, width, height, before, row):
     old = before[at] if at >= 0 else row
     if at >= 0:
         old[_TAKEN] = 1.0
-        _keep_sides(rule, keypoints, flip, old, row)
+        _keep_sides(rule, keypoints, sides, old, row)
     if window_around(keypoints, torso, width, height, row[_SMOOTH : _SMOOTH + 4]):
         if at >= 0:
             _move(rule, old, row)
@@ -163,7 +168,7 @@ def _steadied(
     options: F64x1,
     keypoints: F32x3,
     torso: I64x1,
-    flip: I64x1,
+    sides: I64x2,
     width: float,
     height: float,
     before: F64x2,
@@ -174,7 +179,7 @@ def _steadied(
     Args:
         options: `FollowOptions` as numbers.
         keypoints: f32 [N,K,3]; sides that were exchanged are as before.
-        torso: see `crop_window`. flip: i64 [K], each keypoint's mirror image, or [0].
+        torso: see `crop_window`. sides: see `sides_of`.
         width, height: of the frame, px.
         before, after: f64 [M,10+5K] and [N,10+5K]: the memory of the last frame, and that of this one, whose first four
             columns are the windows, NaN where none follows.
@@ -184,7 +189,7 @@ def _steadied(
         return 0
     before[:, _TAKEN] = 0.0
     for person in range(keypoints.shape[0]):
-        _remember(rule, keypoints[person], torso, flip, width, height, before, after[person])
+        _remember(rule, keypoints[person], torso, sides, width, height, before, after[person])
     return keypoints.shape[0]
 
 
@@ -196,19 +201,34 @@ def steadied(
     The memory's first four columns are the windows (left, top, right, bottom px) to look at in the next frame, NaN
     where none follows a person. Such a window goes but a share of the way to where the tutorial's rule would look, and
     stays where it is for small changes, so that noise in keypoints comes to nothing; it also stays for some frames
-    while hips or shoulders are seen badly. A pair of keypoints that changes places from one frame to the next, as no
-    body could, changes back, unless the network insists for some frames.
+    while hips or shoulders are seen badly. A limb that changes sides from one frame to the next, as no body could,
+    changes back, unless the network insists for some frames.
 
     Args:
         memory: of the last frame of the same source, f64 [M,10+5K]; [0,10+5K] before the first.
         skeleton: needs left and right hip and shoulder; without `flip` it has no sides.
     """
     keypoints = np.array(people.keypoints, np.float32, order="C")
-    torso, flip = np.array([skeleton.names.index(name) for name in TORSO]), np.array(skeleton.flip, np.int64)
+    torso, sides = np.array([skeleton.names.index(name) for name in TORSO]), sides_of(skeleton)
     after = np.empty((len(people), memory_size(keypoints.shape[1])))
     before = np.array(memory, np.float64, order="C")
-    _steadied(numbers_of(options), keypoints, torso, flip, float(frame_wh[0]), float(frame_wh[1]), before, after)
+    _steadied(numbers_of(options), keypoints, torso, sides, float(frame_wh[0]), float(frame_wh[1]), before, after)
     return replace(people, keypoints=keypoints), after
+
+
+def sides_of(skeleton: Skeleton) -> NDArray[np.int64]:
+    """i64 [K,2], each keypoint's mirror image and its limb, named by the first keypoint of both sides; [0,2]: no sides.
+
+    A limb is what edges join without the torso: an arm without its shoulder, a leg without its hip, the head; hips and
+    shoulders are limbs of their own.
+    """
+    limbs = {k: {k, mirrored} for k, mirrored in enumerate(skeleton.flip)}
+    for one, other in skeleton.edges if limbs else ():
+        if not {skeleton.names[one], skeleton.names[other]} & set(TORSO):
+            joined = limbs[one] | limbs[other]
+            limbs |= dict.fromkeys(joined, joined)
+    rows = [(mirrored, min(limbs[k])) for k, mirrored in enumerate(skeleton.flip)]
+    return np.array(rows, np.int64).reshape(-1, 2)
 
 
 def memory_size(keypoint_count: int) -> int:

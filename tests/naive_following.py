@@ -81,7 +81,7 @@ def steadied(
         new = Remembered(points, np.zeros(len(points)), np.zeros(len(points)))
         if old is not None:
             free = [other for other in free if other is not old]
-            _undo_exchanges(points, old, new, skeleton.flip, how)
+            _undo_exchanges(points, old, new, limbs(skeleton), how)
             person[:] = points
         one = replace(people, keypoints=person[None], scores=people.scores[:1], boxes_xyxy=people.boxes_xyxy[:1])
         found = next_window(one, wh, skeleton)
@@ -102,20 +102,36 @@ def _nearest(points: np.ndarray, memory: list[Remembered], torso: list[int]) -> 
     return known[int(np.argmin(far))] if far and min(far) < 0.5 else None
 
 
+def limbs(skeleton: Skeleton) -> list[list[list[int]]]:
+    """The pairs of keypoints of each limb: what one comes to from the other along edges, without the torso."""
+    pairs = [[k, other] for k, other in enumerate(skeleton.flip) if k < other]
+    free = [{one, other} for one, other in skeleton.edges if not {skeleton.names[i] for i in (one, other)} & set(TORSO)]
+    found: list[list[list[int]]] = []
+    for pair in pairs:
+        near = set(pair)
+        for _ in skeleton.names:
+            near |= {k for edge in free if edge & near for k in edge}
+            near |= {skeleton.flip[k] for k in near}
+        limb = [other for other in pairs if near & set(other)]
+        found += [limb] if limb not in found else []
+    return found
+
+
 def _undo_exchanges(
-    points: np.ndarray, old: Remembered, new: Remembered, flip: tuple[int, ...], how: FollowOptions
+    points: np.ndarray, old: Remembered, new: Remembered, limbs: list[list[list[int]]], how: FollowOptions
 ) -> None:
     side = old.smooth[2] - old.smooth[0]
-    for one, other in enumerate(flip):
-        both = [one, other]
-        if one >= other or min(*points[both, 2], *old.points[both, 2]) <= 0.2:
-            continue
-        same = math.dist(points[one, :2], old.points[one, :2]) + math.dist(points[other, :2], old.points[other, :2])
-        cross = math.dist(points[one, :2], old.points[other, :2]) + math.dist(points[other, :2], old.points[one, :2])
-        usual = old.moves[one] + old.moves[other]
-        if 2 * cross < same and same > 0.15 * side and same > 4 * usual and old.exchanged[one] < how.patience:
-            new.exchanged[one] = old.exchanged[one] + 1
-            points[both] = points[both[::-1]]
+    for limb in limbs:
+        first, same, cross, usual = limb[0][0], 0.0, 0.0, 0.0
+        for pair in limb:
+            if min(*points[pair, 2], *old.points[pair, 2]) > 0.2:
+                same += sum(math.dist(points[k, :2], old.points[k, :2]) for k in pair)
+                cross += sum(math.dist(points[k, :2], old.points[o, :2]) for k, o in zip(pair, pair[::-1], strict=True))
+                usual += old.moves[pair].sum()
+        if 2 * cross < same and same > max(0.15 * side, 4 * usual) and old.exchanged[first] < how.patience:
+            new.exchanged[first] = old.exchanged[first] + 1
+            for pair in limb:
+                points[pair] = points[pair[::-1]]
 
 
 def _place(new: Remembered, old: Remembered | None, found: list[float] | None, hint: float, how: FollowOptions) -> None:

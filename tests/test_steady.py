@@ -14,17 +14,20 @@ from hypothesis import strategies as st
 
 from posert.poses import TORSO, Poses, Skeleton
 from posert.postprocess.following import FollowOptions, next_window
-from posert.postprocess.steady import memory_size, steadied
+from posert.postprocess.steady import memory_size, sides_of, steadied
 from posert.runtime.cuts import MEMORY, scene_changed
 from posert.runtime.loop import estimate
 from posert.runtime.media.read import frames
 from posert.runtime.session import open_model
+from posert.skeletons import COCO_17_MOVENET
 
 WH = (200, 150)
-BODY = Skeleton((*TORSO, "left_ankle", "right_ankle", "nose"), (), (), (1, 0, 3, 2, 5, 4, 6))
-STANDING = np.array([[108, 75], [92, 75], [110, 45], [90, 45], [108, 115], [92, 115], [100, 30]])
+NAMES = (*TORSO, "left_ankle", "right_ankle", "nose", "left_knee", "right_knee")
+EDGES = ((0, 7), (1, 8), (7, 4), (8, 5), (0, 2), (1, 3), (0, 1), (2, 3))
+BODY = Skeleton(NAMES, EDGES, (), (1, 0, 3, 2, 5, 4, 6, 8, 7))
+STANDING = np.array([[108, 75], [92, 75], [110, 45], [90, 45], [108, 115], [92, 115], [100, 30], [108, 95], [92, 95]])
 ASIDE = np.array([60, 0])
-HOW, NOBODY = FollowOptions(), np.empty((0, memory_size(7)))
+HOW, NOBODY = FollowOptions(), np.empty((0, memory_size(9)))
 
 
 def person(points: np.ndarray, score: float | np.ndarray = 0.9) -> Poses:
@@ -56,12 +59,12 @@ def test_every_frame_is_as_the_slow_twin_has_it(seed: int, slack: float, patienc
     places = rng.uniform(-60, 60, (4, 1, 2))
     for _ in range(12):
         places += rng.normal(0, rng.choice([0, 1, 10]), places.shape)
-        points = STANDING + places + rng.normal(0, rng.choice([0, 2]), (4, 7, 2))
-        for pair in ([0, 1], [4, 5]):
+        points = STANDING + places + rng.normal(0, rng.choice([0, 2]), (4, 9, 2))
+        for pair in ([0, 1], [4, 5], [4, 5, 7, 8]):
             turned = rng.random(4) < 0.3
-            points[np.ix_(turned, pair)] = points[np.ix_(turned, pair[::-1])]
+            points[np.ix_(turned, pair)] = points[np.ix_(turned, [BODY.flip[k] for k in pair])]
         scores = rng.choice([0.05, 0.15, 0.9], (4, 1, 1), p=[0.1, 0.2, 0.7]) * rng.choice(
-            [0.1, 1], (4, 7, 1), p=[0.1, 0.9]
+            [0.1, 1], (4, 9, 1), p=[0.1, 0.9]
         )
         rows = rng.permutation(4)[: rng.integers(0, 5)]
         keypoints = np.concatenate([points, scores], axis=2).astype(np.float32)[rows]
@@ -76,7 +79,7 @@ def test_every_frame_is_as_the_slow_twin_has_it(seed: int, slack: float, patienc
 
 def test_noise_does_not_move_the_window() -> None:
     rng = np.random.default_rng(0)
-    clip = [person(STANDING + rng.normal(0, 0.3, (7, 2))) for _ in range(30)]
+    clip = [person(STANDING + rng.normal(0, 0.3, (9, 2))) for _ in range(30)]
     _, windows = follow(clip)
     assert len(np.unique(windows, axis=0)) == 1
     assert len({tuple(next_window(people, WH, BODY)) for people in clip}) == 30
@@ -98,18 +101,33 @@ def test_a_torso_that_is_hardly_seen_keeps_its_window_for_a_while(score: float, 
 
 
 @pytest.mark.parametrize("count", [1, 5, 9])
-def test_feet_that_change_places_change_back(count: int) -> None:
+def test_legs_that_change_sides_change_back(count: int) -> None:
     """Unless the network insists."""
-    exchanged = STANDING[[0, 1, 2, 3, 5, 4, 6]]
+    exchanged = STANDING[[0, 1, 2, 3, 5, 4, 6, 8, 7]]
     after = STANDING if count <= HOW.patience else exchanged
     keypoints, _ = follow([person(STANDING)] * 20 + [person(exchanged)] * count + [person(after)] * 3)
     wrong = np.abs(keypoints[:, 4:6, :2] - STANDING[4:6]).max(axis=(1, 2)) > 1
     assert np.flatnonzero(wrong).tolist() == list(range(25, 23 + count) if count > HOW.patience else ())
 
 
+def test_a_foot_alone_goes_where_it_is_seen() -> None:
+    """A leg stays one: the ankle that crosses while its knee stays is not brought back."""
+    exchanged, legs = STANDING[[0, 1, 2, 3, 5, 4, 6, 7, 8]], STANDING + np.array([[0, 0]] * 7 + [[30, 0], [-30, 0]])
+    exchanged[7:] = legs[7:]
+    keypoints, _ = follow([person(legs)] * 20 + [person(exchanged)] * 3)
+    assert keypoints[-3:, :, :2].tolist() == [exchanged.tolist()] * 3
+
+
+def test_limbs_are_what_edges_join_without_the_torso() -> None:
+    assert sides_of(BODY)[:, 1].tolist() == [0, 0, 2, 2, 4, 4, 6, 4, 4]
+    names = [COCO_17_MOVENET.names[limb] for limb in sides_of(COCO_17_MOVENET)[:, 1]]
+    assert names == ["nose"] * 5 + ["left_shoulder"] * 2 + ["left_elbow"] * 4 + ["left_hip"] * 2 + ["left_knee"] * 4
+    assert sides_of(replace(BODY, flip=())).shape == (0, 2)
+
+
 def test_whoever_is_seen_seldom_steps_from_foot_to_foot() -> None:
     """At few frames a second a walker's feet change places in each of them; so they do in the result."""
-    stride = np.array([[0, 0]] * 4 + [[20, 0], [-20, 0], [0, 0]])
+    stride = np.array([[0, 0]] * 4 + [[20, 0], [-20, 0], [0, 0], [10, 0], [-10, 0]])
     clip = [person(STANDING + stride * (-1) ** i) for i in range(20)]
     keypoints, _ = follow(clip)
     assert all((found == people.keypoints[0]).all() for found, people in zip(keypoints, clip, strict=True))
@@ -127,7 +145,7 @@ def test_everybody_has_a_memory_of_his_own() -> None:
 
 def test_without_mirror_images_there_are_no_sides() -> None:
     sideless = replace(BODY, flip=())
-    memory, exchanged = NOBODY, person(STANDING[[0, 1, 2, 3, 5, 4, 6]])
+    memory, exchanged = NOBODY, person(STANDING[[0, 1, 2, 3, 5, 4, 6, 8, 7]])
     for people in [person(STANDING)] * 20 + [exchanged]:
         found, memory = steadied(people, memory, WH, sideless, HOW)
     assert found.keypoints.tolist() == exchanged.keypoints.tolist()

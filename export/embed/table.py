@@ -14,7 +14,7 @@ import posert
 from posert.postprocess import decoder, suppression_rule
 from posert.postprocess.decoding import packed
 from posert.postprocess.kernels.records import numbers_of
-from posert.postprocess.steady import memory_size
+from posert.postprocess.steady import memory_size, sides_of
 from posert.runtime.constants import Constant
 from posert.runtime.cuts import MEMORY
 from posert.runtime.loop import TopDown
@@ -31,11 +31,12 @@ def model_table(model: Model, file: Path, params: Mapping[str, Any]) -> str:
     spec, names = model.spec, model.spec.skeleton.names
     torso = [names.index(name) for name in _TORSO] if set(_TORSO) <= set(names) else [-1] * 4
     stages = [_stage(model, stage, file) for stage in spec.stages]
+    sides = sides_of(spec.skeleton)
     most = max(len(skeleton_of(spec, stage).names) for stage in spec.stages)
     table = _struct({
         "name": c_text(spec.model), "version": c_text(posert.__version__), "keypoint_count": len(names),
         "most_keypoints": most, "names": _array(_TEXT, names), "torso": _array("int64_t", torso),
-        "flip": _array("int64_t", spec.skeleton.flip), "flip_count": len(spec.skeleton.flip),
+        "sides": _array("int64_t", sides.ravel().tolist()), "side_count": len(sides),
         "follow": _numbers(numbers_of(model.follow)), "memory_size": memory_size(len(names)), "scene_size": MEMORY,
         "stage_count": len(stages), "stages": _structs("posert__stage", stages),
     })  # fmt: skip

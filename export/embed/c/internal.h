@@ -87,8 +87,8 @@ typedef struct posert__model {
     int keypoint_count, most_keypoints; /* of the last stage, and of the stage with the most */
     const char *const *names;
     int64_t *torso; /* left and right hip, left and right shoulder; -1 = the model has none */
-    int64_t *flip;  /* mirror image of each keypoint, of the last stage; or none */
-    int flip_count;
+    int64_t *sides; /* of each keypoint its mirror image and its limb; or none */
+    int side_count;
     posert__numbers follow;          /* `FollowOptions` */
     int64_t memory_size, scene_size; /* numbers that are kept of each person and of a picture by the steady rule */
     int stage_count;

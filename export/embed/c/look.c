@@ -73,7 +73,7 @@ static posert_status remember(posert *p, posert__people *people)
     if (before == NULL || after == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the people");
     posert_k_steadied(POSERT__1(p->follow, POSERT__FOLLOWS),
                       POSERT__3(people->keypoints, people->count, model->keypoint_count, 3), POSERT__1(model->torso, 4),
-                      POSERT__1(model->flip, model->flip_count), p->turn.pixels.width, p->turn.pixels.height,
+                      POSERT__2(model->sides, model->side_count, 2), p->turn.pixels.width, p->turn.pixels.height,
                       POSERT__2(before, known, size), POSERT__2(after, people->count, size));
     p->newest = !p->newest;
     p->remembers = people->count;
