@@ -18,6 +18,7 @@ from posert.flags import (
     AcceptLicence,
     AcceptUnpinned,
     Device,
+    Draw,
     LongEdge,
     MaxPeople,
     MinBoxArea,
@@ -31,6 +32,7 @@ from posert.flags import (
     Threads,
     model_file,
     named_models,
+    parse_draw,
     parse_options,
     parse_params,
     parse_resolution,
@@ -120,6 +122,7 @@ def live(
         bool | None, typer.Option(help="Ids that stay with the people; on where posert[track] is installed.")
     ] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of the pictures on the page, as JPEG.")] = 80,
+    draw: Draw = None,
     rotate: Rotate = 0,
     mirror: Mirror = False,
     max_people: MaxPeople = 0,
@@ -168,6 +171,7 @@ def live(
         view.View(
             output, follow, loop, quality, of_people["tracking"],
             whose(max_people, person, min_score, min_box_area, roi), Orientation(rotate, mirror),  # type: ignore[arg-type]
+            parse_draw(draw),
         ),
         Address(host, port, token, anybody),
         lambda where: print(f"open {where}{query} in a browser", file=sys.stderr),

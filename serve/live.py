@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from posert.errors import PosertError
 from posert.runtime.after.options import TrackOptions
 from posert.runtime.choose import PeopleOptions
+from posert.runtime.files.drawing import DrawOptions
 from posert.runtime.jobs.recipe import Recipe
 from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.media.paced import watched
@@ -38,7 +39,7 @@ class View:
     Attributes:
         folder: for recordings; None = nothing is recorded. track: ids. loop: files begin anew.
         quality: of the JPEGs that viewers get, 0..100. tracking: how ids are given. people: who is shown.
-        orientation: how pictures are turned.
+        orientation: how pictures are turned. drawing: how people are drawn in recordings.
     """
 
     folder: Path | None = None
@@ -48,6 +49,11 @@ class View:
     tracking: TrackOptions = field(default_factory=TrackOptions)
     people: PeopleOptions = field(default_factory=PeopleOptions)
     orientation: Orientation = UPRIGHT
+    drawing: DrawOptions = field(default_factory=DrawOptions)
+
+    def __post_init__(self) -> None:
+        if self.drawing.maps or (self.drawing.trails and not self.track):
+            raise PosertError("a recording has no `maps`, and no `trails` without ids", "leave them away")
 
 
 def live(
@@ -101,7 +107,7 @@ def _name(source: str) -> str:
 
 def _camera(model: Model, medium: str, name: str, number: str, view: View, inputs: Sequence[Path]) -> Camera:
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80] + number
-    recorder = Recorder(view.folder, stem, model.spec, inputs, frame_rate(medium), view.orientation)
+    recorder = Recorder(view.folder, stem, model.spec, inputs, frame_rate(medium), view.orientation, view.drawing)
     return Camera(
         model, medium, name, recorder,
         track=view.track, tracking=view.tracking, people=view.people, orientation=view.orientation,

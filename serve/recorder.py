@@ -15,6 +15,7 @@ from typing import Any
 from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.files.atomic import Write, json_lines
+from posert.runtime.files.drawing import DrawOptions
 from posert.runtime.files.overlay import overlay
 from posert.runtime.jobs.guard import protect_files
 from posert.runtime.media.orientation import UPRIGHT, Orientation
@@ -47,9 +48,9 @@ class Recorder:
 
     def __init__(
         self, folder: Path | None, name: str, spec: ModelSpec, inputs: Sequence[Path], fps: float,
-        orientation: Orientation = UPRIGHT,
+        orientation: Orientation = UPRIGHT, drawing: DrawOptions | None = None,
     ) -> None:  # fmt: skip
-        self._orientation = orientation
+        self._orientation, self._drawing = orientation, drawing
         self._folder, self._name, self._spec, self._inputs, self._fps = folder, name, spec, inputs, fps
         self._lock, self.said = threading.Lock(), ""
         self._take: _Take | None = None
@@ -99,7 +100,7 @@ class Recorder:
             lines = json_lines(take.files[0], self._spec, result.source, orientation=self._orientation)
             take.writers.append(take.stack.enter_context(lines))
             for file in take.files[1:]:
-                drawing = overlay(file, self._spec.skeleton, self._fps)
+                drawing = overlay(file, self._spec.skeleton, self._fps, options=self._drawing)
                 take.writers.append(take.stack.enter_context(drawing))
         index, time_s = take.first
         kept = replace(result, frame_index=result.frame_index - index, time_s=result.time_s - time_s)

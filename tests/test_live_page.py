@@ -27,10 +27,12 @@ client = pytest.importorskip("websockets.sync.client", reason="posert[serve] is 
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 from posert.errors import PosertError  # noqa: E402
+from posert.runtime.files.drawing import DrawOptions  # noqa: E402
 from posert.runtime.files.results import read_results  # noqa: E402
 from posert.runtime.media.orientation import Orientation  # noqa: E402
 from posert.runtime.media.paced import paced, watched  # noqa: E402
 from posert.runtime.media.read import frame_count  # noqa: E402
+from posert.serve.live import View  # noqa: E402
 
 COUNT, FPS = 12, 10
 
@@ -156,6 +158,12 @@ def test_a_recording_is_read_again(server: Server, folder: Path) -> None:
     drawn = frame_count(str(folder / "kept" / found[2]))
     assert drawn >= 10
     assert {path.suffix for path in (folder / "kept").iterdir()} <= {".jsonl", ".mp4"}
+
+
+@pytest.mark.parametrize(("drawing", "track"), [(DrawOptions(maps=("paf:all",)), True), (DrawOptions(trails=1), False)])
+def test_recordings_are_drawn_as_they_can_be(drawing: DrawOptions, track: bool) -> None:
+    with pytest.raises(PosertError, match="no `maps`, and no `trails` without ids"):
+        View(track=track, drawing=drawing)
 
 
 def test_pictures_are_turned_and_people_chosen(folder: Path) -> None:

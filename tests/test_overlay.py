@@ -12,10 +12,14 @@ import cv2
 import media
 import numpy as np
 import pytest
+import tiny
 from command import ROOT, Run
 from PIL import Image, ImageSequence
 
+from posert import DrawOptions, Frame, Result
+from posert.poses import no_poses
 from posert.runtime.media.read import frames
+from posert.serve.recorder import Recorder
 
 TIMES_MS = [0, 100, 200, 500, 600, 900]
 
@@ -175,6 +179,18 @@ def test_the_smallest_pictures_are_drawn_or_refused(run: Run, model: Path, tmp_p
         (tmp_path / "a.png").rename(tmp_path / "a.gif")  # which the reader takes as a video
         code, _, err = run("infer", model, tmp_path / "a.gif", "--overlay", tmp_path / f"drawn{suffix}")
         assert code == 0 or ("cannot be written" in err and "Traceback" not in err), err
+
+
+def test_recordings_of_live_sources_are_drawn_so(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "a", tiny.SPEC, [], 10, drawing=DrawOptions(background="black"))
+    recorder.start(drawn=True)
+    for index in range(3):
+        frame = Frame(media.numbered(index), index, index / 10)
+        recorder.write(frame, Result(index, index / 10, frame.size_wh, "a", no_poses(17), {}))
+    recorder.stop()
+    drawn = list(frames(next(tmp_path.glob("*.mp4"))))
+    assert len(drawn) == 3
+    assert all(frame.bgr.max() < 8 for frame in drawn)
 
 
 def test_workers_draw_pictures_of_frames(
