@@ -226,5 +226,6 @@ def test_what_begun_is_known(run: Run, place: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_rows_are_small(run: Run, place: Path) -> None:
+    """Every setting is in them, about a kilobyte, and nothing that grows with a source."""
     assert run("infer", "model.onnx", "d1", "-o", "out")[0] == 0
-    assert all(len(line) < 1500 for line in Path("out/manifest.jsonl").read_text().splitlines())
+    assert all(len(line) < 2000 for line in Path("out/manifest.jsonl").read_text().splitlines())
