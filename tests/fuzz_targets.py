@@ -130,6 +130,26 @@ def coco(rng: Random, folder: Path) -> None:
     evaluate(_bright_spot(folder), path, folder, ground_truth_boxes=bool(rng.integers(2)))
 
 
+def tracks(rng: Random, folder: Path) -> None:
+    """Annotated tracks in both layouts, and how alike the people in them and some who were found are."""
+    from posert.measure.tracks import likeness
+    from posert.measure.truths import read_mot, read_truth
+
+    person = {"image_id": 1, "track_id": 1, "bbox": [1.0, 1, 5, 5], "area": 25.0, "keypoints": [1.0, 2, 2] * 3}
+    image = {"id": 1, "file_name": "1.png", "ignore_regions_x": [[1.0, 2, 3]], "ignore_regions_y": [[1.0, 2, 1]]}
+    whole = {"images": [image], "annotations": [person], "categories": [{"keypoints": ["nose", "neck", "x"]}]}
+    rows = "".join(f"{frame},{key},1,2,30,40,1,1,0.5\n" for frame in (1, 2) for key in (1, 2)).encode()
+    path = folder / odd.pick(rng, ("gt.txt", "tracks.json"))
+    path.write_bytes(odd.spoilt(rng, rows) if path.suffix == ".txt" else odd.text_of(rng, whole))
+    if path.suffix == ".txt" and rng.random() < 0.5:
+        read_mot(path)
+    truth = read_truth(path)
+    found = Poses(odd.maps(rng, 2, 1, 3), np.ones(2, np.float32), odd.maps(rng, 2, 4), np.array([1, 2], np.int32))
+    with np.errstate(all="ignore"):
+        for there in truth.frames.values():
+            assert likeness(there, found, [0] * len(truth.names), truth.names).shape == (len(there.ids), 2)
+
+
 @functools.cache
 def _recipe(folder: Path) -> Any:
     from posert.runtime.jobs.recipe import Recipe, Settings
@@ -453,6 +473,7 @@ TARGETS: dict[str, tuple[Target, int]] = {
     "settings": (settings, 150_000),
     "boxes": (boxes, 60_000),
     "coco": (coco, 10_000),
+    "tracks": (tracks, 20_000),
     "manifest": (manifest, 20_000),
     "darknet": (darknet, 10_000),
     "prototxt": (prototxt, 20_000),
