@@ -35,7 +35,9 @@ from posert.flags import (
     AcceptUnpinned,
     Device,
     Draw,
+    Face,
     First,
+    Hands,
     Last,
     LongEdge,
     MaxPeople,
@@ -44,6 +46,7 @@ from posert.flags import (
     Mirror,
     NetResolution,
     Params,
+    PartFiles,
     Person,
     Roi,
     Rotate,
@@ -59,6 +62,7 @@ from posert.flags import (
     parse_resolution,
     parse_shard,
     parse_size,
+    part_files,
     progress,
     whose,
     with_flags,
@@ -143,6 +147,9 @@ def infer(
         str | None,
         typer.Option(rich_help_panel=TOPDOWN, help="File or name of what finds boxes, for a one-person model."),
     ] = None,
+    hands: Hands = False,
+    face: Face = False,
+    parts: PartFiles = None,
     boxes: Annotated[
         Path | None, typer.Option(rich_help_panel=TOPDOWN, help="COCO-style JSON of boxes, instead of a detector.")
     ] = None,
@@ -240,7 +247,7 @@ def infer(
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, net_resolution=parse_resolution(net_resolution),
         scale_number=scale_number, scale_gap=scale_gap,
-        detector=detector and found(detector), params=of_model,
+        detector=detector and found(detector), params=of_model, parts=part_files(hands, face, parts, found),
     )  # fmt: skip
     drawing = parse_draw(draw)
     if overlay is None and draw:

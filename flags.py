@@ -100,6 +100,18 @@ Params = Annotated[
         help="NAME=VALUE as `posert info` lists them: detector.min_score=.4; repeat it.",
     ),
 ]
+Hands = Annotated[
+    bool, typer.Option("--hands", rich_help_panel=NETWORK, help="Also their hands, by the network mediapipe-hand.")
+]
+Face = Annotated[
+    bool, typer.Option("--face", rich_help_panel=NETWORK, help="Also their faces, by the network openpose-face.")
+]
+PartFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parts", rich_help_panel=NETWORK, help="File or name of another network for hands or faces; repeat it."
+    ),
+]
 Draw = Annotated[
     list[str] | None,
     typer.Option(
@@ -126,6 +138,7 @@ FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "name": "--as NAME",
     "output": "-o",
     "params": "--set",
+    "parts": "--parts FILE (--hands, --face)",
     "recipe": "--recipe FILE",
     "size_wh": "--size WIDTHxHEIGHT",
     "start_s": "--start",
@@ -329,6 +342,14 @@ def model_file(model: str, accept_licence: bool, accept_unpinned: bool, quiet: b
 
     with progress(model, 0, "bytes", quiet) as show:
         return str(model_file(model, Terms(accept_licence, accept_unpinned, show, _unsaid if quiet else _say)))
+
+
+def part_files(hands: bool, face: bool, parts: Iterable[str] | None, found: Callable[[str], str]) -> tuple[str, ...]:
+    """The paths of the networks for parts of people that were asked for, by `found` of each file or name."""
+    from posert.export.weights import USUAL_FACE, USUAL_HANDS
+
+    usual = [name for name, asked in ((USUAL_HANDS, hands), (USUAL_FACE, face)) if asked]
+    return tuple(map(found, [*usual, *(parts or ())]))
 
 
 def named_models(models: Iterable[str]) -> list[tuple[str, str]]:

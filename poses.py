@@ -36,6 +36,18 @@ class Skeleton:
     flip: tuple[int, ...] = ()
 
 
+def first_of(skeleton: Skeleton, count: int) -> Skeleton:
+    """The first `count` keypoints and what is between them.
+
+    >>> first_of(Skeleton(("a", "b", "c"), ((0, 1), (1, 2))), 2)
+    Skeleton(names=('a', 'b'), edges=((0, 1),), sigmas=(), flip=())
+    """
+    if count == len(skeleton.names):
+        return skeleton
+    edges = tuple(edge for edge in skeleton.edges if max(edge) < count)
+    return Skeleton(skeleton.names[:count], edges, skeleton.sigmas[:count], skeleton.flip[:count])
+
+
 @dataclass(frozen=True, slots=True)
 class Poses:
     """N people, in pixels of the network input or of the frame (the caller knows which).

@@ -3,6 +3,7 @@
 They may print. Heavy imports stay inside the commands.
 """
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +17,16 @@ from posert.flags import (
     MODELS,
     AcceptLicence,
     AcceptUnpinned,
+    Face,
+    Hands,
     Params,
+    PartFiles,
     model_file,
     parse_params,
+    part_files,
     progress,
     visible,
-)
+)  # fmt: skip
 
 app = typer.Typer()
 models = typer.Typer(no_args_is_help=True, help="Official weights: what there is, fetch it, check it.")
@@ -141,6 +146,9 @@ def write_bundle(
         str, typer.Option(help="What library and functions are called: for several in a program.")
     ] = "posert",
     params: Params = None,
+    hands: Hands = False,
+    face: Face = False,
+    parts: PartFiles = None,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
@@ -148,8 +156,9 @@ def write_bundle(
     from posert.export.embed.bundle import bundle
     from posert.postprocess.kernels.build import TARGETS
 
-    file = model_file(model, accept_licence, accept_unpinned)
-    written = bundle(file, output, target=target, cpu=cpu, prefix=prefix, params=parse_params(params))
+    found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
+    files, chosen = part_files(hands, face, parts, found), parse_params(params)
+    written = bundle(found(model), output, target=target, cpu=cpu, prefix=prefix, params=chosen, parts=files)
     print(f"{output}: {len(written)} files for {target} ({cpu or TARGETS[target].cpu}); build them with: make")
 
 

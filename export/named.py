@@ -70,7 +70,8 @@ def open_model(
     terms = Terms(accept_licence, accept_unpinned)
     chosen = replace(options or ModelOptions(), **changes)
     detector = None if chosen.detector is None else model_file(chosen.detector, terms)
-    return open_file(model_file(path, terms), replace(chosen, detector=detector))
+    parts = tuple(model_file(part, terms) for part in chosen.parts)
+    return open_file(model_file(path, terms), replace(chosen, detector=detector, parts=parts))
 
 
 def model_file(model: str | Path, terms: Terms | None = None) -> str | Path:

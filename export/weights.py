@@ -32,6 +32,8 @@ _EXTRAS = {
     "own": "export",
 }  # fmt: skip
 USUAL_DETECTOR = "yolox-nano"
+USUAL_HANDS, USUAL_FACE = "mediapipe-hand", "openpose-face"
+"""The networks for parts of people that are taken if nobody names one."""
 _LOG = logging.getLogger("posert")
 _LOCK = Path(__file__).parent.parent / "models.lock"
 _MOST_BYTES = 1 << 30  # of a file whose size is not known; the largest official one has a third of it

@@ -19,8 +19,10 @@ from posert.postprocess.following import FollowOptions, followed, joined, next_r
 from posert.postprocess.geometry import usable
 from posert.postprocess.steady import memory_size, steadied
 from posert.runtime.cuts import MEMORY, scene_changed
+from posert.runtime.joining import looks_again
 from posert.runtime.media import is_image
-from posert.runtime.spec import ModelSpec, Stage
+from posert.runtime.parts import part_rules, part_windows
+from posert.runtime.spec import ModelSpec, Stage, body_stages, skeleton_of
 from posert.runtime.turned import turned_regions, turned_windows
 from posert.runtime.windows import place
 from posert.typed import Misfit, Px, read
@@ -45,6 +47,7 @@ class _Seen:
         regions: of people who are looked for again; windows: f64 [N,4] that follow them, NaN where none does.
         memory: of the steady rule, see `steadied`; None before the first frame and behind a cut.
         picture: of the last frame, see `scene_changed`.
+        parts: f32 [N,K,3], the keypoints of its last frame's people, those of their parts included.
     """
 
     people: Poses | None = None
@@ -53,6 +56,7 @@ class _Seen:
     windows: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
     memory: NDArray[np.float64] | None = None
     picture: NDArray[np.float32] = field(default_factory=lambda: np.zeros(MEMORY, np.float32))
+    parts: NDArray[np.float32] | None = None
 
 
 class Gaze:
@@ -62,6 +66,7 @@ class Gaze:
 
     Attributes:
         in_turn: whether a frame cannot begin before the last one's people are known.
+        rules: of each stage that looks at parts, by its name.
     """
 
     def __init__(
@@ -71,13 +76,16 @@ class Gaze:
         detect_every: int = 1,
         follow: FollowOptions | None = None,
     ) -> None:
-        follows = boxes is None and spec.stages[-1].region == "follow"
-        self.in_turn = detect_every > 1 or follows
-        self._spec, self._boxes, self._detect_every = spec, boxes, detect_every
+        body = body_stages(spec)
+        follows = boxes is None and body[-1].region == "follow"
+        self.in_turn = detect_every > 1 or follows or any(map(looks_again, spec.stages))
+        self._last, self._skeleton = body[-1], skeleton_of(spec, body[-1])
+        self._boxes, self._detect_every = boxes, detect_every
         self._follow = follow or FollowOptions()
-        self._steady = follows and spec.stages[-1].turn is None and self._follow.rule == "steady"
-        self._follows_one, self._follows_all = follows and len(spec.stages) == 1, follows and len(spec.stages) > 1
-        self._finds_itself = all(stage.region == "frame" for stage in spec.stages)
+        self._steady = follows and body[-1].turn is None and self._follow.rule == "steady"
+        self._follows_one, self._follows_all = follows and len(body) == 1, follows and len(body) > 1
+        self._finds_itself = all(stage.region == "frame" for stage in body)
+        self.rules = {stage.name: part_rules(stage, spec.skeleton) for stage in spec.stages[len(body) :]}
         self._sources: dict[str, _Seen] = {}
 
     def known_regions(self, group: list[Frame]) -> list[Poses] | None:
@@ -92,7 +100,7 @@ class Gaze:
         if self._steady and scene_changed(group[0].bgr, seen.picture, self._follow.cut):
             self._sources[group[0].source] = seen = _Seen(picture=seen.picture)
         if self._follows_all and seen.people is not None:
-            seen.regions, seen.windows = followed(seen.people, size_wh, self._spec.skeleton, seen.memory)
+            seen.regions, seen.windows = followed(seen.people, size_wh, self._skeleton, seen.memory)
         if seen.people is None or seen.since_detection >= self._detect_every:
             seen.since_detection = 0
             return None
@@ -138,21 +146,31 @@ class Gaze:
         """Takes note of a frame's people, for the next frame of its source; what is to be said of them."""
         if not self.in_turn:
             return people
-        seen, skeleton = self._seen(frame), self._spec.skeleton
+        seen, skeleton = self._seen(frame), self._skeleton
         if self._steady:
             before = np.empty((0, memory_size(len(skeleton.names)))) if seen.memory is None else seen.memory
             people, seen.memory = steadied(people, before, frame.size_wh, skeleton, self._follow)
         seen.people = people
         seen.since_detection += 1
         if self._follows_one:
-            window = self._after(people, frame, self._spec.stages[-1])
+            window = self._after(people, frame, self._last)
             seen.windows = np.zeros((0, 4)) if window is None else window[None]
         return people
+
+    def part_windows(self, stage: Stage, frame: Frame, people: Poses) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The windows of a stage that looks at parts, f64 [R,6], and whose they are, see `parts.part_windows`."""
+        known = self._seen(frame).parts if self.in_turn else None
+        return part_windows(self.rules[stage.name], people, people.keypoints[:0] if known is None else known)
+
+    def remember_parts(self, frame: Frame, people: Poses) -> None:
+        """Takes note of the parts of a frame's people, for the next frame of its source."""
+        if self.in_turn:
+            self._seen(frame).parts = people.keypoints
 
     def _seen(self, frame: Frame) -> _Seen:
         """What is known of the frame's source."""
         if frame.source not in self._sources:
-            while len(self._sources) >= (_MOST_SOURCES if self._follows_all else 1):
+            while len(self._sources) >= (1 if self._follows_one else _MOST_SOURCES):
                 del self._sources[next(iter(self._sources))]
             self._sources[frame.source] = _Seen()
         return self._sources[frame.source]
@@ -163,7 +181,7 @@ class Gaze:
         if memory is not None:
             return memory[0, :4] if len(memory) and memory[0, 0] == memory[0, 0] else None
         if stage.turn is None:
-            return next_window(people, frame.size_wh, self._spec.skeleton)
+            return next_window(people, frame.size_wh, self._skeleton)
         first = turned_regions(Poses(people.keypoints[:1], people.scores[:1], people.boxes_xyxy[:1]), stage.turn)
         return turned_windows(first, stage.turn, stage.input)[0] if len(first) else None
 

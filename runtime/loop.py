@@ -18,8 +18,10 @@ from posert.errors import PosertError
 from posert.poses import Frame, PartMap, Poses, Result
 from posert.runtime.look import Boxes, Gaze
 from posert.runtime.map_tap import map_tap, maps_of
+from posert.runtime.parts import with_room, without_doubles
 from posert.runtime.prefetch import FramesAhead, Pictures
 from posert.runtime.session import Model
+from posert.runtime.spec import body_stages
 from posert.runtime.stage_runner import Clock, StageRunner, mirrors
 
 
@@ -166,7 +168,11 @@ class People:
         self, model: Model, boxes: Boxes | None = None, top_down: TopDown | None = None, maps: Sequence[str] = ()
     ) -> None:
         """Raises PosertError if the model cannot do what is asked for."""
-        how, name, stages = top_down or TopDown(), model.spec.model, model.spec.stages
+        how, name, stages = top_down or TopDown(), model.spec.model, body_stages(model.spec)
+        if stages[0].parts is not None and boxes is None:
+            raise PosertError(
+                f"{name} looks at parts of people whom another model finds", "give this one with `parts`, beside that"
+            )
         if stages[0].region == "boxes" and boxes is None:
             raise PosertError(
                 f"{name} looks at boxes and has no detector", "give one with `detector`, or boxes with `boxes`"
@@ -181,6 +187,9 @@ class People:
             raise PosertError(f"{name} has no detector to leave out", "leave `detect_every` away")
         self.gaze = Gaze(model.spec, boxes, how.detect_every, model.follow)
         self.runners = [StageRunner(model, stage, how.pose_batch, how.flip) for stage in stages]
+        parts = model.spec.stages[len(stages) :]
+        self.part_runners = [StageRunner(model, stage, how.pose_batch) for stage in parts]
+        self._count = len(model.spec.skeleton.names)
         self._maps = [map_tap(model, stages[-1], asked) for asked in maps]
 
     def __call__(self, group: list[Frame]) -> list[tuple[Frame, Result]]:
@@ -192,6 +201,8 @@ class People:
                 people = self._of_stage(runner, group, people, clock, maps)
         assert people is not None, "a model has at least one stage"
         people[-1] = self.gaze.remember(group[-1], people[-1])
+        if self.part_runners:
+            people = self._with_parts(group, people, clock)
         timings = {step: ms / len(group) for step, ms in clock.ms.items()}
         return [
             (frame, Result(frame.index, frame.time_s, frame.size_wh, frame.source, poses, timings, maps=own))
@@ -226,3 +237,20 @@ class People:
             return people
         after = self.runners[self.runners.index(runner) + 1].stage
         return [self.gaze.regions(frame, poses, after) for frame, poses in zip(group, people, strict=True)]
+
+    def _with_parts(self, group: list[Frame], found: list[Poses], clock: Clock) -> list[Poses]:
+        """The people of all frames with what each stage finds of their parts."""
+        people = [with_room(poses, self._count) for poses in found]
+        for runner in self.part_runners:
+            placed = [
+                self.gaze.part_windows(runner.stage, frame, each) for frame, each in zip(group, people, strict=True)
+            ]
+            crops = [(frame, window) for frame, (own, _) in zip(group, placed, strict=True) for window in own]
+            input_wh = runner.stage.input.size_wh
+            rows = iter(runner(crops, input_wh, clock))
+            with clock("decode"):
+                for each, (windows, owners) in zip(people, placed, strict=True):
+                    runner.put(list(islice(rows, len(windows))), windows, input_wh, owners, each)
+                    without_doubles(self.gaze.rules[runner.stage.name], each)
+        self.gaze.remember_parts(group[-1], people[-1])
+        return people

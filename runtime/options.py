@@ -35,8 +35,9 @@ class ModelOptions:
         scale_gap: see `scale_number`.
         detector: an .onnx file that finds the boxes instead of the model's own detector.
         params: GROUP.NAME -> value over the file's. The groups are the stages by their names, `suppress` for the rule
-            that drops people found twice, `follow` (`FollowOptions`); a bare NAME is of the last stage.
+            that drops people found twice, `follow` (`FollowOptions`); a bare NAME is of the last stage for people.
         arena: keep the memory of a network's run for the next one; else every run gives it back to the C library.
+        parts: .onnx files of networks for hands, faces and the like, which look at the people that the model finds.
 
     Raises:
         Misfit: a `PosertError` that names the first field with a wrong value.
@@ -52,6 +53,7 @@ class ModelOptions:
     detector: str | Path | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     arena: bool = True
+    parts: tuple[str | Path, ...] = ()
 
     def __post_init__(self) -> None:
         settle(self)
@@ -86,6 +88,7 @@ class OptionChanges(TypedDict, total=False):
     detector: str | Path | None
     params: Mapping[str, Any]
     arena: bool
+    parts: tuple[str | Path, ...]
 
 
 def with_detector(spec: ModelSpec, other: ModelSpec, file: str | Path) -> ModelSpec:

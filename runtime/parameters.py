@@ -11,7 +11,7 @@ from typing import Any
 from posert.errors import PosertError
 from posert.postprocess import decoder, params_of, suppression_rule
 from posert.postprocess.following import FollowOptions
-from posert.runtime.spec import ModelSpec
+from posert.runtime.spec import ModelSpec, body_stages
 
 FOLLOW, SUPPRESS = "follow", "suppress"
 SEE = "posert info MODEL shows the parameters"
@@ -71,13 +71,13 @@ def with_params(spec: ModelSpec, params: Mapping[str, Any]) -> tuple[ModelSpec, 
     """`spec` with other parameters, and how it follows people.
 
     Args:
-        params: GROUP.NAME -> value, see `groups_of`; a bare NAME is of the last stage's decoder.
+        params: GROUP.NAME -> value, see `groups_of`; a bare NAME is of the decoder of the last stage that finds people.
 
     Raises:
         PosertError: the model has no such parameter, or the parameter no such value.
     """
     groups, follow = groups_of(spec) if params else {}, FollowOptions()
-    for group, values in by_group(params, spec.stages[-1].name).items():
+    for group, values in by_group(params, body_stages(spec)[-1].name).items():
         if group not in groups:
             what = f"{spec.model} has no {group}.{next(iter(values))}; it has parameters of {', '.join(groups)}"
             raise PosertError(what, SEE)

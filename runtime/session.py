@@ -19,6 +19,7 @@ from posert.postprocess.following import FollowOptions
 from posert.runtime.constants import TYPES, Constant, constants_of
 from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
 from posert.runtime.files.state import sha256_of
+from posert.runtime.joining import looks_again, with_parts
 from posert.runtime.metadata import metadata_text
 from posert.runtime.options import ModelOptions, OptionChanges, with_detector
 from posert.runtime.parameters import with_params
@@ -34,16 +35,25 @@ class Model(AbstractContextManager["Model"]):
         follow: how it follows people, if it does.
         workers: how many frames `estimate` keeps in flight, each on threads of its own.
         threads: CPU threads in all.
+        files: of each stage's network, by its name.
     """
 
     def __init__(
-        self, spec: ModelSpec, sessions: dict[str, Any], follow: FollowOptions, device: str, workers: int, threads: int
+        self,
+        spec: ModelSpec,
+        sessions: dict[str, Any],
+        follow: FollowOptions,
+        device: str,
+        workers: int,
+        threads: int,
+        files: dict[str, Path],
     ):
         self.spec = spec
         self.follow = follow
         self.device = device
         self.workers = workers
         self.threads = threads
+        self.files = files
         self._sessions = sessions
         self._params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
         self._stages = {stage.name: stage for stage in spec.stages}
@@ -135,8 +145,11 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
     if chosen.detector is not None:
         detector = find_model(chosen.detector)
         spec = with_detector(spec, _read_spec(ort, detector), chosen.detector)
-    spec, follow = with_params(spec, chosen.params)
     files = {stage.name: _file_of(stage, file, detector) for stage in spec.stages}
+    beside = [find_model(part) for part in chosen.parts]
+    spec = with_parts(spec, [(_read_spec(ort, part), part) for part in beside])
+    files |= zip((stage.name for stage in spec.stages[len(files) :]), beside, strict=True)
+    spec, follow = with_params(spec, chosen.params)
     workers, threads = _shared_out(spec, chosen)
     opened = {path: _session(ort, path, providers, threads, chosen.arena) for path in dict.fromkeys(files.values())}
     sessions = {name: opened[path] for name, path in files.items()}
@@ -150,13 +163,13 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
                 "export it again without keypoint_count, or with another decoder",
             )
     device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)
-    return Model(spec, sessions, follow, device, workers, chosen.threads or cpu_cores())
+    return Model(spec, sessions, follow, device, workers, chosen.threads or cpu_cores(), files)
 
 
 def _shared_out(spec: ModelSpec, options: ModelOptions) -> tuple[int, int]:
     """Frames in flight, and the CPU threads of each."""
     cores = options.threads or cpu_cores()
-    if options.workers > 1 and any(stage.region == "follow" for stage in spec.stages):
+    if options.workers > 1 and any(stage.region == "follow" or looks_again(stage) for stage in spec.stages):
         return 1, max(1, cores - 1)  # one core reads the video meanwhile
     return options.workers, max(1, cores // options.workers)
 
@@ -179,15 +192,17 @@ def find_model(path: str | Path) -> Path:
     )
 
 
-def files_of(path: str | Path, detector: str | Path | None = None) -> list[Path]:
-    """The files that a model is opened from: its own, the companions that it names, the given detector."""
+def files_of(path: str | Path, options: ModelOptions | None = None) -> list[Path]:
+    """The files that a model is opened from: its own, the companions that it names, those of the options."""
     file = find_model(path)
     try:
         stages = from_json(metadata_text(file, METADATA_KEY) or "").stages
     except (PosertError, OSError, ValueError):  # whoever opens it says so
         stages = ()
     named = [file.parent / stage.file for stage in stages if stage.file is not None]
-    return [file, *named, *([] if detector is None else [find_model(detector)])]
+    chosen = options or ModelOptions()
+    others = [*([] if chosen.detector is None else [chosen.detector]), *chosen.parts]
+    return [file, *named, *map(find_model, others)]
 
 
 def _session(ort: ModuleType, file: Path, providers: Providers, threads: int, arena: bool = True) -> Any:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from posert.errors import PosertError
-from posert.poses import TORSO, Skeleton
-from posert.typed import Index, Misfit, Range, Share, read
+from posert.poses import TORSO, Skeleton, first_of
+from posert.runtime.region_spec import Parts, Turn, part_rules, turn_rules
+from posert.typed import Misfit, Range, Share, read
 
 FORMAT, NEWEST_FORMAT = 1, 2
 """What a file is written with, unless it says what only the newest can; and the newest that is read."""
@@ -22,12 +23,13 @@ _AGAIN = "export the model again (posert export), or give it its metadata with: 
 Side = Annotated[int, Range(0, 16384)]
 Fit = Literal["stretch", "center", "letterbox", "corner", "corner_pixels", "square", "boxes"]
 Align = Literal["half_pixel", "half_pixel_blend", "corners", "origin", "edges"]
-_Shift = Annotated[float, Range(-100, 100)]
 Number = Literal["width", "height"] | int | float
 """Of a constant: itself, or a side of the input, px."""
 # what format 1 had not: fields and what they are where they say nothing, and words
 _NEW_IN_INPUT: Mapping[str, Any] = {"margin": None}
-_NEW_IN_STAGE: Mapping[str, Any] = {"constants": {}, "turn": None, "keypoint_count": 0, "max_iou": 0.3, "scale_step": 0}
+_NEW_IN_STAGE: Mapping[str, Any] = {
+    "constants": {}, "turn": None, "keypoint_count": 0, "max_iou": 0.3, "parts": None, "scale_step": 0,
+}  # fmt: skip
 _NEW_WORDS = {"float16", "edges"}
 
 
@@ -78,35 +80,15 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """How a region is turned: by the line between two keypoints, so that in the crop it points one way.
-
-    The keypoints are those that the stage before found (`boxes`), or this one in the last frame (`follow`). Who lacks
-    one of the two, or has both at one place, has no region. Only linear sampling, not `corners`.
-
-    Attributes:
-        keypoints: indices of the line's first and last.
-        points: where the line points in the crop.
-        around: what gives the region its centre and its sides, which `InputSpec.margin` then widens: the `box`; the box
-            along the turned axes around all found `keypoints`; or the `line`, its first keypoint being the centre, the
-            sides twice its length.
-        shift: of the centre, to the right and down in the crop, in shares of those sides.
-    """
-
-    keypoints: tuple[Index, Index]
-    points: Literal["up", "right", "down", "left"] = "up"
-    around: Literal["box", "keypoints", "line"] = "box"
-    shift: tuple[_Shift, _Shift] = (0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
     """One network and the decoder of its outputs.
 
     Attributes:
         name: what the timings call it.
         region: what it looks at: the whole `frame`, the last stage's `boxes`, or the last frame's pose (`follow`);
-            behind a detector it follows everybody, and looks at the boxes of whom it does not know.
+            behind a detector it follows everybody, and looks at the boxes of whom it does not know. `parts`: at parts
+            of the people whom the stages before found; no file says so, a file with `parts` looks at boxes until it is
+            joined to a model.
         input: its input tensor.
         outputs: role -> tensor name; the decoder names the roles it reads.
         decoder: a file of `postprocess/`.
@@ -125,10 +107,11 @@ class Stage:
             first axis has a fixed length; a single number fills it. `width` and `height` are those of `input`, px.
         turn: how regions of people are turned; None = they are upright.
         keypoint_count: how many keypoints the decoder finds, if this is not the last stage, whose are the skeleton's.
+        parts: of a network for hands, faces and the like: which parts of people it looks at, and where these are.
     """
 
     name: str
-    region: Literal["frame", "boxes", "follow"]
+    region: Literal["frame", "boxes", "follow", "parts"]
     input: InputSpec
     outputs: Mapping[str, str]
     decoder: str
@@ -142,6 +125,7 @@ class Stage:
     turn: Turn | None = None
     keypoint_count: Annotated[int, Range(0, 1000)] = 0
     max_iou: Share = 0.3
+    parts: Parts | None = None
     scale_step: Side = 0
 
 
@@ -169,10 +153,17 @@ class ModelSpec:
     made_by: str = ""
 
 
+def body_stages(spec: ModelSpec) -> tuple[Stage, ...]:
+    """The stages that find people, without those that look at parts of them."""
+    return tuple(stage for stage in spec.stages if stage.region != "parts")
+
+
 def skeleton_of(spec: ModelSpec, stage: Stage) -> Skeleton:
-    """What the stage's decoder finds: the model's skeleton, or, of a stage before the last, keypoints by number."""
-    if not stage.keypoint_count or stage is spec.stages[-1]:
-        return spec.skeleton
+    """What the stage's decoder finds: the people's keypoints without those of parts, or so many by number."""
+    body = body_stages(spec)
+    if stage is body[-1] or not stage.keypoint_count:
+        added = sum(len(part.names) for other in spec.stages[len(body) :] if other.parts for part in other.parts.each)
+        return first_of(spec.skeleton, len(spec.skeleton.names) - added)
     return Skeleton(tuple(map(str, range(stage.keypoint_count))), ())
 
 
@@ -235,7 +226,7 @@ def check(spec: ModelSpec) -> None:
     if not spec.stages:
         raise Misfit("posert.stages", "at least one stage", spec.stages)
     for stage in spec.stages:
-        for place, good, expected, got in [*_rules(stage, spec), *_turn_rules(stage, spec)]:
+        for place, good, expected, got in [*_rules(stage, spec), *turn_rules(stage, spec), *part_rules(stage, spec)]:
             if not good:
                 raise Misfit(f"posert.stages.{stage.name}.{place}", expected, got)
 
@@ -269,26 +260,4 @@ def _rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
         ("suppress", rule, "none, the stage does not look at boxes", stage.suppress),
         ("file", bare, "a bare file name", file),
         ("constants", fed, "one number or more of each, and not the picture", dict(stage.constants)),
-    ]
-
-
-def _turn_rules(stage: Stage, spec: ModelSpec) -> list[tuple[str, bool, str, Any]]:
-    """As `_rules`, for a stage whose regions are turned."""
-    if stage.turn is None:
-        return []
-    given, index = stage.input, [other.name for other in spec.stages].index(stage.name)
-    count = len(spec.skeleton.names) if stage.region == "follow" else 1 << 30  # a detector may still come
-    if stage.region == "boxes" and index > 0:
-        count = spec.stages[index - 1].keypoint_count
-    first, second = stage.turn.keypoints
-    return [
-        ("turn", stage.region != "frame", "none, the whole frame is not turned", stage.region),
-        (
-            "turn.keypoints",
-            first != second and max(first, second) < count,
-            f"two of {count} keypoints, from 0 on",
-            (first, second),
-        ),
-        ("input.interpolation", given.interpolation == "linear", "linear, of turned regions", given.interpolation),
-        ("input.align", given.align != "corners", "another one, of turned regions", given.align),
     ]

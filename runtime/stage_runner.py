@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from posert.poses import Frame, Poses, join
 from posert.postprocess import decoder, suppression_rule
 from posert.postprocess.geometry import to_frame
+from posert.runtime.parts import put_part
 from posert.runtime.prepare import prepare
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage, skeleton_of
@@ -77,6 +78,19 @@ class StageRunner:
         own = Poses(regions.keypoints[of], regions.scores[of], regions.boxes_xyxy[of])
         params = self._model.suppression_params(self.stage.name)
         return suppression_rule(self.stage.suppress).suppress(people, own, params)
+
+    def put(
+        self,
+        rows: list[Poses],
+        windows: NDArray[np.float64],
+        input_wh: tuple[int, int],
+        owners: NDArray[np.int64],
+        people: Poses,
+    ) -> None:
+        """Writes what the windows f64 [R,6] of a frame show into the keypoints of their owners i64 [R,2]."""
+        for row, window, (person, first) in zip(rows, windows, owners.tolist(), strict=True):
+            moved = to_frame(row, window, input_wh)
+            put_part(moved.keypoints, np.ascontiguousarray(moved.scores), people.keypoints[person], first)
 
     def _decoded(
         self,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from posert.poses import Poses
 from posert.postprocess.kernels.records import index_of, numbers_of, reader
 from posert.postprocess.kernels.registry import F32x1, F32x2, F32x3, F64x1, F64x2, jit, kernel
-from posert.runtime.spec import InputSpec, Turn
+from posert.runtime.region_spec import Turn
+from posert.runtime.spec import InputSpec
 from posert.runtime.windows import read_spec, spec_numbers, widened
 
 _KEYPOINTS, _LINE = index_of(Turn, "around", "keypoints"), index_of(Turn, "around", "line")
@@ -77,7 +78,7 @@ def _bounds(keypoints, cosine, sine):
 
 
 @jit
-def _region(turn, keypoints, box):
+def turned_place(turn, keypoints, box):
     """Centre x, y and sides px, cosine and sine of one person's region; both are 0 where it has no place."""
     length, cosine, sine = _direction(turn, keypoints)
     x, y, wide, high = 0.0, 0.0, 0.0, 0.0
@@ -101,7 +102,7 @@ def _turned_regions(turn: F64x1, keypoints: F32x3, boxes: F32x2, scores: F32x1) 
     """How many of N people have a turned region; they come first: keypoints f32 [N,K,3], boxes [N,4], scores [N]."""
     kept, rule = 0, read_turn(turn)
     for person in range(keypoints.shape[0]):
-        x, y, wide, high, _, _ = _region(rule, keypoints[person], boxes[person])
+        x, y, wide, high, _, _ = turned_place(rule, keypoints[person], boxes[person])
         sides = 0.0 <= wide < math.inf and 0.0 <= high < math.inf and wide + high > 0.0
         if sides and abs(x) < math.inf and abs(y) < math.inf:
             for k in range(keypoints.shape[1]):
@@ -122,7 +123,7 @@ def _place_turned(numbers: F64x1, turn: F64x1, keypoints: F32x3, boxes: F32x2, w
     """
     spec, rule = read_spec(numbers), read_turn(turn)
     for person in range(windows.shape[0]):
-        x, y, wide, high, cosine, sine = _region(rule, keypoints[person], boxes[person])
+        x, y, wide, high, cosine, sine = turned_place(rule, keypoints[person], boxes[person])
         half, half_high = widened(spec, wide, high)
         windows[person, 0], windows[person, 1] = x - half, y - half_high
         windows[person, 2], windows[person, 3] = x + half, y + half_high

@@ -19,6 +19,8 @@ from posert.flags import (
     AcceptUnpinned,
     Device,
     Draw,
+    Face,
+    Hands,
     LongEdge,
     MaxPeople,
     MinBoxArea,
@@ -26,6 +28,7 @@ from posert.flags import (
     Mirror,
     NetResolution,
     Params,
+    PartFiles,
     Person,
     Roi,
     Rotate,
@@ -36,6 +39,7 @@ from posert.flags import (
     parse_options,
     parse_params,
     parse_resolution,
+    part_files,
     whose,
 )
 from posert.serve.limits import Limits
@@ -133,6 +137,9 @@ def live(
     detector: Annotated[
         str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
     ] = None,
+    hands: Hands = False,
+    face: Face = False,
+    parts: PartFiles = None,
     device: Device = "auto",
     threads: Threads = 0,
     long_edge: LongEdge = 0,
@@ -162,6 +169,7 @@ def live(
     of_model, of_people = parse_options(params, track=follow)
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, detector=detector and found(detector), params=of_model,
+        parts=part_files(hands, face, parts, found),
         net_resolution=parse_resolution(net_resolution),
     )  # fmt: skip
     shown = sources or ["0"]

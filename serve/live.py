@@ -80,7 +80,7 @@ def live(
         service = Service({opened.spec.model: opened}, Limits())
         numbers = [""] if len(media) == 1 else [f"_{number}" for number in range(1, len(media) + 1)]
         names = [_name(source) for source in sources]
-        inputs = [*map(Path, media), *files_of(model, options.detector)]
+        inputs = [*map(Path, media), *files_of(model, options)]
         cameras = [
             stack.enter_context(_camera(opened, medium, name, number, view, inputs))
             for medium, name, number in zip(media, names, numbers, strict=True)

@@ -6,7 +6,8 @@ import math
 import numpy as np
 
 from posert.poses import Poses
-from posert.runtime.spec import InputSpec, Turn
+from posert.runtime.region_spec import Turn
+from posert.runtime.spec import InputSpec
 
 UP = {"up": -90, "right": 0, "down": 90, "left": 180}
 """Where each way points in a picture, degrees, clockwise from the right."""

@@ -18,7 +18,8 @@ import posert
 from posert.export.recipe import Node
 from posert.poses import Skeleton
 from posert.postprocess import decoder, names
-from posert.runtime.spec import FORMAT, NEWEST_FORMAT, InputSpec, ModelSpec, Stage, Turn, to_json
+from posert.runtime.region_spec import Part, Parts, Place, Turn
+from posert.runtime.spec import FORMAT, NEWEST_FORMAT, InputSpec, ModelSpec, Stage, to_json
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "FORMAT.md").read_text(encoding="utf-8")
@@ -39,14 +40,14 @@ def _first_cells(section: str) -> set[str]:
     return {name for row in rows for name in re.findall(r"`\[*([\w.]+)\]*`", row)}
 
 
-@pytest.mark.parametrize("record", [ModelSpec, Skeleton, Stage, Turn, InputSpec])
+@pytest.mark.parametrize("record", [ModelSpec, Skeleton, Stage, Turn, Parts, Part, Place, InputSpec])
 def test_every_field_has_its_row(record: Any) -> None:
     assert {field.name for field in dataclasses.fields(record)} <= _first_cells(_section(record.__name__))
 
 
 @pytest.mark.parametrize(
     ("record", "fields"),
-    [(Stage, {"constants", "turn", "keypoint_count", "max_iou", "scale_step"}), (InputSpec, {"margin"})],
+    [(Stage, {"constants", "turn", "keypoint_count", "max_iou", "parts", "scale_step"}), (InputSpec, {"margin"})],
 )
 def test_fields_of_the_newest_format_are_called_that(record: Any, fields: set[str]) -> None:
     rows = [line for line in _section(record.__name__).splitlines() if line.startswith("| `")]

@@ -13,6 +13,7 @@ import cv2
 import media
 import pytest
 import recordings
+import tiny_parts
 from caffe_files import prototxt, weights, write_caffemodel
 from pifpaf_files import checkpoint
 
@@ -43,6 +44,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.mp4", "b.mp4"):
         media.video(tmp_path / "videos" / name, count=20)
     cv2.imwrite("photo.jpg", media.numbered(3))
+    tiny_parts.hands(tmp_path / "my_hands.onnx")
     (tmp_path / "features").mkdir()
     for name in ("walk.jsonl", "features/walk.mp4.jsonl"):
         recordings.walkers(tmp_path / name, "walk.mp4", frames=40)

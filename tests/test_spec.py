@@ -7,7 +7,8 @@ import pytest
 
 from posert.errors import PosertError
 from posert.poses import Skeleton
-from posert.runtime.spec import METADATA_LIMIT_BYTES, InputSpec, ModelSpec, Stage, Turn, from_json, to_json
+from posert.runtime.region_spec import Turn
+from posert.runtime.spec import METADATA_LIMIT_BYTES, InputSpec, ModelSpec, Stage, from_json, to_json
 
 INPUT = InputSpec("image", "NCHW", "float32", "bgr", (384, 384), "corner", multiple_of=32, pad_value=(110, 110, 110))
 STAGE = Stage("pose", "frame", INPUT, {"heatmaps": "h", "pafs": "p"}, "paf", {"peak_threshold": 0.1})

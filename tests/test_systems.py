@@ -17,7 +17,7 @@ from posert.runtime.spec import ModelSpec
 
 def test_the_folder_is_the_registry() -> None:
     assert {entry.system for entry in entries().values()} == set(systems.system_names())
-    with pytest.raises(PosertError, match=r"no system '../nano'; it has alphapose, movenet"):
+    with pytest.raises(PosertError, match=r"no system '../nano'; it has alphapose, mediapipe, movenet"):
         systems.find_system("../nano")
     assert frozenset() == systems.find_system("nano").OPTIONS
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from posert.poses import Poses
 from posert.postprocess.geometry import to_frame
 from posert.runtime.prepare import prepare
-from posert.runtime.spec import InputSpec, Turn
+from posert.runtime.region_spec import Turn
+from posert.runtime.spec import InputSpec
 from posert.runtime.turned import turned_regions, turned_windows
 from posert.runtime.windows import place
 

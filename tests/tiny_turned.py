@@ -9,7 +9,8 @@ import tiny_topdown
 from onnx import helper
 
 from posert.poses import Skeleton
-from posert.runtime.spec import ModelSpec, Stage, Turn
+from posert.runtime.region_spec import Turn
+from posert.runtime.spec import ModelSpec, Stage
 
 PALMS = Stage("detector", "frame", tiny_topdown.IMAGE, {"people": "people"}, "direct", keypoint_count=3)
 HANDS = replace(

@@ -26,7 +26,7 @@ from posert.postprocess import decoder
 from posert.postprocess.kernels import build, sources
 from posert.postprocess.kernels.build import TARGETS
 from posert.postprocess.kernels.registry import KERNELS, Axes, Kernel
-from posert.runtime.session import Model, find_model, open_model
+from posert.runtime.session import Model, open_model
 from posert.runtime.spec import skeleton_of
 from posert.runtime.windows import place
 
@@ -48,6 +48,7 @@ def bundle(
     cpu: str = "",
     prefix: str = "posert",
     params: Mapping[str, Any] | None = None,
+    parts: tuple[str | Path, ...] = (),
 ) -> list[str]:
     """Writes the folder with everything a C program needs to run the model; returns the names in it.
 
@@ -57,6 +58,7 @@ def bundle(
         target: a key of `TARGETS`. cpu: LLVM's name of the least processor, "" = the target's usual.
         prefix: what the library, its header and its functions are called, so that several fit into one program.
         params: as of `ModelOptions`; the library has them for good.
+        parts: networks for hands, faces and the like, see `ModelOptions`.
 
     Raises:
         PosertError: the model cannot be opened, or its decoder cannot use its outputs; the target is not known, or
@@ -66,14 +68,13 @@ def bundle(
         raise PosertError(f"no target {target}", f"one of: {', '.join(TARGETS)}")
     if not re.fullmatch(r"[a-z][a-z0-9]*", prefix):
         raise PosertError(f"the prefix {prefix!r} cannot begin a name in C", "small letters and digits, as in: body")
-    file = find_model(path)
-    with open_model(path, device="cpu", params=params or {}) as model:
+    with open_model(path, device="cpu", params=params or {}, parts=parts) as model:
         _check(model)
-        texts, spec = {"model.c": model_table(model, file, params or {})}, model.spec
+        texts, spec = {"model.c": model_table(model, params or {})}, model.spec
+        files = list(dict.fromkeys(model.files.values()))
     about = {"MODEL": spec.model, "LICENCE": spec.licence or "not stated", "TARGET": target}
     about |= {"CPU": cpu or TARGETS[target].cpu, "NAME": prefix, "MACROS": prefix.upper()}
     about |= dict(zip(("MAJOR", "MINOR", "PATCH"), posert.__version__.split("."), strict=False))
-    files = [file, *(file.parent / str(stage.file) for stage in spec.stages if stage.file is not None)]
     about |= {"VERSION": posert.__version__, "FILES": " ".join(sorted({item.name for item in files}))}
     texts |= {source.name: source.read_text(encoding="utf-8") for source in SOURCES.iterdir()}
     names = sorted({name for text in texts.values() for name in re.findall(rf"\b{PREFIX}\w+", text)})
@@ -95,6 +96,9 @@ def _check(model: Model) -> None:
             f"{spec.model} looks at boxes and has no detector, and C takes none from outside",
             "export it with a detector",
         )
+    names = [file.name for file in {file.resolve() for file in model.files.values()}]
+    if len(names) > len(set(names)):
+        raise PosertError(f"two files are called {max(names, key=names.count)}", "give one of them another name")
     for stage in spec.stages:
         if len(stage.scales) > 1:
             raise PosertError(

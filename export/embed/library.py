@@ -4,6 +4,7 @@ Owns the ctypes view of `posert.h`. Knows nothing of how the library works.
 """
 
 import ctypes
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ from posert.errors import PosertError
 from posert.export.embed.table import params_in
 from posert.poses import Frame, Poses, no_poses
 from posert.runtime.devices import import_onnxruntime
+from posert.runtime.options import ModelOptions
 from posert.runtime.session import open_model
 
 BGR, RGB, BGRA, RGBA = range(4)
@@ -153,7 +155,8 @@ def compare(folder: Path, pictures: Iterable[Frame]) -> tuple[int, int, float]:
     model, kept = folder / main_file(folder), list(pictures)
     params = params_in((folder / "model.c").read_text(encoding="utf-8"))
     people, largest, source = 0, 0.0, ""
-    with NativeModel(folder) as native, open_model(model, device="cpu", threads=1, params=params) as python:
+    options = ModelOptions(device="cpu", threads=1, params=params, parts=part_files(folder))
+    with NativeModel(folder) as native, open_model(model, options) as python:
         for frame, result in zip(kept, estimate(python, kept), strict=True):
             if frame.source != source:
                 native.reset()
@@ -170,6 +173,15 @@ def compare(folder: Path, pictures: Iterable[Frame]) -> tuple[int, int, float]:
 
 
 def main_file(folder: Path) -> str:
-    """The model's own file: the network of its last stage, as the generated table has it."""
+    """The model's own file: the last network that finds people, as the generated table has it."""
+    return [name for region, name in _stage_files(folder) if region != "PARTS"][-1]
+
+
+def part_files(folder: Path) -> tuple[Path, ...]:
+    """The files of the networks for parts of people."""
+    return tuple(folder / name for region, name in _stage_files(folder) if region == "PARTS")
+
+
+def _stage_files(folder: Path) -> list[tuple[str, str]]:
     text = (folder / "model.c").read_text(encoding="utf-8")
-    return text.rsplit('.file = "', 1)[1].split('"', 1)[0]
+    return re.findall(r'\.region = POSERT__(\w+),\s*\.file = "([^"]+)"', text)

@@ -42,11 +42,11 @@ class System(Protocol):
 
 
 if TYPE_CHECKING:
-    from posert.export.systems import alphapose, movenet, nano, openpifpaf, openpose, recipes, yolo
+    from posert.export.systems import alphapose, mediapipe, movenet, nano, openpifpaf, openpose, recipes, yolo
 
     def _held_to_it(*systems: System) -> None: ...
 
-    _held_to_it(alphapose, movenet, nano, openpifpaf, openpose, recipes, yolo)
+    _held_to_it(alphapose, mediapipe, movenet, nano, openpifpaf, openpose, recipes, yolo)
 
 
 def system_names() -> list[str]:

@@ -16,7 +16,7 @@ SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 """Of a library of this platform."""
 _MARKS = (b"posert.postprocess.kernels.registry", b"posert.postprocess.decoding")
 """What a file with kernels or their helpers imports: the decorators."""
-_RECORDS = ROOT / "runtime" / "spec.py"
+_RECORDS = (ROOT / "runtime" / "region_spec.py", ROOT / "runtime" / "spec.py")
 _NOT_CODE = (FOLDER.with_name("load.py"), FOLDER.with_name("sources.py"))
 
 
@@ -46,7 +46,7 @@ def kernel_sources() -> tuple[Path, ...]:
     """The files that may hold kernels or their helpers, and records that kernels read."""
     paths = sorted([*(ROOT / "postprocess").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
     texts = {path: path.read_bytes() for path in paths if path not in _NOT_CODE}
-    return tuple(path for path in texts if path == _RECORDS or any(mark in texts[path] for mark in _MARKS))
+    return tuple(path for path in texts if path in _RECORDS or any(mark in texts[path] for mark in _MARKS))
 
 
 def kernel_modules() -> dict[str, Path]:

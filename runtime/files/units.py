@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.runtime.spec import ModelSpec
+from posert.runtime.spec import ModelSpec, body_stages
 from posert.runtime.windows import place
 
 Keypoints = NDArray[np.float64]
@@ -26,8 +26,8 @@ def in_units(unit: int, spec: ModelSpec) -> Callable[[Keypoints, tuple[int, int]
     Raises:
         PosertError: unit 1, and the frame does not begin in the corner of the input.
     """
-    first = spec.stages[0]
-    if unit == NETWORK and (len(spec.stages) > 1 or first.region != "frame" or first.input.fit not in _FROM_THE_CORNER):
+    first, body = spec.stages[0], body_stages(spec)
+    if unit == NETWORK and (len(body) > 1 or first.region != "frame" or first.input.fit not in _FROM_THE_CORNER):
         raise PosertError(
             f"{spec.model} does not see the whole frame from the corner of its input on",
             "take another `keypoint_scale` than 1",

@@ -90,7 +90,7 @@ def _refuse(path: Path, overwrite: bool) -> None:
 def _inputs(jobs: Sequence[Job], sources: Sequence[str], recipe: Recipe) -> Iterator[Path]:
     yield from (Path(job.source) for job in jobs)
     yield from (Path(source[1:]) for source in sources if source.startswith("@"))
-    yield from files_of(recipe.model, recipe.options.detector)
+    yield from files_of(recipe.model, recipe.options)
     if recipe.settings.boxes is not None:
         yield Path(recipe.settings.boxes)
 

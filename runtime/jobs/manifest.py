@@ -48,6 +48,7 @@ class Manifest:
             "model_sha256": find_model(recipe.model),
             "detector_sha256": None if detector is None else find_model(detector),
             "boxes_sha256": boxes,
+            **{f"part_{i}_sha256": find_model(part) for i, part in enumerate(recipe.options.parts)},
         }
         hashes = {name: sha256_of(file) for name, file in files.items() if file is not None}
         self._model = {"model": recipe.model, **hashes, "settings": recipe.record()}

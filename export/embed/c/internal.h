@@ -58,7 +58,7 @@ typedef struct posert__constant {
     const int *sides;
 } posert__constant;
 
-typedef enum posert__region { POSERT__FRAME, POSERT__BOXES, POSERT__FOLLOW } posert__region;
+typedef enum posert__region { POSERT__FRAME, POSERT__BOXES, POSERT__FOLLOW, POSERT__PARTS } posert__region;
 
 /* One network and the decoder of its outputs. */
 typedef struct posert__stage {
@@ -76,6 +76,11 @@ typedef struct posert__stage {
     const int *roles; /* of each output: which array of the decoder it is */
     int keypoint_count;   /* of its people */
     posert__numbers turn; /* `Turn`; none = its regions are upright */
+    int part_count; /* that it looks at of each person, each with its rule; see `PartRules` in Python */
+    const posert__numbers *parts;
+    int64_t *firsts; /* of each part: its first keypoint among the person's */
+    double apart;
+    posert__numbers again; /* `Turn`; none = parts are not followed */
     int constant_count;
     const posert__constant *constants;
     posert__decoder decoder;
@@ -84,14 +89,14 @@ typedef struct posert__stage {
 
 typedef struct posert__model {
     const char *name, *version;
-    int keypoint_count, most_keypoints; /* of the last stage, and of the stage with the most */
+    int keypoint_count, most_keypoints; /* of a person, parts included; and of the stage with the most */
     const char *const *names;
     int64_t *torso; /* left and right hip, left and right shoulder; -1 = the model has none */
     int64_t *sides; /* of each keypoint its mirror image and its limb; or none */
     int side_count;
     posert__numbers follow;          /* `FollowOptions` */
     int64_t memory_size, scene_size; /* numbers that are kept of each person and of a picture by the steady rule */
-    int stage_count;
+    int stage_count, body_count; /* those behind `body_count` stages look at parts of people */
     const posert__stage *stages;
 } posert__model;
 
@@ -133,12 +138,13 @@ struct posert {
     void *runtime; /* NULL = the program runs the network itself */
     posert__turn turn;
     posert__people found[3]; /* of the stage at work and of the one before; `last` is the result. [2]: of the rule */
-    posert__buffer packed, tensor, constants, windows, sampling, ruling, following;
+    posert__people whole[2]; /* with their parts, of this picture (`now`) and of the last */
+    posert__buffer packed, tensor, constants, windows, owners, sampling, ruling, following;
     posert__buffer memory[2]; /* of the steady rule, of each person: of this picture and of the last one, taking turns */
     posert__buffer scene;     /* of the last picture, by which a cut is known */
     posert__buffer widened[POSERT__ROLES]; /* outputs that came as float16 or whole numbers */
     int detect_every, since_detection; /* pictures; the latter 0 = detect on the next one */
-    int last;                          /* which of `found` holds the last picture's people */
+    int last, now;                     /* which of `found` holds the last picture's people; which of `whole` this one's */
     int opened;
     int steady;        /* the rule that follows people */
     double follow[POSERT__FOLLOWS];
@@ -173,6 +179,16 @@ posert_status posert__know_regions(posert *p, int *known);
 posert_status posert__enter(posert *p);
 /* All windows of the turn's stage are done: its people are complete. */
 posert_status posert__leave(posert *p);
+
+/* parts.c */
+/* The body's stages are done: its people get room for their parts. */
+posert_status posert__begin_parts(posert *p);
+/* The windows of a stage that looks at parts; its people, one window's at a time, are not the result. */
+posert_status posert__enter_parts(posert *p);
+/* What a window shows becomes keypoints of its person. */
+posert_status posert__put_part(posert *p, const posert_tensor *outputs, int64_t row);
+/* Parts that are another one of the same person go. */
+void posert__leave_parts(posert *p);
 
 /* people.c */
 /* Room for `more` people behind those who are there. */

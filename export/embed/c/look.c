@@ -23,16 +23,19 @@ static void place_turned(const posert__stage *stage, const posert__people *peopl
                           POSERT__2(windows, count, POSERT__WINDOW));
 }
 
+/* Keypoints of the people whom the body's stages find. */
+static int64_t body_parts(void) { return posert__the_model.stages[posert__the_model.body_count - 1].keypoint_count; }
+
 /* Whether the model follows everybody whom its detector finds. */
 static int follows_all(void)
 {
     const posert__model *model = &posert__the_model;
-    return model->stage_count > 1 && model->stages[model->stage_count - 1].region == POSERT__FOLLOW;
+    return model->body_count > 1 && model->stages[model->body_count - 1].region == POSERT__FOLLOW;
 }
 
 void posert__set_follow(posert *p, posert_follow asked)
 {
-    const posert__stage *last = &posert__the_model.stages[posert__the_model.stage_count - 1];
+    const posert__stage *last = &posert__the_model.stages[posert__the_model.body_count - 1];
     p->steady = asked.rule == POSERT_FOLLOW_STEADY && last->region == POSERT__FOLLOW && last->turn.count == 0;
     p->follow[POSERT__RULE] = asked.rule;
     p->follow[POSERT__SHARE] = asked.share;
@@ -45,6 +48,7 @@ void posert__forget(posert *p, int scene)
 {
     p->follows = p->since_detection = 0;
     p->remembers = 0;
+    p->whole[0].count = p->whole[1].count = 0;
     if (scene && p->scene.at != NULL) memset(p->scene.at, 0, p->scene.bytes);
 }
 
@@ -72,7 +76,7 @@ static posert_status remember(posert *p, posert__people *people)
     double *after = posert__at_least(&p->memory[!p->newest], people->count * size * (int64_t)sizeof(double));
     if (before == NULL || after == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the people");
     posert_k_steadied(POSERT__1(p->follow, POSERT__FOLLOWS),
-                      POSERT__3(people->keypoints, people->count, model->keypoint_count, 3), POSERT__1(model->torso, 4),
+                      POSERT__3(people->keypoints, people->count, body_parts(), 3), POSERT__1(model->torso, 4),
                       POSERT__2(model->sides, model->side_count, 2), p->turn.pixels.width, p->turn.pixels.height,
                       POSERT__2(before, known, size), POSERT__2(after, people->count, size));
     p->newest = !p->newest;
@@ -85,6 +89,7 @@ posert_status posert__enter(posert *p)
     posert__turn *turn = &p->turn;
     const posert__stage *stage = &posert__the_model.stages[turn->stage];
     const posert__people *regions = &p->found[p->last];
+    if (stage->region == POSERT__PARTS) return posert__enter_parts(p);
     p->last = !p->last;
     p->found[p->last].count = 0;
     turn->start = 0;
@@ -138,7 +143,7 @@ static int follow(const posert *p, const posert__stage *stage, posert__people *p
         return 1;
     }
     return model->torso[0] >= 0 &&
-           posert_k_crop_window(POSERT__2(people->keypoints, model->keypoint_count, 3), POSERT__1(model->torso, 4),
+           posert_k_crop_window(POSERT__2(people->keypoints, stage->keypoint_count, 3), POSERT__1(model->torso, 4),
                                 p->turn.pixels.width, p->turn.pixels.height, POSERT__1(window, 4)) > 0;
 }
 
@@ -172,13 +177,17 @@ posert_status posert__leave(posert *p)
     const posert__stage *stage = &model->stages[p->turn.stage];
     const double width = p->turn.pixels.width, height = p->turn.pixels.height;
     posert__people *people = &p->found[p->last];
+    if (stage->region == POSERT__PARTS) {
+        posert__leave_parts(p);
+        return POSERT_OK;
+    }
     if (stage->rule != NULL) {
         const posert_status status = posert__suppress(p, stage, people);
         if (status != POSERT_OK) return status;
     }
-    if (p->turn.stage < model->stage_count - 1 && stage[1].turn.count > 0)
+    if (p->turn.stage < model->body_count - 1 && stage[1].turn.count > 0)
         people->count = turned(&stage[1], people, people->count, stage->keypoint_count);
-    else if (p->turn.stage < model->stage_count - 1) {
+    else if (p->turn.stage < model->body_count - 1) {
         people->count = posert_k_usable_regions(POSERT__2(people->boxes, people->count, 4),
                                                 POSERT__1(people->scores, people->count), width, height);
         return follows_all() ? join(p) : POSERT_OK;
@@ -198,7 +207,7 @@ posert_status posert__leave(posert *p)
 static posert_status follow_all(posert *p)
 {
     posert__people *people = &p->found[p->last];
-    const int64_t parts = posert__the_model.keypoint_count;
+    const int64_t parts = body_parts();
     if (p->since_detection == 0) people->count = 0;
     double *windows = windows_of(p, people->count);
     if (windows == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
@@ -213,7 +222,7 @@ static posert_status follow_all(posert *p)
 posert_status posert__know_regions(posert *p, int *known)
 {
     posert__people *people = &p->found[p->last];
-    const int64_t parts = posert__the_model.keypoint_count;
+    const int64_t parts = body_parts();
     posert_status status = p->steady ? look_for_cut(p) : POSERT_OK;
     if (status == POSERT_OK && follows_all()) status = follow_all(p);
     const int due = p->since_detection == 0 || p->since_detection >= p->detect_every;

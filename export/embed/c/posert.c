@@ -67,10 +67,10 @@ static posert_status read_options(posert *p, const posert_options *given, posert
                             follow->patience, follow->cut);
     if (options->detect_every < 0)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: must be 0 or more", options->detect_every);
-    if (options->detect_every > 1 && posert__the_model.stages[posert__the_model.stage_count - 1].turn.count > 0)
+    if (options->detect_every > 1 && posert__the_model.stages[posert__the_model.body_count - 1].turn.count > 0)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: the model turns its regions by keypoints that only its "
                             "detector finds", options->detect_every);
-    if (options->detect_every > 1 && posert__the_model.stage_count == 1)
+    if (options->detect_every > 1 && posert__the_model.body_count == 1)
         return posert__fail(p, POSERT_BAD_ARGUMENT, "detect_every %d: the model has no detector to leave out",
                             options->detect_every);
     return POSERT_OK;
@@ -102,18 +102,20 @@ void posert_close(posert *p)
     posert__unload(p->runtime);
 #endif
     for (int i = 0; i < posert__the_model.stage_count; i++) free(p->benches[i].workspace.at);
-    for (int i = 0; i < 3; i++) {
-        free(p->found[i].keypoints);
-        free(p->found[i].scores);
-        free(p->found[i].boxes);
-        free(p->found[i].region_boxes);
-        free(p->found[i].region_scores);
+    for (int i = 0; i < 5; i++) {
+        posert__people *people = i < 3 ? &p->found[i] : &p->whole[i - 3];
+        free(people->keypoints);
+        free(people->scores);
+        free(people->boxes);
+        free(people->region_boxes);
+        free(people->region_scores);
     }
     free(p->packed.at);
     free(p->tensor.at);
     free(p->constants.at);
     for (int i = 0; i < POSERT__ROLES; i++) free(p->widened[i].at);
     free(p->windows.at);
+    free(p->owners.at);
     free(p->sampling.at);
     free(p->ruling.at);
     free(p->following.at);
@@ -220,10 +222,13 @@ posert_status posert_next(posert *p, posert_feed *feed, posert_people *people)
                                                       : people == NULL ? "no place for the people"
                                                                        : "posert_next comes after posert_begin or posert_give");
     while (status == POSERT_OK && p->turn.start >= p->turn.count) {
+        const posert__model *model = &posert__the_model;
         status = posert__leave(p);
+        if (status == POSERT_OK && ++p->turn.stage == model->body_count && model->body_count < model->stage_count)
+            status = posert__begin_parts(p);
         if (status != POSERT_OK) break;
-        if (++p->turn.stage >= posert__the_model.stage_count) {
-            const posert__people *found = &p->found[p->last];
+        if (p->turn.stage >= model->stage_count) {
+            const posert__people *found = model->body_count < model->stage_count ? &p->whole[p->now] : &p->found[p->last];
             *people = (posert_people){(int)found->count, posert__the_model.keypoint_count, found->keypoints,
                                       found->scores, found->boxes};
             p->turn.state = POSERT__IDLE;
@@ -263,7 +268,10 @@ posert_status posert_give(posert *p, const posert_tensor *outputs, int count)
     posert__turn *turn = &p->turn;
     posert__people *people = &p->found[p->last], *regions = &p->found[!p->last];
     posert_status status = check(p, &posert__the_model.stages[turn->state == POSERT__FED ? turn->stage : 0], outputs, count);
-    for (int64_t row = 0; row < turn->rows && status == POSERT_OK; row++) {
+    const int parts_of = status == POSERT_OK && posert__the_model.stages[turn->stage].region == POSERT__PARTS;
+    for (int64_t row = 0; row < turn->rows && parts_of && status == POSERT_OK; row++)
+        status = posert__put_part(p, outputs, row);
+    for (int64_t row = 0; row < turn->rows && !parts_of && status == POSERT_OK; row++) {
         const int64_t before = people->count, parts = posert__the_model.stages[turn->stage].keypoint_count;
         status = posert__decode(p, turn->stage, outputs, row, turn->input_wh, people);
         const int64_t region = turn->start + row;

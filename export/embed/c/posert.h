@@ -14,6 +14,8 @@
  * unless the program runs the network itself (posert_begin).
  * Not here, only in Python: averaging with the mirrored picture (--flip) or over several sizes (--scale-number), boxes of
  * one's own (--boxes), devices other than the CPU, tracking and smoothing. `posert bundle` refuses a model that needs them.
+ * A library with networks for hands or faces (`posert bundle --hands`, --face, --parts) gives body and parts in one call: they are
+ * keypoints of the person, by their names (posert_keypoint_name).
  * The parameters of its networks are those of the model's file, and what `posert bundle --set` says: their ranges, and
  * what they ask of each other, are checked there, so that nothing here has to.
  * A handle serves one thread at a time; several handles may work in several threads. Nothing here prints or exits.

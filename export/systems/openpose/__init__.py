@@ -13,9 +13,11 @@ from posert.export import onnx_file
 from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import caffe, caffe_forward, tensorflow_models
 from posert.export.systems.openpose import layers
+from posert.export.systems.openpose.parts import FACE, HANDS
 from posert.export.weights import Entry
 from posert.poses import Skeleton
 from posert.postprocess.decoders.paf import COCO_18_CHANNELS
+from posert.runtime.region_spec import Parts
 from posert.runtime.spec import InputSpec, Stage
 from posert.skeletons import BODY_25, FACE_70, MPI_15, OPENPOSE_18, OPENPOSE_HAND_21
 
@@ -41,11 +43,12 @@ _MPI: dict[str, Any] = {
 
 
 class Network(NamedTuple):
-    """One of the official networks: its layers, skeleton and the parameters of `bodyparts`."""
+    """One of the official networks: its layers, skeleton, the parameters of `bodyparts`, and where it looks."""
 
     layers: Callable[[], list[caffe.Layer]]
     skeleton: Skeleton
     params: dict[str, Any] = {}  # noqa: RUF012 - lists, not tuples: JSON gives lists back
+    parts: Parts | None = None
 
 
 NETWORKS = {
@@ -53,8 +56,8 @@ NETWORKS = {
     "openpose-coco": Network(lambda: layers.body_coco(19, 38, 6), OPENPOSE_18, _COCO),
     "openpose-mpi": Network(lambda: layers.body_coco(16, 28, 6), MPI_15, {**_MPI, "peak_threshold": 0.6}),
     "openpose-mpi-4-stages": Network(lambda: layers.body_coco(16, 28, 4), MPI_15, {**_MPI, "peak_threshold": 0.3}),
-    "openpose-face": Network(lambda: layers.single_branch(71), FACE_70),
-    "openpose-hand": Network(lambda: layers.single_branch(22), OPENPOSE_HAND_21),
+    "openpose-face": Network(lambda: layers.single_branch(71), FACE_70, parts=FACE),
+    "openpose-hand": Network(lambda: layers.single_branch(22), OPENPOSE_HAND_21, parts=HANDS),
 }
 """Name in models.lock -> network."""
 
@@ -155,7 +158,8 @@ def caffe_stage(network: Network, image_name: str) -> Stage:
     if whole:
         outputs = {"heatmaps": "heatmaps", "pafs": "pafs"}
         return Stage("pose", "frame", image, outputs, "bodyparts", network.params)
-    return Stage("pose", "boxes", image, {"maps": "maps"}, "heatmap")
+    name = "hands" if network.parts is HANDS else "face"
+    return Stage(name, "boxes", image, {"maps": "maps"}, "heatmap", parts=network.parts)
 
 
 def _ready_made(entry: Entry, path: Path) -> Exported:
