@@ -71,6 +71,18 @@ def test_the_look_without_options_is_what_it_was(skeleton, size_wh: tuple[int, i
     assert np.array_equal(drawer(skeleton)(frame, result), drawn_before(bgr, poses, skeleton))
 
 
+def test_small_hands_are_drawn_finer() -> None:
+    """Bones of 8 px are 2 px wide; the body's own points stay as large as the picture asks."""
+    names = COCO_WHOLE_BODY_133.names
+    points = np.zeros((len(names), 3), np.float32)
+    for name, place in {"left_wrist": (100, 100), "left_hand_root": (300, 100), "left_thumb1": (300, 108)}.items():
+        points[names.index(name)] = (*place, 0.9)
+    drawn = draw(np.zeros((720, 1280, 3), np.uint8), people(points), COCO_WHOLE_BODY_133)
+    assert at(drawn, 105, 100) == (255, 255, 255)
+    assert at(drawn, 305, 100) == at(drawn, 303, 104) == (0, 0, 0)
+    assert at(drawn, 301, 100) == (255, 255, 255)
+
+
 def test_the_threshold() -> None:
     points = person()
     points[3] = 50, 200, 0.29

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, PartMap, Poses, Result, Skeleton
 from posert.runtime.files.map_pictures import draw_maps
-from posert.runtime.files.palettes import WHITE, Color, Palette, PaletteName, color_of_person, palette_of
+from posert.runtime.files.palettes import WHITE, Color, Palette, PaletteName, color_of_person, fine_points, palette_of
 from posert.typed import Range, Share, settle
 
 Picture = NDArray[np.uint8]
@@ -228,21 +228,30 @@ def _person(
 ) -> None:
     skeleton = palette.skeleton
     shown = (points[:, 2] > 0) & (points[:, 2] >= options.threshold)
+    fine = fine_points(skeleton)
+    thin = _thinner(pen, points, [edge for edge in skeleton.edges if fine.issuperset(edge) and shown[list(edge)].all()])
     for limb, (a, b) in enumerate(skeleton.edges):
         if shown[a] and shown[b] and options.line_width:
             color = own if palette.limbs is None else palette.limbs[limb]
-            cv2.line(canvas, _at(points[a]), _at(points[b]), pen.ink(color), pen.line, cv2.LINE_AA, _SUBPIXEL_BITS)
+            line = thin.line if a in fine and b in fine else pen.line
+            cv2.line(canvas, _at(points[a]), _at(points[b]), pen.ink(color), line, cv2.LINE_AA, _SUBPIXEL_BITS)
     for k in np.flatnonzero(shown).tolist() if pen.radius else ():
         color = own if palette.points is None else palette.points[k]
-        cv2.circle(
-            canvas, _at(points[k]), pen.radius << _SUBPIXEL_BITS, pen.ink(color), -1, cv2.LINE_AA, _SUBPIXEL_BITS
-        )
+        radius = thin.radius if k in fine else pen.radius
+        cv2.circle(canvas, _at(points[k]), radius << _SUBPIXEL_BITS, pen.ink(color), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
     if not (options.names or options.numbers):
         return
     for k in np.flatnonzero(shown).tolist():
         words = [str(k)] * options.numbers + [skeleton.names[k]] * options.names
         x, y = points[k, :2] + (pen.radius + 1, -pen.radius - 1)
         _text(canvas, " ".join(words), x, y, max(0.35, 0.6 * pen.text), pen, pen.white)
+
+
+def _thinner(pen: _Pen, points: NDArray[np.floating], bones: Sequence[tuple[int, int]]) -> _Pen:
+    """For faces and hands: a quarter of the middle one of these bones, or half as wide, and no wider than for limbs."""
+    lengths = [float(np.hypot(*(points[a, :2] - points[b, :2]))) for a, b in bones]
+    width = max(1, round(min(np.median(lengths) / 4 if lengths else pen.line / 2, _FAR)))
+    return replace(pen, line=min(pen.line, width), radius=min(pen.radius, width))
 
 
 def _text(canvas: Picture, text: str, x: float, y: float, scale: float, pen: _Pen, color: Color) -> None:

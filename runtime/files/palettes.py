@@ -7,6 +7,7 @@ import colorsys
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -101,7 +102,7 @@ def _openpose(skeleton: Skeleton) -> Palette:
         limbs = tuple(_openpose_limb(skeleton, limb) for limb in range(len(skeleton.edges)))
         return Palette(skeleton, _as_they_are, limbs, tuple(map(_openpose_point, skeleton.names)))
     parts = parts_of(skeleton)
-    others = [k for k, name in enumerate(skeleton.names) if name.startswith("face_") or _of_hand(name)]
+    others = sorted(fine_points(skeleton))
     place = {k: len(parts) + number for number, k in enumerate(others)}
     own = next(known for known in (BODY_25, OPENPOSE_18, MPI_15) if known.names == parts)
     body = [edge for edge in own.edges if not _ear_to_shoulder(parts, edge)]
@@ -113,6 +114,12 @@ def _openpose(skeleton: Skeleton) -> Palette:
 
     limbs = tuple(_openpose_limb(drawn, limb) for limb in range(len(drawn.edges)))
     return Palette(drawn, keypoints, limbs, tuple(map(_openpose_point, drawn.names)))
+
+
+@lru_cache(maxsize=8)
+def fine_points(skeleton: Skeleton) -> frozenset[int]:
+    """The keypoints of faces and hands, which lie close together."""
+    return frozenset(k for k, name in enumerate(skeleton.names) if name.startswith("face_") or _of_hand(name))
 
 
 def _of_hand(name: str) -> bool:
