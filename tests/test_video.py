@@ -96,9 +96,11 @@ def test_what_some_browsers_play_is_not_enough(name: str, tmp_path: Path) -> Non
     assert not plays_in_browser(tmp_path / name)
 
 
-@pytest.mark.parametrize(("times_s", "expected"), [((0, 0.5, 0.6), 7), ((0, 0.01, 0.02), 1)])
+@pytest.mark.parametrize(
+    ("times_s", "expected"), [((0, 0.5, 0.6), 7), ((0, 0.01, 0.02), 1), ((0, 0.1, 95443.7, 95443.9), 5)]
+)
 def test_drawn_frames_are_shown_from_their_times_on(tmp_path: Path, times_s: tuple[float, ...], expected: int) -> None:
-    """Of frames that are due as one picture the last is shown, which is no full disk."""
+    """Of frames due as one picture the last is shown, which is no full disk; a jump of the clock fills none."""
     with overlay(tmp_path / "a.avi", COCO_17, 10) as write:
         for index, time_s in enumerate(times_s):
             frame = Frame(media.numbered(index), index)

@@ -28,6 +28,7 @@ _CODECS = {"avc1", "h264", "H264", "vp08", "VP80", "vp09", "VP90", "av01", "AV01
 _PLAIN_FORMATS = {"I420", "NV12", ""}  # of 8 bits, colour at half the size
 _OPENCV = {".avi": "MJPG", ".webm": "VP80"}
 _FASTEST = 240.0  # frames per second
+_LONGEST_S = 600.0  # that a picture is repeated; more is a jump of the clock, of 26 hours in a stream of MPEG
 
 
 def open_writer(
@@ -52,7 +53,7 @@ def open_writer(
 
 @contextmanager
 def _opencv_writer(temporary: Path, path: Path, size_wh: tuple[int, int], fps: float) -> Iterator[WritePicture]:
-    codec, written = _OPENCV.get(path.suffix.lower(), "mp4v"), 0
+    codec, written, jumped = _OPENCV.get(path.suffix.lower(), "mp4v"), 0, 0
     last: Picture | None = None
     with opencv_name(temporary) as opened, _silent():
         writer = cv2.VideoWriter(opened, cv2.VideoWriter.fourcc(*codec), fps, size_wh)
@@ -62,8 +63,11 @@ def _opencv_writer(temporary: Path, path: Path, size_wh: tuple[int, int], fps: f
         )
 
     def write(bgr: Picture, time_s: float) -> None:
-        nonlocal last, written
-        while last is not None and written < round(time_s * fps):
+        nonlocal last, written, jumped
+        due = round(time_s * fps) - jumped
+        if due - written > _LONGEST_S * fps:
+            jumped, due = jumped + due - written - 1, written + 1
+        while last is not None and written < due:
             writer.write(last)
             written += 1
         last = bgr
