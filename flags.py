@@ -117,8 +117,8 @@ Draw = Annotated[
     typer.Option(
         "--draw",
         rich_help_panel=DRAW,
-        help="boxes, labels, names, numbers, or NAME=VALUE: threshold=.3, palette=openpose, trails=2, background=black "
-        "and more (docs/drawing.md); repeat it.",
+        help="boxes, labels, names, heatmap:PART, or NAME=VALUE: threshold=.3, palette=openpose, background=black, "
+        "trails=2 and more (docs/drawing.md); repeat it.",
     ),
 ]
 _SAME_NAME = (
@@ -301,7 +301,8 @@ def parse_draw(texts: Sequence[str] | None) -> "DrawOptions":
     try:
         options: DrawOptions = read(DrawOptions, given, "--draw")
     except Misfit as error:
-        raise PosertError(error.what, "posert infer --help and docs/drawing.md say what can be drawn") from None
+        hint = "posert infer --help and docs/drawing.md say what can be drawn"
+        raise PosertError(error.what.replace("--draw.", "--draw ", 1), hint) from None
     return options
 
 

@@ -276,7 +276,7 @@ def test_trails_need_ids_and_a_video() -> None:
         draw(GREY, people(person(), ids=[1]), COCO_17, DrawOptions(trails=1))
 
 
-WRONG = [("zap", "draw.zap"), ("palette=red", "limbs | openpose | coco | people"), ("alpha=2", "from 0 to 1"),
+WRONG = [("zap", "--draw zap = True"), ("palette=red", "limbs | openpose | coco | people"), ("alpha=2", "from 0 to 1"),
          ("threshold=high", "a number"), ("boxes=3", "true or false"), ("=3", "expected one of the keys"),
          ("line_width=-1", "from 0 to 1000")]  # fmt: skip
 
