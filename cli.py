@@ -167,7 +167,10 @@ def infer(
         bool, typer.Option("--track", rich_help_panel=AFTER, help="Ids that stay with the people.")
     ] = False,
     smooth: Annotated[
-        bool, typer.Option("--smooth", rich_help_panel=AFTER, help="Steady keypoints (one-euro filter); tracks.")
+        bool,
+        typer.Option(
+            "--smooth", rich_help_panel=AFTER, help="Steady keypoints; tracks. --set smooth.NAME=VALUE says how."
+        ),
     ] = False,
     features: Annotated[
         bool,

@@ -57,12 +57,14 @@ class Poses:
         scores: f32 [N], one per person, higher is better; the range is the decoder's own.
         boxes_xyxy: f32 [N,4], left, top, right, bottom px.
         ids: i32 [N] from 1, stable over the frames of one video; None when nothing tracked them.
+        filled: bool [N,K], the keypoint was not found but put between two sightings; None where nothing was to be.
     """
 
     keypoints: Float32Array
     scores: Float32Array
     boxes_xyxy: Float32Array
     ids: Int32Array | None = None
+    filled: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)

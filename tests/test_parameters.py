@@ -181,8 +181,8 @@ def test_info_lists_them(run: Run, everybody: Path) -> None:
     assert shown["detector.min_score"] == "0.3 (default 0.1)"
     assert (shown["pose.min_score"], shown["suppress.max_oks"]) == ("0.5 (default 0.1)", "0.3 (default 0.7)")
     assert shown["follow.rule"] == FollowOptions().rule
-    said = [shown[name] for name in ("track.memory", "smooth.cutoff_hz", "features.person_height_m")]
-    assert said == ["1.0", "1.5", "0.0"]
+    said = [shown[name] for name in ("track.memory", "smooth.beta", "features.person_height_m")]
+    assert said == ["1.0", "20.0", "0.0"]
     model = {name: value for name, value in shown.items() if name.split(".")[0] not in ("track", "smooth", "features")}
     with open_model(everybody, params=parse_params(f"{name}={text.split()[0]}" for name, text in model.items())) as one:
         assert [group.record({}) for group in groups_of(one.spec).values()] == [

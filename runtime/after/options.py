@@ -4,12 +4,13 @@ Owns the options. Knows neither poses nor files.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from posert.typed import Range, Share, settle
+from posert.typed import Misfit, Range, Share, settle
 
 _Least0 = Annotated[float, Range(0)]
 _Above0 = Annotated[float, Range(above=0)]
+_LEAST_HZ = 0.05  # of filtfilt, which waits for three periods
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +48,40 @@ class TrackOptions:
 
 @dataclass(frozen=True, slots=True)
 class SmoothOptions:
-    """How keypoints are smoothed, see `Smoother`.
+    """How keypoints are smoothed.
 
     Attributes:
-        cutoff_hz: of a keypoint at rest, the project's own.
+        method: `one-euro` follows at once (`Smoother`); `filtfilt`, for files, is the Butterworth filter of movement
+            analysis, run forward and then backward: without delay in what it gives, which comes a little later; `none`.
+        cutoff_hz: of a keypoint at rest for one-euro, the project's own; of all movement for filtfilt, as usual in gait
+            analysis. None = 1.5 and 6.
         beta: added hertz per box diagonal and second, so that it means the same for near and far people; the project's
-            own.
-        speed_cutoff_hz: of the speed; the paper's.
-        memory: a person may be out of sight this long, seconds.
+            own. Of one-euro.
+        speed_cutoff_hz: of the speed; the paper's. Of one-euro.
+        memory: a person may be out of sight this long, seconds. Of one-euro.
+        fill: keypoints and people who were not found for less than this are put between the two sightings around,
+            seconds; 0 = none are.
 
     Raises:
         Misfit: a `PosertError` that names the first field with a wrong value.
     """
 
-    cutoff_hz: _Above0 = 1.5
+    method: Literal["one-euro", "filtfilt", "none"] = "one-euro"
+    cutoff_hz: _Above0 | None = None
     beta: _Least0 = 20.0
     speed_cutoff_hz: _Above0 = 1.0
     memory: _Least0 = 1.0
+    fill: Annotated[float, Range(0, 60)] = 0.0
+
+    @property
+    def cutoff(self) -> float:
+        """The cut-off of the method, hertz."""
+        return self.cutoff_hz or (6.0 if self.method == "filtfilt" else 1.5)
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.method == "filtfilt" and self.cutoff < _LEAST_HZ:
+            raise Misfit("cutoff_hz", f"at least {_LEAST_HZ:g} with the method filtfilt", self.cutoff_hz)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Smoother:
         moved = np.where(fresh | np.isnan(now), 0.0, (now - before) / step_s)
         speed = speed + _weight(np.array(self.options.speed_cutoff_hz), step_s) * (moved - speed)
         pace = np.linalg.norm(speed, axis=1, keepdims=True) / max(1.0, diagonal)
-        smooth = before + _weight(self.options.cutoff_hz + self.options.beta * pace, step_s) * (now - before)
+        smooth = before + _weight(self.options.cutoff + self.options.beta * pace, step_s) * (now - before)
         smooth = np.where(fresh, now, smooth)
         self._kept[key] = (time_s, smooth, np.where(fresh, 0.0, speed))
         return smooth

@@ -36,7 +36,8 @@ def npz(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orienta
     `normalised` f32 [T,P,K,2], `velocities` f32 [T,P,K,2], `angles` f32 [T,P,A], `segments` f32 [T,P,S],
     `floor_angle` f32 [T,P], `visible` f32 [T,P,K] (0, 1, NaN), `joints` [A] and `segment_names` [S], and if somebody's
     height is known `metres` f32 [T,P,K,2] and `metres_per_px` f32 [T,P]. Angles in degrees are called `angles_deg`,
-    `segments_deg`, `floor_angle_deg`. Loads with `allow_pickle=False`.
+    `segments_deg`, `floor_angle_deg`. Where gaps were to be filled also `filled` f32 [T,P,K] (0, 1, NaN). Loads with
+    `allow_pickle=False`.
     """
     with whole_file(needed(path, "npz")) as temporary, temporary.with_name("rows").open("w+b") as rows:
         table = _Spool(rows)
@@ -105,6 +106,8 @@ def _columns(result: Result) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "keypoints": poses.keypoints, "scores": poses.scores, "boxes_xyxy": poses.boxes_xyxy, "ids": ids
     }  # fmt: skip
+    if poses.filled is not None:
+        arrays["filled"] = poses.filled
     if result.features is not None:
         arrays |= _feature_columns(result.features)
     return arrays
@@ -121,10 +124,13 @@ def _feature_columns(features: Features) -> dict[str, NDArray[Any]]:
     return {name: values for name, values in named.items() if values is not None}
 
 
-def column_names(names: Sequence[str], features: Features | None) -> list[str]:
-    """What the columns of `person_rows` are called, for a skeleton's keypoint names."""
+def column_names(names: Sequence[str], result: Result | None) -> list[str]:
+    """What the columns of a result's `person_rows` are called, for a skeleton's keypoint names; None = a plain one."""
+    features, marked = (None, False) if result is None else (result.features, result.poses.filled is not None)
     columns = ["score", *(f"box_{side}" for side in ("left", "top", "right", "bottom"))]
     columns += [f"{name}_{axis}" for name in names for axis in ("x", "y", "score")]
+    if marked:
+        columns += [f"{name}_filled" for name in names]
     if features is not None:
         for kind in ("norm", "velocity"):
             columns += [f"{name}_{kind}_{axis}" for name in names for axis in "xy"]
@@ -166,8 +172,9 @@ def parquet(path: Path | None, spec: ModelSpec, source: str, *, orientation: Ori
     """Writes one row per person and frame: frame, time_s, width, height, id, score, box_left/top/right/bottom,
     `<keypoint>_x`, `_y`, `_score`; with features also `<keypoint>_norm_x/y`, `_velocity_x/y`, `_visible`,
     `<joint>_angle`, `<segment>_segment_angle`, `floor_angle`, and if a height is known `<keypoint>_m_x/y`,
-    `metres_per_px`; `_deg` follows the names of angles in degrees. NaN is null. The file's metadata key `posert` holds
-    the JSON header, `posert.frames` the number of frames, those without people included.
+    `metres_per_px`; `_deg` follows the names of angles in degrees; where gaps were to be filled also
+    `<keypoint>_filled`. NaN is null. The file's metadata key `posert` holds the JSON header, `posert.frames` the number
+    of frames, those without people included.
 
     Raises:
         PosertError: pyarrow is missing.
@@ -209,8 +216,8 @@ class _Rows:
                 self._flush()
 
     def _open(self, result: Result) -> None:
-        columns = column_names(self.names, result.features)
-        kinds = ["bool_" if name.endswith("_visible") else "float32" for name in columns]
+        columns = column_names(self.names, result)
+        kinds = ["bool_" if name.endswith(("_visible", "_filled")) else "float32" for name in columns]
         self.types = dict(zip(columns, kinds, strict=True)) | _EXACT
         fields = [(name, getattr(self.pyarrow, kind)()) for name, kind in self.types.items()]
         self.schema = self.pyarrow.schema(fields, metadata={"posert": self.header})

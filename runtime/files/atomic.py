@@ -230,7 +230,7 @@ def file_header(spec: ModelSpec, source: str, orientation: Orientation = UPRIGHT
 def frame_record(result: Result) -> dict[str, Any]:
     """One frame as JSON: `frame`, `time_s`, `size_wh`, `people` (id if tracked, score, box_xyxy, keypoints).
 
-    Of a live source also `dropped`.
+    Where gaps were to be filled also `filled`, 0 or 1 for each keypoint; of a live source also `dropped`.
     """
     people = _people(result.poses)
     if result.features is not None:
@@ -278,5 +278,6 @@ def _people(poses: Poses) -> list[dict[str, Any]]:
             "box_xyxy": boxes[person].tolist(),
             "keypoints": keypoints[person].tolist(),
         }
+        | ({} if poses.filled is None else {"filled": poses.filled[person].astype(int).tolist()})
         for person in range(len(poses))
     ]

@@ -143,7 +143,9 @@ def _result(row: Any, keypoints: int, source: str) -> Result:
     scores = np.array([person["score"] for person in people], np.float32).reshape(len(people))
     ids = [person.get("id") for person in people]
     known = np.array(ids, np.int32) if people and None not in ids else None
-    return _checked(row["frame"], row["time_s"], row["size_wh"], source, Poses(points, scores, boxes, known))
+    marks = [person.get("filled") for person in people]
+    filled = np.array(marks, bool).reshape(len(people), keypoints) if people and None not in marks else None
+    return _checked(row["frame"], row["time_s"], row["size_wh"], source, Poses(points, scores, boxes, known, filled))
 
 
 def _checked(index: Any, time_s: Any, size_wh: Any, source: str, poses: Poses) -> Result:
@@ -163,10 +165,11 @@ def _read_npz(path: Path) -> Recording:
         with np.load(path, allow_pickle=False) as arrays:
             header = _header(path, str(arrays["header"]))
             names = ("frame_index", "time_s", "size_wh", "scores", "ids", "boxes_xyxy", "keypoints")
-            columns = [arrays[name] for name in names]
-        count, most = columns[3].shape
+            columns = [arrays[name] for name in (*names, *({"filled"} & set(arrays.files)))]
+        (count, most), keypoints = columns[3].shape, len(header["skeleton"]["names"])
         shapes = [(count,), (count,), (count, 2), (count, most), (count, most), (count, most, 4)]
-        if [column.shape for column in columns] != [*shapes, (count, most, len(header["skeleton"]["names"]), 3)]:
+        shapes += [(count, most, keypoints, 3), (count, most, keypoints)]
+        if [column.shape for column in columns] != shapes[: len(columns)]:
             raise ValueError("its arrays do not fit each other")
     except (*_BROKEN, OSError, ValueError, KeyError, EOFError, MemoryError) as error:
         raise PosertError(f"{path} is no npz of posert's: {error}", "run infer with `form` npz") from None
@@ -174,11 +177,12 @@ def _read_npz(path: Path) -> Recording:
 
 
 def _frames_of(path: Path, header: _Header, columns: list[Any]) -> Iterator[Result]:
-    for index, time_s, size_wh, scores, ids, boxes, keypoints in zip(*columns, strict=True):
+    for index, time_s, size_wh, scores, ids, boxes, keypoints, *marks in zip(*columns, strict=True):
         there = np.isfinite(scores)
         known = ids[there].astype(np.int32) if ids[there].any() else None
         found, score, box = (values[there].astype(np.float32) for values in (keypoints, scores, boxes))
+        filled = marks[0][there] > 0 if marks else None
         try:
-            yield _checked(index, time_s, size_wh, header["source"], Poses(found, score, box, known))
+            yield _checked(index, time_s, size_wh, header["source"], Poses(found, score, box, known, filled))
         except (ValueError, TypeError, OverflowError) as error:
             raise PosertError(f"{path} is damaged: {error}", "run infer again") from None

@@ -39,7 +39,7 @@ def rows(path: Path | None, spec: ModelSpec, source: str, *, empty: bool = False
 
         def write(_: Frame, result: Result) -> None:
             if not names:
-                names.extend(column_names(spec.skeleton.names, result.features))
+                names.extend(column_names(spec.skeleton.names, result))
                 out.writerow(["source", *names[:_ABOUT], "person", *names[_ABOUT:]])
             table = _rounded(person_rows(result), names, spec.skeleton.names)
             for person, row in enumerate(table):
@@ -69,7 +69,7 @@ def to_pandas(results: Iterable[Result], skeleton: Skeleton) -> Any:
     kept: list[NDArray[np.float64]] = []
     sources, numbers, names = list[str](), list[int](), column_names(skeleton.names, None)
     for result in results:
-        names = column_names(skeleton.names, result.features)
+        names = column_names(skeleton.names, result)
         kept.append(person_rows(result))
         sources += [result.source] * len(result.poses)
         numbers += range(len(result.poses))

@@ -6,7 +6,7 @@ Owns output names and what became of a job. Knows sinks and the loop, nothing of
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -17,6 +17,7 @@ import numpy as np
 from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.after import post_chain
+from posert.runtime.after.hindsight import wait_s, with_hindsight
 from posert.runtime.choose import of_people
 from posert.runtime.files.formats import FORMATS, any_format, formats_of, maps_wanted, sinks_of
 from posert.runtime.files.overlay import overlay, split_pattern
@@ -192,10 +193,6 @@ def finite_people(result: Result) -> Result:
 def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[Frame, Result], None, None]:
     """Every frame of a source with its people, as the settings want them; raises PosertError as the source does."""
     track = settings.track or any_format(settings.form, "ids")
-    refine = post_chain(
-        model.spec.skeleton, track=track, smooth=settings.smooth, features=settings.features,
-        tracking=settings.tracking, smoothing=settings.smoothing, featuring=settings.featuring, people=settings.people,
-    )  # fmt: skip
     boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     stream = is_live(source)
     read, live = settings.selection.of(source, live=stream), settings.live or stream
@@ -203,9 +200,24 @@ def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[
     pairs = estimate_frames(
         model, read, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live, maps=list(maps)
     )
-    with closing(pairs) as results:
-        for frame, found in results:
-            yield frame, refine(finite_people(found), frame.bgr)
+    finite = ((frame, finite_people(found)) for frame, found in pairs)
+    late = settings.smooth and wait_s(settings.smoothing) > 0 and not live
+    refine = post_chain(
+        model.spec.skeleton, track=track, smooth=settings.smooth, features=settings.features,
+        tracking=settings.tracking, smoothing=settings.smoothing, featuring=settings.featuring,
+        people=settings.people, tracked=late,
+    )  # fmt: skip
+    with closing(pairs):
+        for frame, found in _with_ids_late(model, finite, settings) if late else finite:
+            yield frame, refine(found, frame.bgr)
+
+
+def _with_ids_late(
+    model: Model, pairs: Iterator[tuple[Frame, Result]], settings: Settings
+) -> Iterator[tuple[Frame, Result]]:
+    """The pairs with ids, and smoothed by what comes later; about a second of pictures is held."""
+    follow = post_chain(model.spec.skeleton, track=True, tracking=settings.tracking)
+    return with_hindsight(((frame, follow(found, frame.bgr)) for frame, found in pairs), settings.smoothing)
 
 
 def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Outcome:
