@@ -266,21 +266,17 @@ def parse_options(texts: Sequence[str] | None, **used: bool) -> tuple[dict[str, 
     """`parse_params` without what is not the model's, and that: fields of `Settings`, `tracking` and so on.
 
     Args:
-        used: for `track`, `smooth` and `features`, if the command has it, whether it is asked for.
+        used: for each of `GROUPS` that the command has, whether it is asked for.
     """
-    from posert.runtime.after.options import FeatureOptions, SmoothOptions, TrackOptions
+    from posert.runtime.after.options import GROUPS
     from posert.runtime.parameters import taken_from
 
     given = parse_params(texts)
     for name in given:
         if not used.get(group := name.rpartition(".")[0], True):
             raise PosertError(f"{name} changes nothing: `{group}` is not asked for", f"add `{group}`")
-    fields = {
-        "track": ("tracking", TrackOptions), "smooth": ("smoothing", SmoothOptions),
-        "features": ("featuring", FeatureOptions),
-    }  # fmt: skip
-    params, records = taken_from(given, **{group: fields[group][1] for group in used})
-    return params, {fields[group][0]: record for group, record in records.items()}
+    params, records = taken_from(given, **{group: GROUPS[group][1] for group in used})
+    return params, {GROUPS[group][0]: record for group, record in records.items()}
 
 
 def parse_draw(texts: Sequence[str] | None) -> "DrawOptions":

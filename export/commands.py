@@ -88,7 +88,7 @@ def info(
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
     """Show what a model file says about itself, and its parameters."""
-    from posert.runtime.after.options import FeatureOptions, SmoothOptions, TrackOptions
+    from posert.runtime.after.options import GROUPS
     from posert.runtime.parameters import Group, groups_of, listed
     from posert.runtime.session import open_model
 
@@ -113,8 +113,7 @@ def info(
             lines += [
                 f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}",
             ]
-        kinds = {"track": TrackOptions, "smooth": SmoothOptions, "features": FeatureOptions}
-        groups = groups_of(spec) | {name: Group(kind) for name, kind in kinds.items()}
+        groups = groups_of(spec) | {name: Group(kind) for name, (_, kind) in GROUPS.items()}
         lines.append("set by --set NAME=VALUE:")
         for name, value, default in listed(groups):
             lines.append(f"  {name} = {value}" + (f" (default {default})" if value != default else ""))

@@ -92,7 +92,7 @@ def serve(
     address = run.Address(host, port, _token(token_file), anybody)
     if address.anybody and address.token is None:
         print("warning: whoever reaches this server may use it", file=sys.stderr)
-    of_model, of_people = parse_options(params, track=True, smooth=True)
+    of_model, of_people = parse_options(params, track=True, smooth=True, features=True)
     options = ModelOptions(
         device=device, threads=threads, long_edge=long_edge, params=of_model,
         net_resolution=parse_resolution(net_resolution),

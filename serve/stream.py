@@ -54,7 +54,7 @@ class Stream:
         self._people = People(worker.model) if worker.follows else None
         self._refine = post_chain(
             worker.model.spec.skeleton, track=asked.track, smooth=asked.smooth, features=asked.features,
-            tracking=settings.tracking, smoothing=settings.smoothing, people=asked,
+            tracking=settings.tracking, smoothing=settings.smoothing, featuring=settings.featuring, people=asked,
         )  # fmt: skip
 
     async def answer(self, data: bytes, index: int, time_s: float, dropped: int | None) -> str:

@@ -17,7 +17,7 @@ from posert.flags import parse_params
 from posert.measure.tracks import track
 from posert.pages.compare import compare
 from posert.postprocess.following import FollowOptions
-from posert.runtime.after.options import TrackOptions
+from posert.runtime.after.options import GROUPS, TrackOptions
 from posert.runtime.metadata import metadata_text
 from posert.runtime.parameters import groups_of
 from posert.runtime.spec import METADATA_KEY, from_json
@@ -181,9 +181,9 @@ def test_info_lists_them(run: Run, everybody: Path) -> None:
     assert shown["detector.min_score"] == "0.3 (default 0.1)"
     assert (shown["pose.min_score"], shown["suppress.max_oks"]) == ("0.5 (default 0.1)", "0.3 (default 0.7)")
     assert shown["follow.rule"] == FollowOptions().rule
-    said = [shown[name] for name in ("track.memory", "smooth.beta", "features.person_height_m")]
-    assert said == ["1.0", "20.0", "0.0"]
-    model = {name: value for name, value in shown.items() if name.split(".")[0] not in ("track", "smooth", "features")}
+    assert {name.partition(".")[0] for name in shown} == {"detector", "pose", "suppress", "follow", *GROUPS}
+    assert (shown["track.memory"], shown["smooth.beta"]) == ("1.0", "20.0")
+    model = {name: value for name, value in shown.items() if name.partition(".")[0] not in GROUPS}
     with open_model(everybody, params=parse_params(f"{name}={text.split()[0]}" for name, text in model.items())) as one:
         assert [group.record({}) for group in groups_of(one.spec).values()] == [
             group.record({}) for group in groups_of(from_json(str(metadata_text(everybody, METADATA_KEY)))).values()

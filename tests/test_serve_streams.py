@@ -133,13 +133,13 @@ def test_parameters_are_the_servers(folder: Path, run: Run) -> None:
     """Those of the model and those of ids, in videos and in streams: nobody is seen, or nobody is known again."""
     pytest.importorskip("lap")
     (folder / "gate").touch()
-    forgets = ["--set", "track.min_alike=1", "--set", "pose.min_score=.2"]
+    forgets = ["--set", "track.min_alike=1", "--set", "pose.min_score=.2", "--set", "features.degrees=true"]
     with serving(folder, "dot.onnx", *forgets) as started:
-        place = hand_in(started, (folder / "walk.mp4").read_bytes(), "?name=walk.mp4&track=true").headers["location"]
+        place = hand_in(started, (folder / "walk.mp4").read_bytes(), "?name=walk.mp4&features=true").headers["location"]
         assert ended(started, place.rsplit("/", 1)[1])["state"] == "done"
         answer = started.ask("GET", place + "/result").body.decode().splitlines()
-        assert answer[1:] == lines(run, folder / "dot.onnx", folder / "walk.mp4", "--track", *forgets)[1:]
-        assert answer[1:] != lines(run, folder / "dot.onnx", folder / "walk.mp4", "--track")[1:]
+        assert answer[1:] == lines(run, folder / "dot.onnx", folder / "walk.mp4", "--features", *forgets)[1:]
+        assert answer[1:] != lines(run, folder / "dot.onnx", folder / "walk.mp4", "--features")[1:]
         picture = cv2.imencode(".png", np.full((48, 64, 3), 200, np.uint8))[1].tobytes()
         with client.connect(f"ws://127.0.0.1:{started.port}/v1/stream?track=true") as socket:
             ids = []

@@ -3,6 +3,7 @@
 Owns the options. Knows neither poses nor files.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -104,3 +105,10 @@ class FeatureOptions:
 
     def __post_init__(self) -> None:
         settle(self)
+
+
+GROUPS: Mapping[str, tuple[str, type]] = {
+    "track": ("tracking", TrackOptions), "smooth": ("smoothing", SmoothOptions),
+    "features": ("featuring", FeatureOptions),
+}  # fmt: skip
+"""Group of parameters -> the field of `Settings` that has them, and their record."""
