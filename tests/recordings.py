@@ -52,8 +52,7 @@ def grey(frame: int) -> int:
 
 def video(path: Path, frames: int = 60) -> Path:
     """A grey video that browsers play, a level for each frame."""
-    writer = open_writer(path, path, SIZE_WH, FPS)
-    for frame in range(frames):
-        writer.write(np.full((SIZE_WH[1], SIZE_WH[0], 3), grey(frame), np.uint8), frame / FPS)
-    writer.release()
+    with open_writer(path, path, SIZE_WH, FPS) as write:
+        for frame in range(frames):
+            write(np.full((SIZE_WH[1], SIZE_WH[0], 3), grey(frame), np.uint8), frame / FPS)
     return path

@@ -68,12 +68,11 @@ def hour(folder: Path) -> Path:
     """The page of an hour, made once."""
     page, video, results = folder / "hour.html", folder / "hour.mp4", folder / "hour.jsonl"
     if not video.exists():
-        writer = open_writer(video, video, SIZE_WH, FPS)
-        for frame in range(FRAMES):
-            picture = np.full((SIZE_WH[1], SIZE_WH[0], 3), frame // 30 % 200, np.uint8)
-            cv2.putText(picture, str(frame), (20, 100), cv2.FONT_HERSHEY_SIMPLEX, 2, (255, 255, 255), 3)
-            writer.write(picture, frame / FPS)
-        writer.release()
+        with open_writer(video, video, SIZE_WH, FPS) as write:
+            for frame in range(FRAMES):
+                picture = np.full((SIZE_WH[1], SIZE_WH[0], 3), frame // 30 % 200, np.uint8)
+                cv2.putText(picture, str(frame), (20, 100), cv2.FONT_HERSHEY_SIMPLEX, 2, (255, 255, 255), 3)
+                write(picture, frame / FPS)
     results.write_text("\n".join(people()) + "\n")
     began = time.monotonic()
     write_report(results, page, video=video, overwrite=True)
