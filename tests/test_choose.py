@@ -87,6 +87,7 @@ def test_features_go_with_their_people() -> None:
     features = Features(
         np.tile(numbers[:, None, None], (1, 2, 2)), np.tile(numbers[:, None, None], (1, 2, 2)),
         numbers[:, None], np.tile(numbers[:, None] > 0, (1, 2)), ("left_elbow",),
+        numbers[:, None], numbers, ("torso",),
     )  # fmt: skip
     (left,) = choose([replace(found(), features=features)], PeopleOptions(max_people=2))
     assert left.features.angles.tolist() == [[1.0], [2.0]]
