@@ -157,24 +157,112 @@ def test_a_cache_with_other_records_than_pictures_is_refused(tmp_path: Path) -> 
 
 
 def write_cache(folder: Path) -> None:
-    """A cache of forty random scenes: 36 to train on, 4 to validate with."""
+    """A cache of forty random scenes, the teacher asked about all: 36 to train on, 4 to validate with."""
     items = []
     for index in range(40):
         rng = np.random.default_rng([3, index])
         picture, record = drawn.scene(rng, (drawn.room(rng, (352, 264)), []))
+        del record["maps"]
         items.append((picture, record | {"split": "val" if index % 10 == 9 else "train"}))
+    cache.write(folder, items, cache.SIDE)
+    cache.ask_all(folder, by_channel)
 
-    def ask(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rows, columns = (side // layout.STRIDE for side in picture.shape[:2])
-        channel = np.arange(layout.CHANNELS, dtype=np.float32)[:, None, None] / 100
-        hints = np.zeros((2, rows, columns, cache.HINT_CHANNELS), np.float32)
-        return np.broadcast_to(channel, (layout.CHANNELS, rows, columns)), hints
 
-    cache.fill(folder, items, len(items), ask)
+def by_channel(picture: np.ndarray) -> np.ndarray:
+    """A teacher whose maps are the same everywhere, another value in each channel."""
+    rows, columns = (side // layout.STRIDE for side in picture.shape[:2])
+    channel = np.arange(layout.CHANNELS, dtype=np.float32)[:, None, None] / 100
+    return np.broadcast_to(channel, (layout.CHANNELS, rows, columns))
+
+
+def by_place(picture: np.ndarray) -> np.ndarray:
+    """A teacher whose heatmaps say how far right a cell is, in shares of the picture, and its fields how far down."""
+    rows, columns = (side // layout.STRIDE for side in picture.shape[:2])
+    x = (np.arange(columns) * 8 + 4) / picture.shape[1]
+    y = (np.arange(rows)[:, None] * 8 + 4) / picture.shape[0]
+    maps = np.zeros((layout.CHANNELS, rows, columns), np.float32)
+    maps[: layout.KEYPOINTS], maps[layout.KEYPOINTS + 1 :: 2] = x, y
+    return maps
+
+
+def write_photo(folder: Path, record: dict, side: int = cache.SIDE, teacher=None) -> crops.Photos:
+    """A cache of one grey photo of 320 x 240 px."""
+    cache.write(
+        folder, [(np.full((240, 320, 3), 90, np.uint8), {"split": "train", "people": [], "crowd": []} | record)], side
+    )
+    if teacher:
+        cache.ask_all(folder, teacher)
+    return crops.open_photos([folder])
+
+
+def test_asking_the_teacher_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    write_photo(tmp_path, {}, teacher=by_channel)
+    cache.ask_all(tmp_path, None)  # nobody is left to ask about
+
+
+@pytest.mark.parametrize("side", [cache.SIDE, 8 * cache.CELLS], ids=["as it is", "enlarged"])
+def test_the_teachers_maps_lie_where_the_photo_lies(tmp_path: Path, side: int) -> None:
+    """Of a crop turned by 90 degrees and scaled by .75 the maps say where in the photo each cell is."""
+    photos = write_photo(tmp_path, {}, side, by_place)
+    linear = 0.75 * np.array([[0.0, -1.0], [1.0, 0.0]])
+    view = crops.View(linear, np.array([200.0, -10.0]), False)
+    target = crops.crop(photos, 0, view, 160, crops.Mix())[1]
+    inverse = np.linalg.inv(linear)
+    for row, column in ((3, 6), (11, 14), (8, 9)):
+        x, y = inverse @ (np.array([column, row]) * 8 + layout.CELL_CENTRE_PX - view.shift)
+        assert target[row, column, 0] == pytest.approx((x + 0.5) / 320, abs=0.01)
+        assert target[row, column, layout.KEYPOINTS] == pytest.approx(-(y + 0.5) / 240, abs=0.01)  # down is left now
+
+
+def test_where_nobody_knows_the_target_is_nan(tmp_path: Path) -> None:
+    """An unasked photo: people without labels are unknown, and the face of a person who is labelled without one."""
+    points = np.zeros((layout.KEYPOINTS, 3))
+    points[2] = (50, 60, 2)
+    person = {"keypoints": points.tolist(), "box": [32, 32, 64, 160]}
+    photos = write_photo(tmp_path, {"people": [person], "crowd": [[64, 0, 200, 100]]})
+    target = crops.crop(photos, 0, crops.View(np.eye(2), np.zeros(2), False), cache.SIDE, crops.Mix())[1]
+    unknown = np.isnan(target)
+    assert unknown[6, 20].all()  # in the crowd alone
+    assert unknown[6, 6, list(crops.FACE)].all()
+    assert not unknown[6, 6, 2:14].any()
+    assert not unknown[25, 35].any()
+
+
+def test_an_unlabelled_photo_waits_for_the_teacher(tmp_path: Path) -> None:
+    assert write_photo(tmp_path, {"unlabelled": True}).train[0].tolist() == []
+    assert write_photo(tmp_path, {"unlabelled": True}, teacher=by_channel).train[0].tolist() == [0]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_people_are_turned_upright_with_their_photo(turns: int) -> None:
+    """A torso that points up, down or aside points up afterwards, and its hips are where the picture is marked."""
+    picture = np.zeros((100, 140, 3), np.uint8)
+    points = np.zeros((layout.KEYPOINTS, 3))
+    points[[1, 8, 11]] = [(60, 40, 2), (57, 60, 2), (63, 60, 2)]
+    picture[60, 57] = 255
+    lying, record = cache.turned(
+        picture, {"people": [{"keypoints": points.tolist(), "box": [50, 30, 20, 40]}], "crowd": []}, turns
+    )
+    upright, again = cache.turned(lying, record, cache.upright_turns(record))
+    neck, hip = (np.array(again["people"][0]["keypoints"][k][:2], int) for k in (1, 8))
+    assert neck[1] < hip[1]
+    assert abs(neck[0] - hip[0]) < 5
+    assert upright[hip[1], hip[0], 0] == 255
+    x, y, width, height = again["people"][0]["box"]
+    assert x <= neck[0] <= x + width
+    assert y <= hip[1] <= y + height
+
+
+def test_turns_that_are_no_better_than_others_are_left_out(tmp_path: Path) -> None:
+    table = tmp_path / "turns.tsv"
+    table.write_text(
+        "file\tturns\t0\t1\t2\t3\na.jpg\t1\t.2\t.5\t.1\t.1\nb.jpg\t2\t.4\t.1\t.45\t.1\nc.jpg\t3\t0\t0\t0\t.1\n"
+    )
+    assert cache.read_turns(table) == {"a.jpg": 1}
 
 
 def test_batches_depend_on_their_number_alone(photos: crops.Photos) -> None:
-    first, again, other = (crops.batch(photos, number, crops.Mix(), 5) for number in (2, 2, 5))
+    first, again, other = (crops.batch(photos, [1.0], number, crops.Mix(), 5) for number in (2, 2, 5))
     assert np.array_equal(first.pictures, again.pictures)
     assert np.array_equal(first.targets, again.targets)
     assert not np.array_equal(first.pictures, other.pictures)
@@ -183,7 +271,7 @@ def test_batches_depend_on_their_number_alone(photos: crops.Photos) -> None:
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_labels_turn_with_the_picture(photos: crops.Photos, mirrored: bool) -> None:
     """A crop of a drawn scene has each peak where its keypoint went, left and right exchanged in a mirror image."""
-    index = next(i for i, r in enumerate(photos.records) if r["people"] and r["teacher"] == 0)
+    index = next(i for i, r in enumerate(photos.records) if r["people"])
     record = photos.records[index]
     person = np.array(record["people"][0]["keypoints"])
     flip = -1.0 if mirrored else 1.0
@@ -331,11 +419,57 @@ class TestTraining:
         ends = []
         for name, parts in (("whole", ["4"]), ("parts", ["2", "4"])):
             for steps in parts:
-                line = ["train", "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / name), "--steps", steps]
+                line = ["train", "--cache", f"{tmp_path / 'cache'}=1", "--out", str(tmp_path / name), "--steps", steps]
                 sys.argv = [*line, "--threads", "1", "--resume"]
                 train.main()
             ends.append(torch.load(tmp_path / name / "state.pt", weights_only=True)["net"])
         assert all(torch.equal(a, b) for a, b in zip(ends[0].values(), ends[1].values(), strict=True))
+
+    def test_a_network_with_more_layers_starts_as_the_one_it_continues(self, tmp_path: Path) -> None:
+        torch = pytest.importorskip("torch")
+        from posert.export.nano.graph import load
+        from posert.export.nano.network import PoseNano
+        from posert.export.nano.training.train import Training
+
+        torch.manual_seed(0)
+        small, image = PoseNano().eval(), torch.rand(1, 3, 64, 96) * 255
+        training = Training(1e-3, 0.0, muon=True, blocks=(2, 3), dilations=(1, 2, 3), more=1)
+        training.load({"average": small.state_dict(), "crops": 7}, exactly=False)
+        with torch.no_grad():
+            for ours, wanted in zip(training.average(image), small(image), strict=True):
+                torch.testing.assert_close(ours, wanted)
+        assert (training.crops, training.step) == (7, 0)
+        torch.save(training.state(), tmp_path / "deeper.pt")
+        assert load(tmp_path / "deeper.pt").shape == training.net.shape
+
+    def test_unknown_cells_cost_nothing(self) -> None:
+        torch = pytest.importorskip("torch")
+        from posert.export.nano.training.train import loss_of
+
+        target = torch.zeros(1, layout.CHANNELS, 2, 2)
+        maps = torch.ones_like(target, requires_grad=True)
+        target[0, 3, 1, 1] = torch.nan
+        loss = loss_of(maps, target)
+        loss.backward()
+        assert loss.item() == pytest.approx(layout.CHANNELS - 1 / 4)
+        assert maps.grad[0, 3, 1, 1] == 0
+
+    def test_the_teacher_says_what_onnx_runtime_says(self, assets: Path) -> None:
+        pytest.importorskip("torch")
+        ort = pytest.importorskip("onnxruntime")
+        from posert.export.nano.training import teacher
+
+        path = assets / "models" / "openvino_human_pose_estimation_0001_w8.onnx"
+        picture = clip.render(30)[0][64:320, 64:320]
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        both = []
+        for side in (picture, picture[:, ::-1]):
+            tensor = side.transpose(2, 0, 1)[None].astype(np.float32)
+            heat, pafs = session.run([teacher.HEATMAPS, teacher.PAFS], {"data": tensor})
+            both.append(np.concatenate([heat[0, : layout.KEYPOINTS], pafs[0]]))
+        wanted = (both[0] + layout.unmirror(both[1])) / 2
+        assert np.abs(wanted).max() > 0.5
+        np.testing.assert_allclose(teacher.open_teacher(path, 1)(picture), wanted, atol=0.05)
 
     def test_graph_computes_what_the_network_computes(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")
@@ -371,10 +505,10 @@ class TestTraining:
 
         for name, value in (("a", 1.0), ("b", 3.0)):
             part = {"w": torch.full((2,), value), "seen": torch.tensor(int(value))}
-            torch.save({"average": part, "hint": part, "crops": int(value)}, tmp_path / name)
+            torch.save({"average": part, "crops": int(value)}, tmp_path / name)
         save_checkpoint({tmp_path / "a": 0.75, tmp_path / "b": 0.25}, tmp_path / "mean.pt")
         mean = torch.load(tmp_path / "mean.pt", weights_only=True)
-        assert mean["average"]["w"].tolist() == mean["hint"]["w"].tolist() == [1.5, 1.5]
+        assert mean["average"]["w"].tolist() == [1.5, 1.5]
         assert mean["average"]["w"].dtype == torch.float16
         assert (mean["average"]["seen"].item(), mean["crops"]) == (1, 3)
 

@@ -35,9 +35,9 @@ class Deployed(nn.Module):
 
 def load(checkpoint: Path) -> PoseNano:
     """The averaged network of a checkpoint or training state."""
-    state = torch.load(checkpoint, weights_only=True)["average"]
-    net = PoseNano()
-    net.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in state.items()})
+    state = torch.load(checkpoint, weights_only=True)
+    net = PoseNano(**state.get("shape", {}))
+    net.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in state["average"].items()})
     net.eval()
     return net
 
@@ -106,19 +106,17 @@ def quantised(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[n
 
 
 def save_checkpoint(states: dict[Path, float], path: Path) -> None:
-    """Write the averaged network and the hint's head of training states as float16: what the repository keeps.
+    """Write the averaged network of training states as float16: what the repository keeps.
 
     Of several states, each with its share (they sum to 1), the mean of their weights: runs that began at the same
     weights lie in one basin, and the mean is better than either.
     """
     full = [torch.load(state, weights_only=True) for state in states]
-    half: dict[str, dict[str, Any]] = {}
-    for part in ("average", "hint"):
-        half[part] = {}
-        for name, first in full[0][part].items():
-            if first.is_floating_point():
-                mean = sum(share * one[part][name].float() for share, one in zip(states.values(), full, strict=True))
-                half[part][name] = torch.as_tensor(mean).half()
-            else:
-                half[part][name] = first
-    torch.save(half | {"crops": max(one["crops"] for one in full)}, path)
+    half: dict[str, Any] = {}
+    for name, first in full[0]["average"].items():
+        half[name] = first
+        if first.is_floating_point():
+            mean = sum(share * one["average"][name].float() for share, one in zip(states.values(), full, strict=True))
+            half[name] = torch.as_tensor(mean).half()
+    kept = {name: full[0][name] for name in ("shape",) if name in full[0]}
+    torch.save(kept | {"average": half, "crops": max(one["crops"] for one in full)}, path)

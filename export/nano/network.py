@@ -11,20 +11,22 @@ from posert.export.nano import layout
 GREY, SPREAD = 110.0, 64.0  # the input is (pixel - GREY) / SPREAD
 
 
-def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, active: bool = True) -> nn.Sequential:
+def convolution(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, dilation: int = 1, active: bool = True
+) -> nn.Sequential:
     """Convolution, batch normalisation and, if `active`, a ReLU; the kernel 8 of the stem pads 2."""
-    padding = 2 if kernel == 8 else kernel // 2
-    layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm2d(outputs)]
+    padding = 2 if kernel == 8 else kernel // 2 * dilation
+    layers = [nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False), nn.BatchNorm2d(outputs)]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if active else []))
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions around a shortcut; untrained, it hands on what it gets (values of at least 0)."""
 
-    def __init__(self, channels: int, inner: int | None = None) -> None:
+    def __init__(self, channels: int, inner: int | None = None, dilation: int = 1) -> None:
         super().__init__()
-        self.a = convolution(channels, inner or channels)
-        self.b = convolution(inner or channels, channels, active=False)
+        self.a = convolution(channels, inner or channels, dilation=dilation)
+        self.b = convolution(inner or channels, channels, dilation=dilation, active=False)
         nn.init.zeros_(self.b[1].weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,25 +34,29 @@ class Residual(nn.Module):
 
 
 class PoseNano(nn.Module):
-    """BGR f32 [B,3,H,W] 0..255, sides multiples of 32 -> both stages' maps f32 [B,56,H/8,W/8] and features.
+    """BGR f32 [B,3,H,W] 0..255, sides multiples of 32 -> both stages' maps f32 [B,56,H/8,W/8].
 
-    The stem goes straight to stride 4: feature maps at stride 2 would cost most of the time on a CPU.
+    The stem goes straight to stride 4: feature maps at stride 2 would cost most of the time on a CPU. `blocks` are
+    those at strides 8 and 16, `dilations` of each one at stride 32, `more` those of the refinement beyond the first.
+    A network with more of them starts as the smaller one whose weights it is given; checkpoints keep the `shape`.
     """
 
     def __init__(
         self,
         widths: tuple[int, ...] = (48, 80, 128, 160),
         features: int = 96,
-        blocks: tuple[int, ...] = (1, 2, 1),
+        blocks: tuple[int, ...] = (1, 2),
+        dilations: tuple[int, ...] = (1,),
         inner: int = 64,
+        more: int = 0,
     ) -> None:
         super().__init__()
-        self.shape: dict[str, Any] = {"widths": widths, "features": features, "blocks": blocks, "inner": inner}
+        self.shape: dict[str, Any] = {"blocks": blocks, "dilations": dilations, "more": more}
         stem, s8, s16, s32 = widths
         self.stem = convolution(3, stem, 8, 4)
         self.s8 = nn.Sequential(convolution(stem, s8, 3, 2), *[Residual(s8) for _ in range(blocks[0])])
         self.s16 = nn.Sequential(convolution(s8, s16, 3, 2), *[Residual(s16) for _ in range(blocks[1])])
-        self.s32 = nn.Sequential(convolution(s16, s32, 3, 2), *[Residual(s32) for _ in range(blocks[2])])
+        self.s32 = nn.Sequential(convolution(s16, s32, 3, 2), *[Residual(s32, dilation=d) for d in dilations])
         self.l32 = convolution(s32, s16, 1, active=False)
         self.l16 = convolution(s16, features)
         self.u16 = convolution(features, features, 1, active=False)
@@ -59,17 +65,18 @@ class PoseNano(nn.Module):
         self.h1 = nn.Conv2d(features, layout.CHANNELS, 1)
         self.r0 = convolution(features + layout.CHANNELS, features, 1)
         self.r1 = Residual(features, inner)
+        self.more = nn.Sequential(*[Residual(features, inner) for _ in range(more)])
         self.h2 = nn.Conv2d(features, layout.CHANNELS, 1)
         for head in (self.h1, self.h2):
             nn.init.normal_(head.weight, 0, 0.01)
             nn.init.zeros_(head.bias)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         at8 = self.s8(self.stem((x - GREY) * (1 / SPREAD)))
         at16 = self.s16(at8)
         at32 = self.l32(self.s32(at16))
         up = self.u16(self.l16(F.relu(at16 + F.interpolate(at32, scale_factor=2.0, mode="nearest"))))
         features = self.m8(F.relu(self.l8(at8) + F.interpolate(up, scale_factor=2.0, mode="nearest")))
         first = self.h1(features)
-        second = first + self.h2(self.r1(self.r0(torch.cat([features, first], 1))))
-        return first, second, features
+        second = first + self.h2(self.more(self.r1(self.r0(torch.cat([features, first], 1)))))
+        return first, second

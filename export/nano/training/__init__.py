@@ -3,10 +3,12 @@
 In the environment of `make test-export`, with COCO's keypoint labels and photos and human-pose-estimation-0001 as ONNX:
 
     python -m posert.export.nano.training.cache --labels L.json --images DIR --teacher T.onnx --out photos
-    python -m posert.export.nano.training.drawn --labels L.json --images DIR --teacher T.onnx --out drawn
-    python -m posert.export.nano.training.train --cache photos drawn --drawn 0.28 --steps N --out run
+    python -m posert.export.nano.training.drawn --photos photos --out drawn
+    python -m posert.export.nano.training.train --cache photos=0.8 drawn=0.2 --steps N --out run
     posert export nano --from run/state.pt
     python -m posert.export.nano.training.evaluate nano.onnx
+
+More photos make more caches (`cache --help`: without labels, with people upside down, without a test set's photos).
 
 `checkpoint.pt` is the shipped network's, `runs.jsonl` has every run before it. Nothing outside this folder needs it.
 """

@@ -2,21 +2,24 @@
 
     python -m posert.export.nano.training.cache
 
-Owns the files of the cache. The teacher (openvino human-pose-estimation-0001 as ONNX, Apache-2.0) is asked about each
-photo and its mirror image; its maps are averaged over both, its inner features become a hint of a few principal
-components. Values are stored as int8: the cache is small enough to stay in memory.
+Owns the files of the cache. A first call writes the pictures and their records, then it asks the teacher about one
+photo after another; the same call goes on where it was stopped. Training may use a cache before all photos are asked.
 
     img.npy     u8 [M,S,S,3]     BGR, top left, grey elsewhere
-    maps.npy    i8 [M,C,56,C]    heatmaps * 127, then PAFs * 127; C = S / 8, laid out [M,row,column,channel]
-    hint.npy    i8 [M,2,C,C,F]   principal components of the teacher's features, of the photo and of its mirror image
-    meta.json   per photo: id, width, height, split, people (keypoints [18,3] px, box xywh px)
+    maps.npy    i8 [M,C,C,56]    the teacher's heatmaps * 127, then PAFs * 127, of the photo scaled by its `ratio`
+    asked.npy   u8 [M]           1: `maps` has this photo
+    meta.json   per photo: id, file, width, height, ratio, split, turned, people (keypoints [18,3] px, box xywh px),
+                crowd (boxes xywh px of people without labels)
+
+Photos whose people lie or stand on their heads are turned by quarters until they are upright, with their labels: the
+teacher knows upright people. Crops turn them back.
 """
 
 import argparse
 import json
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,74 +30,21 @@ from numpy.typing import NDArray
 from posert.export.nano import layout
 
 SIDE = 352  # px, the long side of the training photos
-CELLS = SIDE // layout.STRIDE
-HINT_CHANNELS = 48
-HINT_STEPS = 80.0  # int8 steps per unit of the hint
+CELLS = 56  # the teacher sees photos with a long side of 8 * CELLS px at most
+LARGEST_RATIO = 1.6  # smaller photos would only be blurred
 PAD = 110  # grey around photos, the same value as at inference
 VALIDATION = 160  # photos held out, to choose checkpoints by
-_HEAT, _PAF, _FEATURES = "Mconv7_stage2_L2", "Mconv7_stage2_L1", "relu4_4_CPM"
 
-BASIS = 60  # photos the principal components are taken from
-
-Maps = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 Record = dict[str, Any]
-Teacher = Callable[[Picture], tuple[Maps, Maps]]
-Ask = Callable[[Picture], tuple[Maps, Maps]]
+Maps = NDArray[np.float32]
+Teacher = Callable[[Picture], Maps]  # BGR u8 [H,W,3], sides multiples of 8 -> f32 [56,H/8,W/8]
 
 
-def open_teacher(path: Path, threads: int) -> Teacher:
-    """A function of a BGR picture u8 [H,W,3]: maps f32 [56,H/8,W/8] and features f32 [128,H/8,W/8]."""
-    import onnx
-    import onnxruntime as ort
-
-    graph = onnx.load(path)
-    graph.graph.output.append(onnx.helper.make_tensor_value_info(_FEATURES, onnx.TensorProto.FLOAT, None))
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def ask(picture: Picture) -> tuple[Maps, Maps]:
-        tensor = picture.transpose(2, 0, 1)[None].astype(np.float32)
-        heat, paf, features = session.run([_HEAT, _PAF, _FEATURES], {name: tensor})
-        return np.concatenate([heat[0, : layout.KEYPOINTS], paf[0]]), features[0]
-
-    return ask
-
-
-def both_sides(teacher: Teacher, picture: Picture) -> tuple[Maps, Maps]:
-    """Maps f32 [56,H,W] averaged over mirroring, and features f32 [2,128,H,W] of the picture and its mirror image."""
-    maps, features = teacher(picture)
-    mirrored_maps, mirrored_features = teacher(np.ascontiguousarray(picture[:, ::-1]))
-    return (maps + layout.unmirror(mirrored_maps)) * np.float32(0.5), np.stack([features, mirrored_features])
-
-
-def principal_components(teacher: Teacher, pictures: list[Picture]) -> tuple[Maps, Maps]:
-    """Mean f32 [128] and projection f32 [F,128] of the features; projected values are about -1..1."""
-    samples = np.concatenate([teacher(picture)[1].reshape(128, -1).T[::7] for picture in pictures])
-    mean = samples.mean(0)
-    variances, vectors = np.linalg.eigh(np.cov((samples - mean).T))
-    projection = vectors[:, ::-1][:, :HINT_CHANNELS].T / np.sqrt(variances.sum())
-    return np.asarray(mean, np.float32), np.asarray(projection, np.float32)
-
-
-def people_of(annotations: list[Record]) -> list[Record]:
-    """The labelled people of one photo: `keypoints` [18,3] (px), `box` xywh (px)."""
-    people = []
-    for annotation in annotations:
-        if annotation["iscrowd"] or not annotation["num_keypoints"]:
-            continue
-        points = layout.from_coco(np.array(annotation["keypoints"], np.float32).reshape(17, 3))
-        people.append({"keypoints": points.round(2).tolist(), "box": annotation["bbox"]})
-    return people
-
-
-def list_photos(labels: Path, seed: int) -> list[Record]:
-    """The photos of a COCO keypoint file by id, each with its split: `val` for a fixed random part, else `train`."""
-    document = json.loads(labels.read_text())
+def list_photos(document: Record, seed: int, held_out: int = VALIDATION) -> list[Record]:
+    """The photos of a COCO keypoint file by id, with their splits: `val` for a random part, else `train`."""
     images = sorted(document["images"], key=lambda image: int(image["id"]))
-    held_out = {image["id"] for image in random.Random(seed).sample(images, VALIDATION)}
+    chosen = {image["id"] for image in random.Random(seed).sample(images, held_out)}
     by_image: dict[int, list[Record]] = {}
     for annotation in document["annotations"]:
         by_image.setdefault(annotation["image_id"], []).append(annotation)
@@ -102,70 +52,119 @@ def list_photos(labels: Path, seed: int) -> list[Record]:
         {
             "id": image["id"],
             "file": image["file_name"],
-            "split": "val" if image["id"] in held_out else "train",
-            "people": people_of(by_image.get(image["id"], [])),
+            "split": "val" if image["id"] in chosen else "train",
+            **people_of(by_image.get(image["id"], [])),
         }
         for image in images
     ]
 
 
+def people_of(annotations: list[Record]) -> Record:
+    """`people` of a photo, `keypoints` [18,3] and `box` xywh (px) of each, and `crowd`, boxes of unlabelled ones."""
+    people, crowd = [], []
+    for annotation in annotations:
+        if annotation["iscrowd"] or not annotation["num_keypoints"]:
+            crowd.append(annotation["bbox"])
+            continue
+        points = layout.from_coco(np.array(annotation["keypoints"], np.float32).reshape(17, 3))
+        people.append({"keypoints": points.round(2).tolist(), "box": annotation["bbox"]})
+    return {"people": people, "crowd": crowd}
+
+
 def read_photo(path: Path) -> Picture:
-    """A BGR picture u8 [H,W,3], shrunk so that its long side is at most `SIDE`."""
+    """A BGR picture u8 [H,W,3], its long side at most `SIDE`."""
     picture = cv2.imread(str(path))
     if picture is None or max(picture.shape[:2]) > SIDE:
         raise ValueError(f"{path}: expected a picture of at most {SIDE} px (labels are in its pixels)")
     return np.asarray(picture, np.uint8)
 
 
-def fill(out: Path, items: Iterable[tuple[Picture, Record]], count: int, ask: Ask) -> None:
-    """Write a cache of `count` pictures u8 [H,W,3] and their records (`split`, `people`) to the folder `out`."""
+def upright_turns(record: Record) -> int:
+    """Anticlockwise quarter turns after which the torso of the only labelled person points up; 0 if that is unclear."""
+    if len(record["people"]) != 1:
+        return 0
+    points = np.array(record["people"][0]["keypoints"])
+    torso = points[[1, 8, 11]]
+    if (torso[:, 2] == 0).any():
+        return 0
+    across, down = torso[1:, :2].mean(0) - torso[0, :2]  # from the neck to the hips
+    return [0, 3, 2, 1][int(np.rint(np.degrees(np.arctan2(across, down)) / 90)) % 4]
+
+
+def turned(picture: Picture, record: Record, turns: int) -> tuple[Picture, Record]:
+    """The picture and its record after anticlockwise quarter turns."""
+    height, width = picture.shape[:2]
+    people, crowd = record["people"], record["crowd"]
+    for _ in range(turns):
+        people = [
+            {**p, "keypoints": [[y, width - 1 - x, v] if v else [0, 0, 0] for x, y, v in p["keypoints"]]}
+            for p in people
+        ]
+        for person in people:
+            person["box"] = _turned_box(person["box"], width)
+        crowd = [_turned_box(box, width) for box in crowd]
+        height, width = width, height
+    return np.ascontiguousarray(np.rot90(picture, turns)), record | {"people": people, "crowd": crowd, "turned": turns}
+
+
+def _turned_box(box: list[float], width: int) -> list[float]:
+    x, y, across, down = box
+    return [y, width - x - across, down, across]
+
+
+def write(out: Path, items: list[tuple[Picture, Record]], side: int) -> None:
+    """Write a cache of pictures u8 [H,W,3] and their records, nobody asked yet; the teacher will see `side` px."""
     out.mkdir(parents=True, exist_ok=True)
-    create = np.lib.format.open_memmap
-    img = create(out / "img.npy", "w+", np.uint8, (count, SIDE, SIDE, 3))
-    maps = create(out / "maps.npy", "w+", np.int8, (count, CELLS, CELLS, layout.CHANNELS))
-    hint = create(out / "hint.npy", "w+", np.int8, (count, 2, CELLS, CELLS, HINT_CHANNELS))
-    started, records = time.monotonic(), []
+    count = len(items)
+    img = np.lib.format.open_memmap(out / "img.npy", "w+", np.uint8, (count, SIDE, SIDE, 3))
+    records = []
     for index, (picture, record) in enumerate(items):
         height, width = picture.shape[:2]
-        records.append(record | {"height": height, "width": width})
+        ratio = min(side / max(height, width), LARGEST_RATIO)
+        records.append(record | {"height": height, "width": width, "ratio": ratio})
         img[index] = PAD
         img[index, :height, :width] = picture
-        average, parts = ask(pad(picture))
-        rows, columns = average.shape[1:]
-        maps[index, :rows, :columns] = quantised(average.transpose(1, 2, 0), 127)
-        hint[index, :, :rows, :columns] = quantised(parts, HINT_STEPS)
-        if index % 100 == 0:
-            print(f"{index}/{count} {time.monotonic() - started:.0f} s", flush=True)
-    for array in (img, maps, hint):
-        array.flush()
-    (out / "meta.json").write_text(json.dumps(records))
+    img.flush()
+    np.lib.format.open_memmap(out / "maps.npy", "w+", np.int8, (count, CELLS, CELLS, layout.CHANNELS)).flush()
+    np.save(out / "asked.npy", np.zeros(count, np.uint8))
+    (out / "meta.json").write_text(json.dumps(records))  # last: a cache without it is begun anew
 
 
-def open_asker(teacher_path: Path, pictures: list[Picture], threads: int) -> Ask:
-    """A function of a picture: mirror-averaged maps f32 [56,H,W] and hints f32 [2,H,W,F].
+def ask_all(folder: Path, teacher: Teacher) -> None:
+    """Ask the teacher about every photo of a cache that has not been asked yet."""
+    img, maps, asked = (np.load(folder / f"{name}.npy", mmap_mode="r+") for name in ("img", "maps", "asked"))
+    records, started = json.loads((folder / "meta.json").read_text()), time.monotonic()
+    for count, index in enumerate(np.flatnonzero(asked == 0)):
+        record = records[index]
+        picture = img[index, : record["height"], : record["width"]]
+        answer = teacher(enlarged(picture, record["ratio"])).transpose(1, 2, 0)
+        rows, columns = (min(size, CELLS) for size in answer.shape[:2])
+        maps[index, :rows, :columns] = np.clip(np.rint(answer[:rows, :columns] * 127), -127, 127)
+        asked[index] = 1
+        if count % 100 == 0:
+            print(f"{folder}: {int(asked.sum())}/{len(asked)} {time.monotonic() - started:.0f} s", flush=True)
 
-    The principal components of the hints are those of `pictures`, always the same: the first training photos.
+
+def enlarged(picture: Picture, ratio: float) -> Picture:
+    """The picture scaled by `ratio`, its last rows and columns repeated up to a multiple of 8."""
+    height, width = (max(1, round(side * ratio)) for side in picture.shape[:2])
+    scaled = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    rows, columns = (-side % layout.STRIDE for side in (height, width))
+    return np.asarray(np.pad(scaled, ((0, rows), (0, columns), (0, 0)), "edge"), np.uint8)
+
+
+def read_turns(path: Path) -> dict[str, int]:
+    """Quarter turns by file name, of photos whose best turn is clearly better than the others.
+
+    Lines of a table: file, anticlockwise quarter turns, the four turns' scores.
     """
-    teacher = open_teacher(teacher_path, threads)
-    mean, projection = principal_components(teacher, [pad(picture) for picture in pictures])
-
-    def ask(picture: Picture) -> tuple[Maps, Maps]:
-        average, features = both_sides(teacher, picture)
-        return average, np.einsum("fd,mdhw->mhwf", projection, features - mean[:, None, None])
-
-    return ask
-
-
-def quantised(values: Maps, steps: float) -> NDArray[np.int8]:
-    """Values as int8, `steps` per unit."""
-    steps_of: NDArray[np.int8] = np.clip(np.rint(values * steps), -127, 127).astype(np.int8)
-    return steps_of
-
-
-def pad(picture: Picture) -> Picture:
-    """The picture with its last rows and columns repeated up to a multiple of 8."""
-    rows, columns = (-side % layout.STRIDE for side in picture.shape[:2])
-    return np.pad(picture, ((0, rows), (0, columns), (0, 0)), "edge")
+    turns = {}
+    for line in path.read_text().splitlines()[1:]:
+        name, best, *scores = line.split("\t")
+        ordered = sorted(map(float, scores))
+        if ordered[-1] > 0.2 and ordered[-1] > 1.3 * ordered[-2]:
+            turns[name] = int(best)
+    return turns
 
 
 def main() -> None:
@@ -173,16 +172,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Prepare photos, labels and teacher maps for training.")
     parser.add_argument("--labels", type=Path, required=True, help="COCO keypoint annotations")
     parser.add_argument("--images", type=Path, required=True, help="folder of the photos, long side at most 352 px")
+    parser.add_argument("--only", default="", help="photos whose name begins so, of `prefix,prefix`")
+    parser.add_argument("--turns", type=Path, help="table of quarter turns: of photos without labels, only these")
+    parser.add_argument("--unlabelled", type=Path, help="names of photos without labels, one a line, to take as well")
+    parser.add_argument("--without", type=Path, help="COCO file of a test set: photos whose name is a `source` of it")
+    parser.add_argument("--held-out", type=int, default=VALIDATION, help="photos of the split `val`")
+    parser.add_argument("--side", type=int, default=8 * CELLS, help="long side the teacher sees, px")
     parser.add_argument("--teacher", type=Path, required=True, help="human-pose-estimation-0001 as ONNX")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cache")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write-only", action="store_true", help="do not ask the teacher yet")
     arguments = parser.parse_args()
-    photos = list_photos(arguments.labels, arguments.seed)
-    basis = [read_photo(arguments.images / photo["file"]) for photo in photos[:BASIS]]
-    ask = open_asker(arguments.teacher, basis, arguments.threads)
-    items = ((read_photo(arguments.images / photo["file"]), photo) for photo in photos)
-    fill(arguments.out, items, len(photos), ask)
+    if not (arguments.out / "meta.json").exists():
+        write(arguments.out, _items(arguments), arguments.side)
+    if not arguments.write_only:
+        from posert.export.nano.training.teacher import open_teacher
+
+        ask_all(arguments.out, open_teacher(arguments.teacher, arguments.threads))
+
+
+def _items(arguments: argparse.Namespace) -> list[tuple[Picture, Record]]:
+    """The pictures and records that the command line asks for."""
+    prefixes = tuple(arguments.only.split(","))
+    document = json.loads(arguments.labels.read_text())
+    document["images"] = [image for image in document["images"] if image["file_name"].startswith(prefixes)]
+    photos = list_photos(document, arguments.seed, arguments.held_out)
+    turns = read_turns(arguments.turns) if arguments.turns else {}
+    test_set = json.loads(arguments.without.read_text())["images"] if arguments.without else []
+    kept_out = {image["source"] for image in test_set}
+    for name in arguments.unlabelled.read_text().split() if arguments.unlabelled else ():
+        if name.startswith(prefixes) and (name in turns or not arguments.turns):
+            photos.append({"id": name, "file": name, "split": "train", "people": [], "crowd": [], "unlabelled": True})
+    items = []
+    for photo in photos:
+        if photo["file"] in kept_out:
+            continue
+        picture = read_photo(arguments.images / photo["file"])
+        items.append(turned(picture, photo, turns.get(photo["file"], upright_turns(photo))))
+    return items
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Batches of random crops with their targets, made from the cache. Knows numpy and numba; no torch.
 
 A batch depends on the seed and its number alone, so a run that is resumed sees the same crops as one
-that never stopped. The target of a cell is a mix: inside labelled boxes of the drawn labels and the teacher, elsewhere
-of the teacher alone (it knows the people nobody labelled). On drawn pictures the labels are the truth, and the teacher
-is not asked.
+that never stopped (while the teacher answers no more). The target of a cell is a mix: inside labelled boxes of the
+drawn labels and the teacher, elsewhere of the teacher alone (it knows the people nobody labelled). On drawn pictures,
+and where the teacher was not asked, the labels are the truth. NaN: nobody knows.
 """
 
 import json
@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.export.nano import layout
-from posert.export.nano.training.cache import HINT_STEPS, PAD, SIDE
+from posert.export.nano.training.cache import PAD, SIDE
 
-SIZES = ((160, 32), (160, 32), (224, 16))  # side px and crops of batch 0, 1, 2, 0, ...: the same pixels in each
-SCALE = (0.5, 1.5)  # px of the crop per px of the photo
-PERSON_FIT = (0.4, 1.15)  # long side of the chosen person's box, in crop sides
+SIZES = ((160, 32), (256, 12), (384, 5))  # side px and crops of batch 0, 1, 2, 0, ...: about the same pixels in each
+SCALE = (0.4, 2.0)  # px of the crop per px of the photo
+PERSON_FIT = (0.3, 1.15)  # long side of the chosen person's box, in crop sides
 LABEL_SIGMA = 0.875  # cells, the spread of a keypoint's peak
 LIMB_HALF_WIDTH = 1.0  # cells
+LYING, ANYHOW = 0.12, 0.08  # shares of the crops turned to one side, and by any angle
+ANYHOW_TURNED = 0.6  # of the photos that were turned until their people were upright
+FACE = (0, 14, 15, 16, 17)  # keypoints that some labels do not have
 
 FloatArray = NDArray[np.float32]
 
@@ -37,23 +40,25 @@ class Mix:
         anywhere: crops centred anywhere in the photo instead of on a person.
         fitted: crops on a person that are scaled to that person; the others have a random scale.
         teacher: weight of the teacher inside labelled boxes.
-        drawn: crops of drawn pictures.
     """
 
     anywhere: float = 0.12
     fitted: float = 0.7
     teacher: float = 0.5
-    drawn: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """The cache in memory: pictures u8 [M,S,S,3], maps i8 [M,C,C,56], hints i8 [M,2,C,C,F] and one record each."""
+    """Caches, mapped from their files, as `cache` describes them; records also have their `cache` and `place` in it.
 
-    pictures: NDArray[np.uint8]
-    maps: NDArray[np.int8]
-    hints: NDArray[np.int8]
+    `train` has, for each cache, the indices of the records to train on: a photo without labels must have been asked.
+    """
+
+    pictures: list[NDArray[np.uint8]]
+    maps: list[NDArray[np.int8]]
+    asked: list[NDArray[np.uint8]]
     records: list[dict[str, Any]]
+    train: list[NDArray[np.int64]]
 
     def split(self, name: str) -> NDArray[np.int64]:
         """Indices of the pictures of one split."""
@@ -62,11 +67,10 @@ class Photos:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Crops u8 [B,n,n,3] (BGR), targets f32 [B,c,c,56] and hints f32 [B,c,c,F], with c = n / 8."""
+    """Crops u8 [B,n,n,3] (BGR) and targets f32 [B,c,c,56] with NaN for unknown, c = n / 8."""
 
     pictures: NDArray[np.uint8]
     targets: FloatArray
-    hints: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,39 +83,56 @@ class View:
 
 
 def open_photos(folders: list[Path]) -> Photos:
-    """The photos of several caches as one (memory-mapped when it is one)."""
-    parts = []
-    for folder in folders:
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("img", "maps", "hint")]
+    """The photos of several caches, in this order."""
+    photos = Photos([], [], [], [], [])
+    for cache, folder in enumerate(folders):
+        img, maps, asked = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("img", "maps", "asked"))
         records = json.loads((folder / "meta.json").read_text())
-        if any(len(array) != len(records) for array in arrays):
-            raise ValueError(f"{folder}: {len(arrays[0])} pictures, {len(records)} records; make this cache again")
-        parts.append((*arrays, records))
-    if len(parts) == 1:
-        return Photos(*parts[0])
-    pictures, maps, hints = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    return Photos(pictures, maps, hints, [record for part in parts for record in part[3]])
+        if len(img) != len(records):
+            raise ValueError(f"{folder}: {len(img)} pictures, {len(records)} records; make this cache again")
+        photos.pictures.append(img)
+        photos.maps.append(maps)
+        photos.asked.append(asked)
+        first = len(photos.records)
+        known = [
+            r["split"] == "train" and (bool(a) or not r.get("unlabelled")) for r, a in zip(records, asked, strict=True)
+        ]
+        photos.train.append(first + np.flatnonzero(known))
+        photos.records.extend(record | {"cache": cache, "place": place} for place, record in enumerate(records))
+    return photos
 
 
-def batch(photos: Photos, number: int, mix: Mix, seed: int) -> Batch:
-    """Training batch `number`: always the same for the same seed and mix."""
+def batch(photos: Photos, shares: list[float], number: int, mix: Mix, seed: int) -> Batch:
+    """Training batch `number`, always the same for the same seed and mix; `shares` of the crops are of each cache.
+
+    A cache without a photo to train on, yet, gives none.
+    """
     rng = np.random.default_rng([seed, number])
     side, count = SIZES[number % len(SIZES)]
-    train, drawn = photos.split("train"), photos.split("drawn")
-    chosen = rng.choice(train, count, replace=False)
-    if len(drawn):
-        chosen = np.where(rng.random(count) < mix.drawn, rng.choice(drawn, count), chosen)
-    made = [crop(photos, int(index), random_view(photos.records[index], side, mix, rng), side, mix) for index in chosen]
-    pictures, targets, hints = zip(*made, strict=True)
-    return Batch(np.stack([jittered(p, rng) for p in pictures]), np.stack(targets), np.stack(hints))
+    wanted = np.array(shares) * [len(places) > 0 for places in photos.train]
+    caches = rng.choice(len(shares), count, p=wanted / wanted.sum())
+    chosen = [int(rng.choice(photos.train[cache])) for cache in caches]
+    made = [crop(photos, index, random_view(photos.records[index], side, mix, rng), side, mix) for index in chosen]
+    pictures, targets = zip(*made, strict=True)
+    return Batch(np.stack([jittered(p, rng) for p in pictures]), np.stack(targets))
 
 
 def whole(photos: Photos, indices: NDArray[np.int64], mix: Mix) -> Batch:
     """Whole pictures, unchanged: what the validation loss is measured on."""
     view = View(np.eye(2), np.zeros(2), False)
-    made = [crop(photos, int(index), view, SIDE, mix) for index in indices]
-    pictures, targets, hints = (np.stack(part) for part in zip(*made, strict=True))
-    return Batch(pictures, targets, hints)
+    pictures, targets = zip(*[crop(photos, int(index), view, SIDE, mix) for index in indices], strict=True)
+    return Batch(np.stack(pictures), np.stack(targets))
+
+
+def random_angle(record: dict[str, Any], rng: np.random.Generator) -> float:
+    """Degrees to turn a crop by: often about upright, sometimes lying on a side, sometimes any."""
+    kind = rng.random()
+    anyhow = ANYHOW_TURNED if record.get("turned") else ANYHOW
+    if kind < anyhow:
+        return float(rng.uniform(-180, 180))
+    if kind < anyhow + LYING:
+        return float(rng.choice([-1, 1]) * rng.normal(90, 20))
+    return float(rng.normal(0, 14)) if rng.random() < 0.6 else 0.0
 
 
 def random_view(record: dict[str, Any], side: int, mix: Mix, rng: np.random.Generator) -> View:
@@ -131,52 +152,73 @@ def random_view(record: dict[str, Any], side: int, mix: Mix, rng: np.random.Gene
     half = side / scale / 2  # keep the crop inside the photo where it fits
     low, high = np.minimum(0.8 * half, extent / 2), np.maximum(extent - 0.8 * half, extent / 2)
     centre = np.where(2 * half >= extent, extent / 2, np.clip(centre, low, high))
-    angle = math.radians(rng.normal(0, 14)) if rng.random() < 0.6 else 0.0
+    angle = math.radians(random_angle(record, rng))
     mirrored = bool(rng.random() < 0.5)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = scale * turn @ np.diag([-1.0 if mirrored else 1.0, 1.0])
     return View(linear, side / 2 - linear @ centre, mirrored)
 
 
-def crop(
-    photos: Photos, index: int, view: View, side: int, mix: Mix
-) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
-    """Picture u8 [n,n,3], target f32 [c,c,56] and hint f32 [c,c,F] of one view."""
+def crop(photos: Photos, index: int, view: View, side: int, mix: Mix) -> tuple[NDArray[np.uint8], FloatArray]:
+    """Picture u8 [n,n,3] and target f32 [c,c,56] of one view."""
     record = photos.records[index]
+    cache, place = record["cache"], record["place"]
     cells = side // layout.STRIDE
     matrix = np.concatenate([view.linear, view.shift[:, None]], axis=1)
-    source = photos.pictures[index, : record["height"], : record["width"]]
+    source = photos.pictures[cache][place, : record["height"], : record["width"]]
     picture = cv2.warpAffine(source, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=(PAD, PAD, PAD))
-    people = np.zeros((len(record["people"]), layout.KEYPOINTS, 3), np.float32)
-    teacher = np.full((cells, cells), record.get("teacher", 1.0), np.float32)
     scale = math.sqrt(abs(np.linalg.det(view.linear)))
+    maps_of = record.get("maps", place)  # a drawn scene over a photo has the maps of the photo, in cache 0
+    maps, asked = (photos.maps[0], photos.asked[0]) if "maps" in record else (photos.maps[cache], photos.asked[cache])
+    knows = maps_of is not None and bool(asked[maps_of])
+    teacher = np.full((cells, cells), float(knows), np.float32)
+    people = np.zeros((len(record["people"]), layout.KEYPOINTS, 3), np.float32)
     for person, out in zip(record["people"], people, strict=True):
         points = np.array(person["keypoints"])
         points = points[list(layout.SKELETON.flip)] if view.mirrored else points
         out[:, :2] = (points[:, :2] @ view.linear.T + view.shift - layout.CELL_CENTRE_PX) / layout.STRIDE
         out[:, 2] = points[:, 2]
         # the smaller the person is in the crop, the less the teacher sees of it
-        _lower_box(teacher, person["box"], view, person.get("teacher", mix.teacher) * min(1.0, scale))
+        teacher[box_cells(person["box"], view)] = knows * person.get("teacher", mix.teacher) * min(1.0, scale)
     target = np.zeros((cells, cells, layout.CHANNELS), np.float32)
-    hint = np.zeros((cells, cells, photos.hints.shape[-1]), np.float32)
-    inverse = np.linalg.inv(view.linear)
-    to_photo = np.concatenate([inverse, (-inverse @ view.shift)[:, None]], axis=1)
-    turn = view.linear / scale
-    mirror_width = -(-record["width"] // layout.STRIDE) * layout.STRIDE if view.mirrored else 0
-    hints = photos.hints[index, int(view.mirrored)]
-    channels = _MIRRORED if view.mirrored else _STRAIGHT
     _label(people, target, _LIMBS)
-    _blend(photos.maps[index], hints, teacher, to_photo, turn, channels, mirror_width, target, hint)
-    return picture, target, hint
+    if knows:
+        channels = _MIRRORED if view.mirrored else _STRAIGHT
+        _blend(maps[maps_of], teacher, _to_maps(view, record["ratio"]), view.linear / scale, channels, target)
+    else:
+        _mark_unknown(record, view, target)
+    return picture, target
 
 
-def _lower_box(teacher: FloatArray, box: list[float], view: View, weight: float) -> None:
-    """Set the teacher's weight in the cells of a labelled box (xywh px of the photo)."""
+def _to_maps(view: View, ratio: float) -> NDArray[np.float64]:
+    """Affine map f64 [2,3] from cells of the crop to cells of the teacher's maps of the photo scaled by `ratio`."""
+    stride, centre = layout.STRIDE, layout.CELL_CENTRE_PX
+    inverse = np.linalg.inv(view.linear)
+    first = ((inverse @ (centre - view.shift) + 0.5) * ratio - 0.5 - centre) / stride  # where cell 0, 0 lies
+    return np.concatenate([inverse * ratio, first[:, None]], axis=1)
+
+
+def box_cells(box: list[float], view: View) -> tuple[slice, slice]:
+    """Rows and columns of the cells that a box (xywh px of the photo) touches."""
     x, y, width, height = box
     corners = np.array([[x, y], [x + width, y], [x, y + height], [x + width, y + height]]) @ view.linear.T + view.shift
     left, top = np.floor(corners.min(0) / layout.STRIDE - 0.5).astype(int).clip(0)
     right, bottom = np.ceil(corners.max(0) / layout.STRIDE + 0.5).astype(int).clip(0)
-    teacher[top:bottom, left:right] = weight
+    return slice(top, bottom), slice(left, right)
+
+
+def _mark_unknown(record: dict[str, Any], view: View, target: FloatArray) -> None:
+    """NaN where neither labels nor the teacher know: people without labels, faces of people labelled without one."""
+    known = target.copy()
+    for box in record.get("crowd", ()):
+        target[box_cells(box, view)] = np.nan
+    for person in record["people"]:
+        cells = box_cells(person["box"], view)
+        target[cells] = known[cells]
+    for person in record["people"]:
+        if not any(person["keypoints"][k][2] for k in FACE) and person.get("teacher") != 0:
+            rows, columns = box_cells(person["box"], view)
+            target[rows, columns, _FACE_CHANNELS] = np.nan
 
 
 def jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -199,6 +241,7 @@ def jittered(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
 _STRAIGHT = np.arange(layout.CHANNELS)
 _MIRRORED = layout.mirrored_channels()
 _LIMBS = np.array([(a, b, layout.KEYPOINTS + x) for (a, b), x in zip(layout.SKELETON.edges, layout.PAF_X, strict=True)])
+_FACE_CHANNELS = np.array([*FACE, *(c for a, b, x in _LIMBS if a in FACE or b in FACE for c in (x, x + 1))])
 
 
 @numba.njit(cache=True)
@@ -241,56 +284,35 @@ def _label(people: FloatArray, target: FloatArray, limbs: NDArray[np.int64]) -> 
 @numba.njit(cache=True)
 def _blend(
     maps: NDArray[np.int8],
-    hints: NDArray[np.int8],
     teacher: FloatArray,
-    to_photo: NDArray[np.float64],
+    to_maps: NDArray[np.float64],
     turn: NDArray[np.float64],
     channels: NDArray[np.int64],
-    mirror_width: int,
     target: FloatArray,
-    hint: FloatArray,
 ) -> None:
-    """Mix the teacher's maps into `target` by its weight, cell by cell, and look up its features."""
+    """Mix the teacher's maps into `target` by its weight, cell by cell."""
     cells, limit, keypoints = target.shape[0], maps.shape[0], 18
-    weights, rows, columns = np.zeros(4), np.zeros(4, np.int64), np.zeros(4, np.int64)
-    values = np.zeros(maps.shape[2])
+    values = np.zeros(maps.shape[2], np.float32)
     for row in range(cells):
         for column in range(cells):
-            cx, cy = column * 8 + 3.5, row * 8 + 3.5
-            x = to_photo[0, 0] * cx + to_photo[0, 1] * cy + to_photo[0, 2]
-            y = to_photo[1, 0] * cx + to_photo[1, 1] * cy + to_photo[1, 2]
-            keep = 1 - teacher[row, column]
-            _taps(x, y, limit, rows, columns, weights)
+            trust = teacher[row, column]
+            if trust == 0:
+                continue
+            fx = to_maps[0, 0] * column + to_maps[0, 1] * row + to_maps[0, 2]
+            fy = to_maps[1, 0] * column + to_maps[1, 1] * row + to_maps[1, 2]
+            left, top = math.floor(fx), math.floor(fy)
             values[:] = 0
             for tap in range(4):
-                if weights[tap] > 0:
+                x, y = left + tap % 2, top + tap // 2
+                if 0 <= x < limit and 0 <= y < limit:
+                    weight = np.float32(abs((1 - tap % 2) - (fx - left)) * abs((1 - tap // 2) - (fy - top)) / 127)
                     for c in range(values.size):
-                        values[c] += weights[tap] / 127 * maps[rows[tap], columns[tap], c]
+                        values[c] += weight * maps[y, x, c]
+            for c in range(values.size):
+                target[row, column, c] *= 1 - trust
             for c in range(keypoints):
-                target[row, column, c] = keep * target[row, column, c] + (1 - keep) * values[channels[c]]
+                target[row, column, c] += trust * values[channels[c]]
             for c in range(keypoints, values.size, 2):  # the field turns with the picture
                 vx, vy = values[channels[c]], values[channels[c + 1]]
-                wx, wy = turn[0, 0] * vx + turn[0, 1] * vy, turn[1, 0] * vx + turn[1, 1] * vy
-                target[row, column, c] = keep * target[row, column, c] + (1 - keep) * wx
-                target[row, column, c + 1] = keep * target[row, column, c + 1] + (1 - keep) * wy
-            if mirror_width > 0:
-                _taps(mirror_width - 1 - x, y, limit, rows, columns, weights)
-            for tap in range(4):
-                if weights[tap] > 0:
-                    for c in range(hint.shape[2]):
-                        hint[row, column, c] += weights[tap] / HINT_STEPS * hints[rows[tap], columns[tap], c]
-
-
-@numba.njit(cache=True)
-def _taps(
-    x: float, y: float, limit: int, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray[np.float64]
-) -> None:
-    """The four cells around a pixel and their bilinear weights; 0 outside the maps."""
-    fx, fy = (x - 3.5) / 8, (y - 3.5) / 8
-    left, top = math.floor(fx), math.floor(fy)
-    for tap in range(4):
-        columns[tap], rows[tap] = left + tap % 2, top + tap // 2
-        wx = fx - left if tap % 2 else 1 - fx + left
-        wy = fy - top if tap // 2 else 1 - fy + top
-        inside = 0 <= columns[tap] < limit and 0 <= rows[tap] < limit
-        weights[tap] = wx * wy if inside else 0.0
+                target[row, column, c] += trust * (turn[0, 0] * vx + turn[0, 1] * vy)
+                target[row, column, c + 1] += trust * (turn[1, 0] * vx + turn[1, 1] * vy)

@@ -1,4 +1,4 @@
-"""Training, resumable to the crop: `python -m posert.export.nano.training.train --cache DIR --out DIR --steps N`.
+"""Training, resumable: `python -m posert.export.nano.training.train --cache DIR=SHARE ... --out DIR --steps N`.
 
 A run has one learning rate that falls linearly from `--lr` to `--lr-end` (both equal: it stays). A long stay at a high
 rate, which any later session can continue, then a short fall is as good as a cosine and needs no planned end. SIGTERM
@@ -7,6 +7,7 @@ stops a run after its step, saved; the same command with `--resume` goes on exac
 
 import argparse
 import copy
+import itertools
 import json
 import os
 import signal
@@ -23,58 +24,51 @@ from torch import Tensor, nn
 
 from posert.export.nano.network import PoseNano
 from posert.export.nano.training import crops
-from posert.export.nano.training.cache import HINT_CHANNELS
 from posert.export.nano.training.muon import Muon
 
 SAVE_EVERY_S = 180.0
 WARM_STEPS = 100
+LOOK_AGAIN = 600  # batches after which the caches are opened again: the teacher may have answered more
 WHOLE_AT_ONCE = 16  # validation pictures in one batch
 
 
-class Batches(torch.utils.data.IterableDataset[tuple[Tensor, Tensor, Tensor]]):
+class Batches(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
     """Batches `first`, `first + 1`, ... made in one worker process, so that the training core only trains."""
 
-    def __init__(self, folders: list[Path], mix: crops.Mix, seed: int, first: int) -> None:
-        self.folders, self.mix, self.seed, self.first = folders, mix, seed, first
+    def __init__(self, shares: dict[Path, float], mix: crops.Mix, seed: int, first: int) -> None:
+        self.shares, self.mix, self.seed, self.first = shares, mix, seed, first
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        photos = crops.open_photos(self.folders)
-        number = self.first
-        while True:
-            yield tensors(crops.batch(photos, number, self.mix, self.seed))
-            number += 1
+        for number in itertools.count(self.first):
+            if number == self.first or number % LOOK_AGAIN == 0:
+                photos = crops.open_photos(list(self.shares))
+            yield tensors(crops.batch(photos, list(self.shares.values()), number, self.mix, self.seed))
 
 
-def tensors(batch: crops.Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures, targets and hints as f32 tensors [B,C,H,W] whose memory is channels-last."""
-    pictures, targets, hints = (
-        torch.from_numpy(part).permute(0, 3, 1, 2) for part in (batch.pictures, batch.targets, batch.hints)
-    )
-    return pictures, targets, hints
+def tensors(batch: crops.Batch) -> tuple[Tensor, Tensor]:
+    """Pictures u8 and targets f32 as tensors [B,C,H,W] whose memory is channels-last."""
+    return torch.from_numpy(batch.pictures).permute(0, 3, 1, 2), torch.from_numpy(batch.targets).permute(0, 3, 1, 2)
 
 
-def loss_of(maps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Squared error summed over channels, mean over cells."""
-    return ((maps.float() - target).square() * weight).sum() / (target.shape[0] * target.shape[2] * target.shape[3])
-
-
-def cell_weights(target: Tensor) -> Tensor:
-    """Cells with signal count more: the maps are almost empty."""
-    return torch.cat([1 + 5 * target[:, :18].clamp(min=0), 1 + 3 * target[:, 18:].abs()], 1)
+def loss_of(maps: Tensor, target: Tensor) -> Tensor:
+    """Squared error summed over channels, mean over cells; NaN in the target: unknown, costs nothing."""
+    known = target.nan_to_num()
+    # cells with signal count more: the maps are almost empty
+    weight = torch.cat([1 + 5 * known[:, :18].clamp(min=0), 1 + 3 * known[:, 18:].abs()], 1) * ~target.isnan()
+    return ((maps.float() - known).square() * weight).sum() / (target.shape[0] * target.shape[2] * target.shape[3])
 
 
 class Training:
-    """Everything that changes while training: the network, its running average, the hint's head, both optimisers."""
+    """Everything that changes while training: the network, its running average, both optimisers."""
 
-    def __init__(self, rate: float, decay: float, muon: bool) -> None:
-        self.net = PoseNano().to(memory_format=torch.channels_last)
+    def __init__(self, rate: float, decay: float, muon: bool, **shape: Any) -> None:
+        self.net = PoseNano(**shape).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.net).eval()
-        self.hint = nn.Conv2d(self.net.shape["features"], HINT_CHANNELS, 1)
         inner = [p for name, p in self.net.named_parameters() if p.ndim == 4 and name[:2] not in ("h1", "h2")]
         inside = {id(p) for p in inner}
-        outer = [p for p in [*self.net.parameters(), *self.hint.parameters()] if id(p) not in inside]
+        outer = [p for p in self.net.parameters() if id(p) not in inside]
         if not muon:
             inner, outer = [], [*inner, *outer]
         groups = [
@@ -91,51 +85,44 @@ class Training:
     def state(self) -> dict[str, Any]:
         """All of it, to save."""
         return {
+            "shape": self.net.shape,
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
-            "hint": self.hint.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "crops": self.crops,
         }
 
     def load(self, state: dict[str, Any], *, exactly: bool) -> None:
-        """Continue from a state: `exactly`, or as the start of a new run (whatever the state has)."""
+        """Continue from a state: `exactly`, or as the start of a new run (layers that it lacks start as they are)."""
         for net, saved in ((self.net, state.get("net", state["average"])), (self.average, state["average"])):
-            net.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in saved.items()})
-        if "hint" in state:
-            self.hint.load_state_dict({name: value.float() for name, value in state["hint"].items()})
+            weights = {name: v.float() if v.is_floating_point() else v for name, v in saved.items()}
+            net.load_state_dict(weights if exactly else net.state_dict() | weights)
         self.crops = state.get("crops", 0)
-        if exactly or len(state.get("optimisers", ())) == len(self.optimisers):
+        if exactly:
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
-        self.step = state["step"] if exactly else 0
+            self.step = state["step"]
 
-    def learn(self, batch: tuple[Tensor, Tensor, Tensor], rate: float, hint_weight: float, keep: float) -> float:
-        """One step on one batch; the loss without the hint."""
+    def learn(self, batch: tuple[Tensor, Tensor], rate: float, keep: float) -> float:
+        """One step on one batch; its loss."""
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        pictures, target, hints = batch
+        pictures, target = batch
         with torch.autocast("cpu", torch.bfloat16):
-            first, second, features = self.net(pictures.float())
-            guess = self.hint(features) if hint_weight else None
-        weight = cell_weights(target)
-        task = loss_of(first, target, weight) + loss_of(second, target, weight)
-        total = task if guess is None else task + hint_weight * loss_of(guess, hints, torch.ones(()))
+            first, second = self.net(pictures.float())
+        loss = loss_of(first, target) + loss_of(second, target)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if guess is None:
-            for parameter in self.hint.parameters():
-                parameter.grad = torch.zeros_like(parameter)
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, 5.0)
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
         self.crops += len(pictures)
         self._follow(keep)
-        return float(task.item())
+        return float(loss.item())
 
     @torch.no_grad()
     def _follow(self, keep: float) -> None:
@@ -154,10 +141,10 @@ def validate(net: PoseNano, photos: crops.Photos, mix: crops.Mix) -> float:
     total = 0.0
     for start in range(0, len(indices), WHOLE_AT_ONCE):
         part = indices[start : start + WHOLE_AT_ONCE]
-        pictures, target, _ = tensors(crops.whole(photos, part, mix))
+        pictures, target = tensors(crops.whole(photos, part, mix))
         with torch.autocast("cpu", torch.bfloat16):
             maps = net(pictures.float())[1]
-        total += float(loss_of(maps, target, cell_weights(target))) * len(part)
+        total += float(loss_of(maps, target)) * len(part)
     return total / len(indices)
 
 
@@ -206,16 +193,17 @@ def run(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    training = Training(arguments.lr, arguments.decay, not arguments.adamw)
+    shape = {"blocks": tuple(arguments.blocks), "dilations": tuple(arguments.dilations), "more": arguments.more}
+    training = Training(arguments.lr, arguments.decay, not arguments.adamw, **shape)
     latest = out / "state.pt"
     resumed = arguments.resume and latest.exists()
     if resumed:
         training.load(torch.load(latest, weights_only=True), exactly=True)
     elif arguments.init:
         training.load(torch.load(arguments.init, weights_only=True), exactly=False)
-    mix = crops.Mix(drawn=arguments.drawn)
-    photos = crops.open_photos(arguments.cache[:1])
-    source = Batches(arguments.cache, mix, arguments.seed, training.step)
+    mix, shares = crops.Mix(), dict(arguments.cache)
+    photos = crops.open_photos(list(shares)[:1])
+    source = Batches(shares, mix, arguments.seed, training.step)
     batches = iter(torch.utils.data.DataLoader(source, batch_size=None, num_workers=1, prefetch_factor=6))
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
@@ -231,14 +219,13 @@ def run(arguments: argparse.Namespace) -> None:
         while training.step < arguments.steps and not stopping:
             part = training.step / arguments.steps
             rate = arguments.lr + (arguments.lr_end - arguments.lr) * part
-            if not arguments.warm:
-                rate *= min(1.0, (training.step + 1) / WARM_STEPS)
+            rate *= min(1.0, (training.step + 1) / WARM_STEPS)
             batch = next(batches)
             begun = time.monotonic()
             if threads:
                 step, count = training.step, threads.choose(training.step)
                 torch.set_num_threads(count)
-            losses.append(training.learn(batch, rate, arguments.hint, arguments.keep))
+            losses.append(training.learn(batch, rate, arguments.keep))
             if threads:
                 threads.spent(step, count, time.monotonic() - begun)
             if training.step % 100 == 0:
@@ -256,21 +243,29 @@ def run(arguments: argparse.Namespace) -> None:
         note(validation=validate(training.average, photos, mix), stopped=bool(stopping))
 
 
+def _share(text: str) -> tuple[Path, float]:
+    folder, _, share = text.rpartition("=")
+    return Path(folder), float(share)
+
+
 def main() -> None:
     """Train from the command line."""
     parser = argparse.ArgumentParser(description="Train posert-nano.")
-    parser.add_argument("--cache", type=Path, nargs="+", required=True, help="folders made by cache (the photos first)")
+    parser.add_argument(
+        "--cache", type=_share, nargs="+", required=True, metavar="DIR=SHARE",
+        help="folders made by cache and by drawn (those under the drawn ones first), each with its share of the crops",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of this run: state.pt, log.jsonl")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--init", type=Path, help="state or checkpoint to start from")
     parser.add_argument("--resume", action="store_true", help="go on with this run's own state.pt")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--lr-end", type=float, default=1.5e-3)
-    parser.add_argument("--warm", action="store_true", help="no warm-up: the optimisers' state is already good")
+    parser.add_argument("--blocks", type=int, nargs=2, default=[1, 2], help="residual blocks at strides 8 and 16")
+    parser.add_argument("--dilations", type=int, nargs="+", default=[1], help="of each residual block at stride 32")
+    parser.add_argument("--more", type=int, default=0, help="residual blocks of the refinement beyond the first")
     parser.add_argument("--decay", type=float, default=0.02, help="weight decay")
-    parser.add_argument("--hint", type=float, default=0.3, help="weight of the teacher's features")
     parser.add_argument("--keep", type=float, default=0.998, help="share of the running average kept per step")
-    parser.add_argument("--drawn", type=float, default=0.0, help="share of drawn pictures")
     parser.add_argument("--adamw", action="store_true", help="AdamW for everything, no Muon")
     parser.add_argument("--every", type=int, default=1000, help="steps between validations")
     parser.add_argument("--threads", type=int, default=0, help="0: one or two, as is faster at the time")
