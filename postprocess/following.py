@@ -43,7 +43,7 @@ class FollowOptions:
     rule: Literal["steady", "tutorial"] = "steady"
     share: Share = 0.5
     slack: Share = 0.02
-    patience: Count = 5
+    patience: Count = 3
     cut: Annotated[float, Range(0)] = 6.0
 
     def __post_init__(self) -> None:

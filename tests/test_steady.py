@@ -92,7 +92,7 @@ def test_the_window_comes_along_and_grows() -> None:
         assert naive.apart(window.tolist(), next_window(people, WH, BODY).tolist()) < 0.05
 
 
-@pytest.mark.parametrize(("score", "stays"), [(0.15, 5), (0.05, 0)])
+@pytest.mark.parametrize(("score", "stays"), [(0.15, 3), (0.05, 0)])
 def test_a_torso_that_is_hardly_seen_keeps_its_window_for_a_while(score: float, stays: int) -> None:
     clip = [person(STANDING)] * 3 + [person(STANDING, score)] * 8
     assert next_window(clip[-1], WH, BODY) is None
@@ -100,14 +100,15 @@ def test_a_torso_that_is_hardly_seen_keeps_its_window_for_a_while(score: float, 
     assert np.isfinite(windows[:, 0]).tolist() == [True] * (3 + stays) + [False] * (8 - stays)
 
 
-@pytest.mark.parametrize("count", [1, 5, 9])
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
 def test_legs_that_change_sides_change_back(count: int) -> None:
     """Unless the network insists."""
     exchanged = STANDING[[0, 1, 2, 3, 5, 4, 6, 8, 7]]
     after = STANDING if count <= HOW.patience else exchanged
     keypoints, _ = follow([person(STANDING)] * 20 + [person(exchanged)] * count + [person(after)] * 3)
     wrong = np.abs(keypoints[:, 4:6, :2] - STANDING[4:6]).max(axis=(1, 2)) > 1
-    assert np.flatnonzero(wrong).tolist() == list(range(25, 23 + count) if count > HOW.patience else ())
+    insists = range(20 + HOW.patience, 23 + count) if count > HOW.patience else ()
+    assert np.flatnonzero(wrong).tolist() == list(insists)
 
 
 def test_a_foot_alone_goes_where_it_is_seen() -> None:
