@@ -18,7 +18,7 @@ from posert.postprocess.steady import memory_size, sides_of
 from posert.runtime.constants import Constant
 from posert.runtime.cuts import MEMORY
 from posert.runtime.loop import TopDown
-from posert.runtime.parts import part_rules
+from posert.runtime.parts import drop_doubles, part_rules, place_parts, put_part
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage, body_stages, skeleton_of
 
@@ -70,7 +70,7 @@ def _stage(model: Model, stage: Stage) -> str:
     skeleton = skeleton_of(model.spec, stage)
     numbers, table = packed(skeleton, model.params(stage.name))
     file = model.files[stage.name]
-    data, parts = file.read_bytes(), _parts(stage, model.spec.skeleton) if stage.region == "parts" else {}
+    data, parts = file.read_bytes(), _parts(stage, model.spec.skeleton) if stage.region == "parts" else "NULL"
     decoding = {
         "name": c_text(stage.decoder), "workspace": kernels.workspace.name, "people": kernels.people.name,
         "numbers": _numbers(numbers), "table": _array("int64_t", table), "table_count": len(table),
@@ -87,17 +87,18 @@ def _stage(model: Model, stage: Stage) -> str:
         "output_count": len(outputs), "outputs": _array(_TEXT, outputs.values()),
         "roles": _array("int", [kernels.roles.index(role) for role in outputs]), "decoder": _struct(decoding),
         "keypoint_count": len(skeleton.names), "turn": _numbers([] if stage.turn is None else numbers_of(stage.turn)),
-        **parts, "constant_count": len(constants), "constants": _structs("posert__constant", constants),
+        "parts": parts, "constant_count": len(constants), "constants": _structs("posert__constant", constants),
         "rule": "NULL" if stage.suppress is None else _rule(stage.suppress, model.suppression_params(stage.name)),
     })  # fmt: skip
 
 
-def _parts(stage: Stage, skeleton: Skeleton) -> dict[str, str]:
+def _parts(stage: Stage, skeleton: Skeleton) -> str:
     rules = part_rules(stage, skeleton)
-    return {
-        "part_count": str(len(rules.parts)), "parts": _structs("posert__numbers", list(map(_numbers, rules.parts))),
+    return "&(const posert__parts)" + _struct({
+        "place": place_parts.name, "put": put_part.name, "drop_doubles": drop_doubles.name, "count": len(rules.parts),
+        "each": _structs("posert__numbers", list(map(_numbers, rules.parts))),
         "firsts": _array("int64_t", rules.firsts), "apart": rules.apart.hex(), "again": _numbers(rules.again),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def _given(constant: Constant) -> str:

@@ -48,6 +48,20 @@ typedef struct posert__rule { /* drops people found twice */
     const char *const *problems;
 } posert__rule;
 
+/* Parts of people, each with its rule; see `PartRules` in Python. Their kernels, so that only who needs them has them. */
+typedef struct posert__parts {
+    int64_t (*place)(double *, int64_t, double *, int64_t, double *, int64_t, float *, int64_t, int64_t, int64_t,
+                     float *, int64_t, int64_t, int64_t, uint8_t *, int64_t, double *, int64_t, int64_t, int64_t *,
+                     int64_t, int64_t);
+    int64_t (*put)(float *, int64_t, int64_t, int64_t, float *, int64_t, float *, int64_t, int64_t, int64_t);
+    int64_t (*drop_doubles)(float *, int64_t, int64_t, int64_t, int64_t *, int64_t, int64_t, double, float *, int64_t);
+    int count;
+    const posert__numbers *each;
+    int64_t *firsts; /* of each part: its first keypoint among the person's */
+    double apart;
+    posert__numbers again; /* `Turn`; none = parts are not followed */
+} posert__parts;
+
 /* What a network takes besides the picture: numbers, or the input's width (side 1) or height (side 2), px. */
 typedef struct posert__constant {
     const char *name;
@@ -76,11 +90,7 @@ typedef struct posert__stage {
     const int *roles; /* of each output: which array of the decoder it is */
     int keypoint_count;   /* of its people */
     posert__numbers turn; /* `Turn`; none = its regions are upright */
-    int part_count; /* that it looks at of each person, each with its rule; see `PartRules` in Python */
-    const posert__numbers *parts;
-    int64_t *firsts; /* of each part: its first keypoint among the person's */
-    double apart;
-    posert__numbers again; /* `Turn`; none = parts are not followed */
+    const posert__parts *parts; /* that it looks at of each person, or NULL */
     int constant_count;
     const posert__constant *constants;
     posert__decoder decoder;

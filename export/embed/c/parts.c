@@ -28,8 +28,9 @@ posert_status posert__enter_parts(posert *p)
 {
     posert__turn *turn = &p->turn;
     const posert__stage *stage = &posert__the_model.stages[turn->stage];
+    const posert__parts *parts = stage->parts;
     const posert__people *people = &p->whole[p->now], *known = &p->whole[!p->now];
-    const int64_t all = posert__the_model.keypoint_count, most = people->count * stage->part_count + 1;
+    const int64_t all = posert__the_model.keypoint_count, most = people->count * parts->count + 1;
     double *windows = posert__at_least(&p->windows, most * POSERT__WINDOW * (int64_t)sizeof(double));
     int64_t *owners = posert__at_least(&p->owners, 2 * most * (int64_t)sizeof(int64_t));
     uint8_t *taken = posert__at_least(&p->ruling, known->count + 1);
@@ -37,10 +38,10 @@ posert_status posert__enter_parts(posert *p)
         return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
     memcpy(turn->input_wh, stage->size_wh, sizeof turn->input_wh);
     turn->start = turn->count = 0;
-    for (int part = 0; part < stage->part_count; part++)
-        turn->count += posert_k_place_parts(
-            POSERT__1(stage->parts[part].at, stage->parts[part].count), POSERT__1(stage->place.at, stage->place.count),
-            POSERT__1(stage->again.at, stage->again.count), POSERT__3(people->keypoints, people->count, all, 3),
+    for (int part = 0; part < parts->count; part++)
+        turn->count += parts->place(
+            POSERT__1(parts->each[part].at, parts->each[part].count), POSERT__1(stage->place.at, stage->place.count),
+            POSERT__1(parts->again.at, parts->again.count), POSERT__3(people->keypoints, people->count, all, 3),
             POSERT__3(known->keypoints, known->count, all, 3), POSERT__1(taken, known->count),
             POSERT__2(windows + POSERT__WINDOW * turn->count, people->count, POSERT__WINDOW),
             POSERT__2(owners + 2 * turn->count, people->count, 2));
@@ -50,7 +51,8 @@ posert_status posert__enter_parts(posert *p)
 posert_status posert__put_part(posert *p, const posert_tensor *outputs, int64_t row)
 {
     const posert__turn *turn = &p->turn;
-    const int64_t parts = posert__the_model.stages[turn->stage].keypoint_count, all = posert__the_model.keypoint_count;
+    const posert__stage *stage = &posert__the_model.stages[turn->stage];
+    const int64_t parts = stage->keypoint_count, all = posert__the_model.keypoint_count;
     const int64_t *owner = (int64_t *)p->owners.at + 2 * (turn->start + row);
     posert__people *found = &p->found[!p->last];
     found->count = 0;
@@ -59,7 +61,7 @@ posert_status posert__put_part(posert *p, const posert_tensor *outputs, int64_t 
     posert_k_to_frame(POSERT__3(found->keypoints, found->count, parts, 3), POSERT__2(found->boxes, found->count, 4),
                       POSERT__1((double *)p->windows.at + POSERT__WINDOW * (turn->start + row), POSERT__WINDOW),
                       turn->input_wh[0], turn->input_wh[1]);
-    posert_k_put_part(POSERT__3(found->keypoints, found->count, parts, 3), POSERT__1(found->scores, found->count),
+    stage->parts->put(POSERT__3(found->keypoints, found->count, parts, 3), POSERT__1(found->scores, found->count),
                       POSERT__2(p->whole[p->now].keypoints + 3 * all * owner[0], all, 3), owner[1]);
     return POSERT_OK;
 }
@@ -69,8 +71,8 @@ void posert__leave_parts(posert *p)
     const posert__stage *stage = &posert__the_model.stages[p->turn.stage];
     posert__people *people = &p->whole[p->now];
     float box[4];
-    if (stage->apart > 0 && stage->part_count > 1)
-        posert_k_drop_doubles(POSERT__3(people->keypoints, people->count, posert__the_model.keypoint_count, 3),
-                              POSERT__1(stage->firsts, stage->part_count), stage->keypoint_count, stage->apart,
-                              POSERT__1(box, 4));
+    if (stage->parts->apart > 0 && stage->parts->count > 1)
+        stage->parts->drop_doubles(POSERT__3(people->keypoints, people->count, posert__the_model.keypoint_count, 3),
+                                   POSERT__1(stage->parts->firsts, stage->parts->count), stage->keypoint_count,
+                                   stage->parts->apart, POSERT__1(box, 4));
 }
