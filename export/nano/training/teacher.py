@@ -4,6 +4,7 @@ Its ONNX graph is walked in PyTorch in bfloat16, the picture and its mirror imag
 Runtime takes for both, with maps that differ by .03 at most.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,21 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor
 
 from posert.export.nano import layout
-from posert.export.nano.training.cache import Maps, Picture, Teacher
 
 HEATMAPS, PAFS = "Mconv7_stage2_L2", "Mconv7_stage2_L1"
 
 
-def open_teacher(path: Path, threads: int) -> Teacher:
+def open_teacher(path: Path, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """A function of a BGR picture u8 [H,W,3], sides multiples of 8: maps f32 [56,H/8,W/8], averaged over mirroring."""
     torch.set_num_threads(threads)
     constants, nodes = _read(path)
 
-    def ask(picture: Picture) -> Maps:
+    def ask(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         both = np.stack([picture, picture[:, ::-1]]).transpose(0, 3, 1, 2).astype(np.float32)
         tensor = torch.from_numpy(both).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
