@@ -4,6 +4,7 @@ Owns ONNX Runtime. Knows `ModelSpec`, not what the tensors mean.
 """
 
 import os
+import threading
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class Model(AbstractContextManager["Model"]):
         workers: how many frames `estimate` keeps in flight, each on threads of its own.
         threads: CPU threads in all.
         files: of each stage's network, by its name.
+        tensors: each thread's input tensors, kept because memory that is new to a process is dear.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Model(AbstractContextManager["Model"]):
         self.workers = workers
         self.threads = threads
         self.files = files
+        self.tensors = threading.local()
         self._sessions = sessions
         self._params = {stage.name: decoder_params(stage.decoder, dict(stage.params)) for stage in spec.stages}
         self._stages = {stage.name: stage for stage in spec.stages}
@@ -120,6 +123,7 @@ class Model(AbstractContextManager["Model"]):
     def close(self) -> None:
         """Free the sessions; the model cannot run any more."""
         self._sessions.clear()
+        self.tensors = threading.local()
 
     def __exit__(self, *_: object) -> None:
         self.close()

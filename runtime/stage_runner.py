@@ -1,9 +1,8 @@
 """One stage of a model on windows of frames: prepare, network, decoder; mirrored or at several sizes if asked for.
 
-Owns the input tensors. Knows windows and tensors, nothing of sources, of time, or of why it looks there.
+Fills the input tensors. Knows windows and tensors, nothing of sources, of time, or of why it looks there.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +40,7 @@ class Clock:
 
 
 class StageRunner:
-    """Runs one stage. Stateless but for each thread's input tensors, which are filled again each time."""
+    """Runs one stage. Stateless: each thread fills the model's input tensors again each time."""
 
     def __init__(self, model: Model, stage: Stage, pose_batch: int = 64, flip: bool = False) -> None:
         self.stage = stage
@@ -49,7 +48,6 @@ class StageRunner:
         self._skeleton = skeleton_of(model.spec, stage)
         self._most_crops = pose_batch if stage.region != "frame" else 0
         self._mirrors = flip and mirrors(stage)
-        self._tensors = threading.local()
 
     def __call__(
         self,
@@ -147,10 +145,11 @@ class StageRunner:
         """The first `rows` rows of this thread's tensor of that name, made anew only when it must grow."""
         width, height = input_wh
         shape = (height, width, 3) if self.stage.input.layout == "NHWC" else (3, height, width)
-        kept: dict[str, NDArray[Any]] = self._tensors.__dict__
-        if name not in kept or kept[name].shape[1:] != shape or len(kept[name]) < rows:
-            kept[name] = np.zeros((rows, *shape), self.stage.input.dtype)
-        return kept[name][:rows]
+        kept: dict[Any, NDArray[Any]] = self._model.tensors.__dict__
+        key = self.stage.name, name
+        if key not in kept or kept[key].shape[1:] != shape or len(kept[key]) < rows:
+            kept[key] = np.zeros((rows, *shape), self.stage.input.dtype)
+        return kept[key][:rows]
 
 
 def mirrors(stage: Stage) -> bool:
