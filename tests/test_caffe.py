@@ -93,7 +93,7 @@ def test_a_converted_network_gives_the_forward_pass(topologies: dict, network: s
             assert tensor.min() >= -0.5
             assert tensor.max() < 0.5
             expected = forward(topologies[network], arrays, tensor)
-            got = model.run("pose", tensor)
+            got = model.run(stage.name, tensor)
             joined = np.concatenate([got[role] for role in stage.outputs], axis=1)
             assert joined.shape[2:] == (input_wh[1] // 8, input_wh[0] // 8)
             expected = expected[:, : joined.shape[1]]

@@ -184,4 +184,4 @@ def part_files(folder: Path) -> tuple[Path, ...]:
 
 def _stage_files(folder: Path) -> list[tuple[str, str]]:
     text = (folder / "model.c").read_text(encoding="utf-8")
-    return re.findall(r'\.region = POSERT__(\w+),\s*\.file = "([^"]+)"', text)
+    return re.findall(r'\.region = \w+?__(\w+),\s*\.file = "([^"]+)"', text)
