@@ -8,7 +8,7 @@ OUT := out/demo
 BENCHES := sample paf cmu cifcaf heavy export_speed nano infer startup
 COMPILED := postprocess/kernels/compiled/sources
 KERNELS := $(shell grep -rl --include=*.py posert.postprocess.kernels.registry postprocess runtime) runtime/spec.py
-KERNEL_TESTS := $(addprefix tests/test_,paf.py prepare.py direct.py simcc.py dark.py rows.py turned.py)
+KERNEL_TESTS := $(addprefix tests/test_,paf.py prepare.py direct.py simcc.py dark.py rows.py turned.py steady.py parts.py)
 
 .PHONY: demo test lint kernels test-export wheels test-wheels test-pages test-bridges bench fuzz clean
 
