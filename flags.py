@@ -48,7 +48,7 @@ Rotate = Annotated[
     int,
     typer.Option(rich_help_panel=SOURCES, help="Turn every picture clockwise: 90, 180 or 270; places are px of that."),
 ]
-Mirror = Annotated[bool, typer.Option("--mirror", rich_help_panel=SOURCES, help="And change left and right.")]
+Mirror = Annotated[bool, typer.Option("--mirror", rich_help_panel=SOURCES, help="Mirror pictures: left is right.")]
 MaxPeople = Annotated[
     int, typer.Option(min=0, rich_help_panel=WHOSE, help="At most so many, the best by score; 0 = all.")
 ]
