@@ -126,8 +126,9 @@ def test_the_commands_that_convert(sandbox: Path, assets: Path, monkeypatch: pyt
         weights / "movenet_singlepose_lightning_4_int8.tflite",
         sandbox / "mirror" / "movenet_single_pose_lightning_ptq.tflite",
     )
-    for file in (weights / "movenet_tfjs").iterdir():
+    for file in (*(weights / "movenet_tfjs").iterdir(), *(weights / "mediapipe_tfjs").iterdir()):
         shutil.copy(file, sandbox / "mirror")
+    shutil.copy("walk.mp4", "dance.mp4")
     shutil.copy(weights / "tfpose_mobilenet_v2_small_graph_opt.pb", "graph_opt.pb")
     shutil.copy(weights / "openvino_human_pose_estimation_0001_w8.onnx", "human-pose-estimation-0001.onnx")
     _small_body_25(sandbox / "pose_iter_584000")
@@ -136,7 +137,7 @@ def test_the_commands_that_convert(sandbox: Path, assets: Path, monkeypatch: pyt
     monkeypatch.setattr("posert.export.weights.entries", lambda: rows)
     monkeypatch.setenv("POSERT_MIRROR", str(sandbox / "mirror"))
     converting = [c for c in COMMANDS if c.startswith(NEEDS_EXPORT)]
-    assert len(converting) == 13
+    assert len(converting) == 14
     if not _own_checkpoint(sandbox):
         converting = [command for command in converting if "openpifpaf" not in command]
     for command in converting:
