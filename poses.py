@@ -217,7 +217,10 @@ def no_poses(keypoint_count: int) -> Poses:
 
 
 def join(rows: Sequence[Poses], keypoint_count: int) -> Poses:
-    """All people of several rows in row order; nobody (K = `keypoint_count`) when there is no row."""
-    rows = rows or [no_poses(keypoint_count)]
-    names = ("keypoints", "scores", "boxes_xyxy")
-    return Poses(*(np.concatenate([getattr(row, name) for row in rows]) for name in names))
+    """All people of several rows in row order; nobody (K = `keypoint_count`) when there is no row.
+
+    They have ids, and marks of what was filled, if those of the first row with people have.
+    """
+    people = [row for row in rows if len(row)] or rows[:1] or [no_poses(keypoint_count)]
+    names = [name for name in Poses.__slots__ if getattr(people[0], name) is not None]
+    return Poses(**{name: np.concatenate([getattr(row, name) for row in people]) for name in names})

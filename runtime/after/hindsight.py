@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Poses, Result
+from posert.poses import Poses, Result, join
 from posert.runtime.after.lowpass import smoothed
 from posert.runtime.after.options import SmoothOptions
 
@@ -94,15 +94,15 @@ def settled_poses(window: Sequence[Result], first: int, last: int, options: Smoo
                     here.filled[own[frame]] = filled[frame]
             elif filled[frame].any():
                 more[frame - first].append(_between(window, own, frame, times, points[frame], filled[frame], key))
-    return [_joined([here, *others]) for here, others in zip(poses, more, strict=True)]
+    count = window[0].poses.keypoints.shape[1]
+    return [join([here, *others], count) if others else here for here, others in zip(poses, more, strict=True)]
 
 
 def _track(
     window: Sequence[Result], own: dict[int, int], times: Floats, options: SmoothOptions
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """One person's keypoints f64 [T,K,3] over the window, 0 where there are none, and which were filled, bool [T,K]."""
-    count = next(iter(window)).poses.keypoints.shape[1]
-    points = np.zeros((len(window), count, 3))
+    points = np.zeros((len(window), window[0].poses.keypoints.shape[1], 3))
     for frame, row in own.items():
         points[frame] = window[frame].poses.keypoints[row]
     filled = fill(points, times, options.fill)
@@ -158,11 +158,3 @@ def _between(
         points[None].astype(np.float32), np.array([min(score, score_after)], np.float32),
         (box + np.float32(share) * (box_after - box))[None].astype(np.float32), np.array([key], np.int32), filled[None],
     )  # fmt: skip
-
-
-def _joined(people: Sequence[Poses]) -> Poses:
-    if len(people) == 1:
-        return people[0]
-    names = ("keypoints", "scores", "boxes_xyxy", "ids", "filled")
-    own = [replace(people[0], ids=np.zeros(0, np.int32)) if people[0].ids is None else people[0], *people[1:]]
-    return Poses(*(np.concatenate([getattr(each, name) for each in own]) for name in names))
