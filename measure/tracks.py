@@ -19,7 +19,7 @@ from posert.measure.truths import COUNTS, EXCUSED, Annotated, Truth, read_mot
 from posert.poses import Frame, Poses
 from posert.runtime.after import post_chain
 from posert.runtime.after.options import TrackOptions
-from posert.runtime.after.track import box_overlap
+from posert.runtime.after.track import SIGMA, box_overlap
 from posert.runtime.files.results import read_results
 from posert.runtime.loop import estimate_frames
 from posert.runtime.media import is_image
@@ -28,7 +28,6 @@ from posert.runtime.session import Model
 
 Floats = NDArray[np.float64]
 _FIGURES = ("HOTA", "DetA", "AssA", "IDF1", "MOTA")
-_MEAN_SIGMA = 0.079  # of COCO's, for keypoints without
 _SAME = 0.5  # likeness from which somebody found is an excused person
 RESULTS = (".jsonl", ".json", ".npz", ".txt")
 """Endings of what `read_tracked` reads."""
@@ -206,7 +205,7 @@ def likeness(there: Annotated, poses: Poses, own: Sequence[int], names: Sequence
     if not len(both):
         return box_overlap(there.boxes_xyxy[:, None], poses.boxes_xyxy[None].astype(np.float64))
     wanted, found = there.keypoints[:, both], poses.keypoints[:, np.array(own)[both]].astype(np.float64)
-    sigmas = np.array([SIGMAS.get(names[k], _MEAN_SIGMA) for k in both])
+    sigmas = np.array([SIGMAS.get(names[k], SIGMA) for k in both])
     square = ((wanted[:, None, :, :2] - found[None, :, :, :2]) ** 2).sum(axis=3)
     near = np.exp(-square / (2 * (2 * sigmas) ** 2 * np.maximum(there.areas, 1)[:, None, None]))
     counted = (wanted[:, :, 2] > 0)[:, None]

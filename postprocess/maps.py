@@ -40,9 +40,13 @@ def map_reader(asked: str, roles: Mapping[str, str], skeleton: Skeleton, params:
     if kind == "heatmap":
         numbers = _numbered(asked, name, {part: k for k, part in enumerate(skeleton.names)})
         return lambda outputs: _part_map(outputs[role], role, numbers, params)
-    limbs = {f"{skeleton.names[a]}-{skeleton.names[b]}": limb for limb, (a, b) in enumerate(skeleton.edges)}
-    numbers = _numbered(asked, name, limbs)
+    numbers = _numbered(asked, name, {limb: number for number, limb in enumerate(limb_names(skeleton))})
     return lambda outputs: _limb_field(outputs[role], role, numbers, params)
+
+
+def limb_names(skeleton: Skeleton) -> list[str]:
+    """What each of its limbs is called: the names of its two keypoints, `neck-nose`."""
+    return [f"{skeleton.names[a]}-{skeleton.names[b]}" for a, b in skeleton.edges]
 
 
 def _numbered(asked: str, name: str, known: Mapping[str, int]) -> list[int]:

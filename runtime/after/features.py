@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.poses import Features, Poses, Skeleton
-from posert.runtime.after.body import Floor, Scale
+from posert.runtime.after.body import LONGEST_STEP_S, Floor, Scale
 from posert.runtime.after.options import FeatureOptions
 
 ANGLES = tuple(
@@ -44,7 +44,6 @@ SEGMENTS = (
     ("head", _SHOULDERS, ("head",)),
 )
 """(segment, where it begins, where it ends), each the middle of keypoints; a skeleton has those whose names it has."""
-LONGEST_STEP_S = 1.0
 
 
 class Featuring:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Frame, PartMap, Result, Skeleton
+from posert.postprocess.maps import limb_names
 from posert.runtime.files.arrays import member
 from posert.runtime.files.atomic import Write, file_header, needed, whole_file
 from posert.runtime.spec import ModelSpec
@@ -30,9 +31,7 @@ def asked_of(kind: str, skeleton: Skeleton) -> list[str]:
     >>> asked_of("paf", Skeleton(("neck", "nose"), ((0, 1),)))
     ['paf:neck-nose']
     """
-    names = skeleton.names
-    parts = names if kind == "heatmap" else [f"{names[a]}-{names[b]}" for a, b in skeleton.edges]
-    return [f"{kind}:{part}" for part in parts]
+    return [f"{kind}:{part}" for part in (skeleton.names if kind == "heatmap" else limb_names(skeleton))]
 
 
 @contextmanager

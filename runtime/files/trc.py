@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.poses import Frame, Result
 from posert.runtime.after.body import HEIGHT_QUANTILE, Stature
-from posert.runtime.after.features import level
+from posert.runtime.after.features import found_points, level
 from posert.runtime.after.options import FeatureOptions
 from posert.runtime.files.atomic import Write, needed, whole_file
 from posert.runtime.spec import ModelSpec
@@ -70,8 +70,7 @@ class _Spool:
         poses = result.poses
         if len(poses) and poses.ids is None:
             raise PosertError("the format trc has a file for each id, and people have none", "ask for `track`")
-        points = np.where(poses.keypoints[:, :, 2:] > 0, poses.keypoints[:, :, :2], np.nan).astype(np.float64)
-        for key, person in zip([] if poses.ids is None else poses.ids.tolist(), points, strict=True):
+        for key, person in zip([] if poses.ids is None else poses.ids.tolist(), found_points(poses), strict=True):
             self.keys.add(key)
             with (self.folder / str(key)).open("ab") as file:
                 file.write(np.concatenate([[len(self.times)], person.ravel()]).tobytes())
