@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,11 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError, optional
 from posert.export import weights
-from posert.export.compare import compare, takes_rows, trial
 from posert.export.fetch import Progress
 from posert.export.recipe import NO_DETECTOR, read_recipe
-from posert.export.systems import find_system
+from posert.export.systems import System, find_system
+from posert.export.trial import takes_rows, trial
+from posert.export.verdict import differences, verdict
 from posert.runtime.files.state import sha256_of
 from posert.runtime.media.read import frames
 from posert.runtime.options import detector_of, for_people
@@ -21,6 +24,8 @@ from posert.runtime.session import Model
 
 if TYPE_CHECKING:
     from posert.export.onnx_file import Exported
+
+_MOST_PHOTOS = 12
 
 
 def convert(
@@ -46,12 +51,13 @@ def convert(
             everybody then; `none` = none, None = its
             usual one.
         options: what the system's `OPTIONS` offers.
-        photo: compared on this picture; a drawn one if None.
+        photo: compared on these pictures, twelve at most; on drawn scenes if None.
         compared: with the original, wherever that can be asked.
-        report: gets one line per step.
+        report: gets one line per step, and the verdict of the comparison.
 
     Raises:
-        PosertError: whatever a step says; nothing is written then.
+        PosertError: whatever a step says, or the export differs from its original by more than its kind may; nothing is
+            written then.
     """
     entry = weights.find(name)
     own = entry.route == "embedded" and from_file is not None  # a checkpoint of one's own training: nobody pins it
@@ -66,8 +72,6 @@ def convert(
         raise PosertError(
             f"{name} has no option {', '.join(unknown)}", f"it has: {', '.join(system.OPTIONS) or 'none'}"
         )
-    from posert.export import onnx_file
-
     if from_file is not None and accept_unpinned and not (entry.sha256 or entry.git_blob):
         entry = replace(entry, md5="")  # weights of one's own training in the shape of the official ones
     source = weights.pull(
@@ -87,18 +91,39 @@ def convert(
             progress=progress, report=report,
         )  # fmt: skip
         exported = pair(exported, found)
-    if entry.recipe:
-        for line in _save_tried(exported, target):
-            report(line)
-    else:
-        onnx_file.save(exported, target)
+    alone = not compared or entry.route in ("onnx", "tfjs")  # the one is its own original, none runs the other here
+    judge = None if alone else partial(_verdict, system, entry, source, photo)
+    for line in _save_tried(exported, target) if entry.recipe else _save_judged(exported, target, judge):
+        report(line)
     report(f"{target}: {target.stat().st_size} bytes, metadata read back")
-    if compared and entry.route not in ("onnx", "tfjs"):  # the one is its own original, the other has no program here
-        picture = _drawn() if photo is None else next(frames(photo)).bgr
-        reference = system.reference(entry, source)
-        report(f"compared with {system.STAND_INS.get(entry.route, 'the original')} on {photo or 'a drawn picture'}:")
-        report(compare(target, reference, picture))
     return target
+
+
+def _save_judged(exported: "Exported", target: Path, judge: Callable[[Model], str] | None) -> list[str]:
+    """Saves what `judge` lets pass; what it says."""
+    from posert.export import onnx_file
+
+    said = list[str]()
+    onnx_file.save(exported, target, lambda model: said.extend([judge(model)] if judge else []))
+    return said
+
+
+def _verdict(system: System, entry: weights.Entry, source: Path, photo: Path | None, model: Model) -> str:
+    """How far the model is from its original, in a line; PosertError if its kind may not be as far."""
+    rounded = system.ROUNDED.get(entry.route, "")
+    if photo is None:
+        pictures = _drawn_scenes(model.spec.stages[-1].region, few=not rounded)
+        on = f"{len(pictures)} drawn scenes" if rounded else "a drawn scene"
+    else:
+        pictures, on = [frame.bgr for frame in islice(frames(photo), _MOST_PHOTOS)], str(photo)
+    of = system.STAND_INS.get(entry.route, "the original")
+    said = verdict(differences(model, system.reference(entry, source), pictures), of, on, rounded)
+    if not said.allowed:
+        raise PosertError(
+            f"{entry.name} is not written, it {said.line}",
+            "compare on pictures of your own with `photo`; if it differs there too: pip install -U 'posert[export]'",
+        )
+    return f"verdict: {said.line}"
 
 
 def _own_route(name: str, known: Mapping[str, str], file: Path | None) -> str:
@@ -247,3 +272,13 @@ def _drawn() -> NDArray[np.uint8]:
     from posert.export.nano import clip
 
     return np.asarray(clip.render(0)[0], np.uint8)
+
+
+def _drawn_scenes(region: str, *, few: bool) -> list[NDArray[np.uint8]]:
+    """Pictures u8 [H,W,3] for a network that looks at a region: of several people, or of one each."""
+    from posert.export.nano import clip
+
+    if region == "frame":
+        return [_drawn(), *([] if few else (clip.render(index)[0] for index in (60, 120)))]
+    alone = ((0, 0), (0, 2), (30, 3), (75, 1), (120, 2), (150, 3))  # frame and figure
+    return [clip.alone(*each) for each in (alone[:1] if few else alone)]

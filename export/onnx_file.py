@@ -122,9 +122,11 @@ def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
             alive.update(reads(node))
     del graph.graph.node[:]
     graph.graph.node.extend(reversed(kept))
-    used = [tensor for tensor in graph.graph.initializer if tensor.name in alive]
-    del graph.graph.initializer[:]
-    graph.graph.initializer.extend(used)
+    unused = {tensor.name for tensor in graph.graph.initializer} - alive
+    for values in (graph.graph.initializer, graph.graph.input):  # old files count weights among the inputs
+        used = [value for value in values if value.name not in unused]
+        del values[:]
+        values.extend(used)
     del graph.graph.value_info[:]
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
+from graphlib import CycleError
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from posert.errors import PosertError
-from posert.export.onnx_file import reads, replace_nodes
+from posert.export.onnx_file import replace_nodes
+from posert.export.onnx_links import put_in_order
 from posert.export.onnx_versions import converted, opset_of
 from posert.export.recipe import Recipe
 
@@ -59,7 +60,10 @@ def add_nodes(graph: Any, recipe: Recipe) -> Any:
     del graph.graph.input[:]
     graph.graph.input.extend(kept)
     added = [_node(graph, recipe, i) for i in range(len(recipe.nodes))]
-    _in_order(graph, added, recipe)
+    try:
+        put_in_order(graph, added)
+    except CycleError:
+        raise recipe.wrong("nodes", "no circle of nodes that wait for each other", len(added)) from None
     return graph
 
 
@@ -109,20 +113,6 @@ def _node(graph: Any, recipe: Recipe, i: int) -> Any:
         expected = "numbers, texts, or lists of them that are not empty"
         raise recipe.wrong(f"{name}.attributes", expected, dict(node.attributes)) from None
     return made
-
-
-def _in_order(graph: Any, added: list[Any], recipe: Recipe) -> None:
-    """Puts all nodes into an order in which each follows those that it reads."""
-    nodes, own = [*graph.graph.node, *added], len(graph.graph.node)
-    makers = {output: i for i, node in enumerate(nodes) for output in node.output if output}
-    arrows = {i: {makers[name] for name in reads(node) if name in makers} for i, node in enumerate(nodes)}
-    arrows |= {i: arrows[i] - {i} for i in range(own)}  # names inside a Loop may be its own
-    try:
-        order = list(TopologicalSorter(arrows).static_order())
-    except CycleError:
-        raise recipe.wrong("nodes", "no circle of nodes that wait for each other", len(added)) from None
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes[i] for i in order)
 
 
 def choose_outputs(graph: Any, names: Iterable[str], recipe: Recipe) -> None:

@@ -32,24 +32,30 @@ def opened(row: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def run(path: Path, feed: str, fetch: Sequence[str], tensor: np.ndarray) -> list[np.ndarray]:
-    """The tensors `fetch` of the graph in `path` for `tensor`."""
-    pytest.importorskip("tensorflow")
-    tf = import_tensorflow()
+def definition(path: Path) -> Any:
+    """The graph in `path` as TensorFlow's `GraphDef`."""
     from google.protobuf import json_format
 
-    constants, definition = tfjs.read(path).constants, tf.compat.v1.GraphDef()
+    tf = import_tensorflow()
+    constants, graph = tfjs.read(path).constants, tf.compat.v1.GraphDef()
     for row in json.loads(path.read_text())["modelTopology"]["node"]:
         if row["op"] == "Const":
             value = constants[row["name"]]
-            made = definition.node.add(name=row["name"], op="Const")
+            made = graph.node.add(name=row["name"], op="Const")
             made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
             made.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
             continue
         for part in opened(row) if row["op"] in PLAIN else [row]:
-            definition.node.append(json_format.ParseDict(part, tf.compat.v1.NodeDef(), ignore_unknown_fields=True))
+            graph.node.append(json_format.ParseDict(part, tf.compat.v1.NodeDef(), ignore_unknown_fields=True))
+    return graph
+
+
+def run(path: Path, feed: str, fetch: Sequence[str], tensor: np.ndarray) -> list[np.ndarray]:
+    """The tensors `fetch` of the graph in `path` for `tensor`."""
+    pytest.importorskip("tensorflow")
+    tf = import_tensorflow()
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(definition, name="")
+        tf.import_graph_def(definition(path), name="")
         with tf.compat.v1.Session(graph=graph) as session:
             names = [name if ":" in name else f"{name}:0" for name in (*fetch, feed)]
             return [np.asarray(value) for value in session.run(names[:-1], {names[-1]: tensor})]

@@ -1,11 +1,15 @@
 """Conversions: the original's answers, its independence of the batch, and files that are not what they claim."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from command import ROOT
 
 from posert.errors import PosertError
 from posert.export import weights
@@ -42,7 +46,8 @@ def test_movenet_differs_no_more_than_tflites_own_kernels(assets: Path, tmp_path
 
     source = assets / "models" / "movenet_singlepose_lightning_4_int8.tflite"
     lines = export("movenet-lightning-int8", source, tmp_path / "m.onnx", *options)
-    assert any("by the original" in line for line in lines)
+    assert lines[1].startswith("verdict: differs from the original on 6 drawn scenes as int8 does, ")
+    assert lines[1].endswith("people 6 and 6")
     apart: dict[str, list[float]] = {"ours": [], "theirs": []}
     with open_model(tmp_path / "m.onnx", device="cpu", threads=1) as model:
         assert model.spec.stages[0].region == "follow"
@@ -61,11 +66,63 @@ def test_movenet_differs_no_more_than_tflites_own_kernels(assets: Path, tmp_path
         assert np.percentile(apart["ours"], share) < 1.5 * np.percentile(apart["theirs"], share) + 0.1, share
 
 
+def test_an_int8_network_that_is_wrong_is_not_written(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sound one it once said "keypoints at most 44 px apart"; this one, whose activations stand for other values,
+    it would have written too."""
+    from onnx import numpy_helper
+
+    from posert.export import onnx_file
+
+    exact = onnx_file.unsigned_activations
+
+    def wrong(graph: object) -> None:
+        exact(graph)
+        for tensor in graph.graph.initializer:
+            if tensor.name.endswith("_unsigned"):
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) // 2 + 70, tensor.name))
+
+    monkeypatch.setattr(onnx_file, "unsigned_activations", wrong)
+    source = assets / "models" / "movenet_singlepose_lightning_4_int8.tflite"
+    with pytest.raises(
+        PosertError, match=r"not written, it differs from the original .* by more than it may"
+    ) as caught:
+        export("movenet-lightning-int8", source, tmp_path / "m.onnx")
+    assert "`photo`" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_float_network_that_is_wrong_is_not_written(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from posert.export.systems import openpose
+
+    exact = openpose.reference
+    monkeypatch.setattr(
+        openpose, "reference", lambda *of: lambda tensor: {k: v * 1.002 for k, v in exact(*of)(tensor).items()}
+    )
+    source = assets / "models" / "tfpose_mobilenet_v2_small_graph_opt.pb"
+    with pytest.raises(PosertError, match=r"more than it may: largest differences heatmaps 0\.002, pafs 0\.002 of"):
+        export(TFPOSE, source, tmp_path / "t.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorflow_says_nothing_past_us(assets: Path, tmp_path: Path) -> None:
+    """oneDNN, absl, XNNPACK and its deprecations wrote a dozen lines on standard error."""
+    source = assets / "models" / "movenet_singlepose_lightning_4_int8.tflite"
+    command = [sys.executable, "-m", "posert.cli", "export", "movenet-lightning-int8", "--from", source, "-o", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert (done.stderr, done.stdout.count("verdict: ")) == ("", 1)
+
+
 def test_tfpose_is_tensorflows_network(assets: Path, tmp_path: Path) -> None:
     from posert.export.systems import openpose
 
     source = assets / "models" / "tfpose_mobilenet_v2_small_graph_opt.pb"
-    export(TFPOSE, source, tmp_path / "t.onnx")
+    lines = export(TFPOSE, source, tmp_path / "t.onnx")
+    assert lines[1].startswith("verdict: equal to the original on a drawn scene: largest differences heatmaps ")
     original = openpose.reference(weights.find(TFPOSE), source)
     assert original is not None
     paths = sorted((assets / "media" / "coco100" / "images").iterdir())[:3]

@@ -354,10 +354,9 @@ def test_it_gives_tensorflows_outputs(official: tuple[str, Path], outputs: Any) 
             assert np.abs(next(iter(found.values()))[0] - expected).max() < 1e-5
 
 
+@pytest.mark.parametrize("official", [name for name, short in NAMES.items() if short != "multipose"], indirect=True)
 def test_it_finds_the_tutorials_keypoints_on_photos(official: tuple[str, Path], outputs: Any, assets: Path) -> None:
     name, path = official
-    if name == "multipose":
-        pytest.skip("the tutorial is about one person")
     with open_model(path, device="cpu", threads=1) as model:
         for photo, expected in zip(outputs["photos"], outputs[f"{name}_keypoints_xys"], strict=True):
             bgr = cv2.imread(str(assets / "media" / "coco100" / "images" / str(photo)))

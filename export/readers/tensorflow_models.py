@@ -3,12 +3,14 @@
 tf2onnx runs as a program of its own: it and TensorFlow write to the terminal, and a crash in them must not end us.
 """
 
+import logging
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from posert.errors import PosertError, optional
 from posert.export import onnx_file
 
+_LOG = logging.getLogger("posert")
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "0"}
 _OPSET = 17  # the newest that every supported ONNX Runtime reads and tf2onnx's TFLite route writes
 
@@ -45,9 +48,31 @@ def convert(arguments: Sequence[str]) -> Any:
 def import_tensorflow() -> Any:
     """The tensorflow module, quiet and on the CPU; PosertError if it is not installed."""
     os.environ.update(_QUIET)
-    return optional("tensorflow", "this needs TensorFlow", "export-tf")
+    with silence():
+        return optional("tensorflow", "this needs TensorFlow", "export-tf")
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keeps from standard error what TensorFlow's libraries write there past Python; it goes to the log, for debugging.
+
+    No setting of theirs is enough: what is said before their own log begins, and TensorFlow Lite's, heeds none.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            said.seek(0)
+            _LOG.debug("TensorFlow: %s", said.read().decode(errors="replace"))
+
+
+@silence()
 def run_frozen_graph(path: Path, feed: str, fetch: str, tensor: NDArray[Any]) -> NDArray[Any]:
     """The value of tensor `fetch` of a frozen TF1 graph for `tensor` fed to `feed`."""
     tf = import_tensorflow()
@@ -59,6 +84,7 @@ def run_frozen_graph(path: Path, feed: str, fetch: str, tensor: NDArray[Any]) ->
             return np.asarray(session.run(fetch, {feed: tensor}))
 
 
+@silence()
 def ends(path: Path) -> tuple[str, str]:
     """The only input and the only result of a frozen TF1 graph, as tensor names.
 
@@ -81,6 +107,7 @@ def ends(path: Path) -> tuple[str, str]:
     return f"{given[0]}:0", f"{results[0]}:0"
 
 
+@silence()
 def run_tflite(path: Path, tensor: NDArray[Any], *, reference_kernels: bool = False) -> NDArray[Any]:
     """The only output of a TFLite file for its only input, by XNNPACK, as people run it, or TFLite's own kernels.
 
@@ -107,6 +134,7 @@ def _quantised(tensor: NDArray[Any], given: Any) -> NDArray[Any]:
     return np.asarray(np.clip(np.round(tensor / scale + zero), limits.min, limits.max).astype(kind))
 
 
+@silence()
 def run_saved_model(folder: Path, tensor: NDArray[Any]) -> list[NDArray[Any]]:
     """The outputs of the serving signature of a SavedModel, or of its only one, for its only input."""
     tf = import_tensorflow()

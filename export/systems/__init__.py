@@ -27,6 +27,10 @@ class System(Protocol):
         """Route -> what an export is compared with, in words, where that is not the original itself."""
 
     @property
+    def ROUNDED(self) -> dict[str, str]:
+        """Route -> why outputs differ from the original's ("as ..."), in words, where they do; else they are equal."""
+
+    @property
     def OWN(self) -> dict[str, str]:
         """Ending of a file of one's own ("" = a folder) -> its route, for the row that is called as the system."""
 

@@ -16,6 +16,7 @@ from posert.skeletons import HAND_21, whole_body_hand
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+ROUNDED: dict[str, str] = {}
 OWN: dict[str, str] = {}
 _SIDE = 224
 _KEYPOINTS, _PRESENCE = "Identity@output", "Identity_1@output"  # 21 x (x, y, z) px of the input; 0..1

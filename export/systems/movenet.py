@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from posert.errors import PosertError
-from posert.export import onnx_file
+from posert.export import onnx_fast, onnx_file
 from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import tensorflow_models, tensorflow_nodes, tfjs
 from posert.export.weights import Entry
@@ -15,6 +15,7 @@ from posert.skeletons import COCO_17_MOVENET
 
 OPTIONS = frozenset({"dequantize"})
 STAND_INS: dict[str, str] = {}
+ROUNDED = {"tflite": "int8 does, which every program rounds in its own way"}
 OWN = {".tflite": "tflite", ".json": "tfjs", ".tar.gz": "saved_model", "": "saved_model"}
 _ONNX_TYPES = {1: "float32", 2: "uint8", 6: "int32"}
 _MULTI_SIDE = 256  # the model card's recommendation for the longer side
@@ -45,6 +46,7 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
             f"the file is no MoveNet: {_shape(given)} -> {', '.join(map(str, outputs.values()))}",
             "a network of another shape takes a recipe, once it is ONNX (tf2onnx): posert tag FILE `recipe`",
         )
+    onnx_fast.faster(graph)
     role = _role(outputs[found])
     onnx_file.rename_tensor(graph, given.name, "image")
     onnx_file.rename_tensor(graph, found, role)

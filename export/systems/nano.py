@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+ROUNDED = {"embedded": "its int8 weights do, which have one scale for each channel"}
 OWN: dict[str, str] = {}
 
 # Where the decoder differs from its defaults (tf-pose's); chosen on the validation split of the training photos.

@@ -29,6 +29,7 @@ from posert.skeletons import mirrored
 _LOG = logging.getLogger("posert")
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+ROUNDED: dict[str, str] = {}
 OWN: dict[str, str] = {}
 _HEADS = "openpifpaf.headmeta"
 _SAMPLE = (2, 3, 97, 129)  # any sides of 16 k + 1

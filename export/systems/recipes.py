@@ -13,6 +13,7 @@ from posert.export.weights import Entry
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+ROUNDED: dict[str, str] = {}
 OWN: dict[str, str] = {}
 _ANY = "*"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from posert.errors import PosertError
-from posert.export import onnx_file
+from posert.export import onnx_fast, onnx_file
 from posert.export.onnx_file import Exported, Reference
 from posert.export.weights import Entry, beside
 from posert.poses import Skeleton
@@ -12,6 +12,7 @@ from posert.runtime.spec import InputSpec, Stage
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+ROUNDED: dict[str, str] = {}
 OWN: dict[str, str] = {}
 _NOBODY = Skeleton((), ())  # a detector has no keypoints
 _HEADS = ("head32", "head16", "head8")  # in file order
@@ -38,6 +39,7 @@ def _yolox(entry: Entry, path: Path) -> Exported:
         rounding="round", pad_value=(114.0, 114.0, 114.0),
     )  # fmt: skip
     stage = Stage("detector", "frame", image, {"grid_rows": names[1]}, "detect")
+    onnx_fast.faster(graph)
     return onnx_file.exported(graph, entry, _NOBODY, stage)
 
 

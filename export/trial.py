@@ -1,7 +1,6 @@
-"""What a written model gives for a picture: beside the original network, or alone. Knows no system, no file format."""
+"""What a written model gives for a picture, alone. Knows no system, no file format."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,45 +8,16 @@ from numpy.typing import NDArray
 from posert.errors import PosertError
 from posert.postprocess import decoder
 from posert.runtime.prepare import prepare
-from posert.runtime.session import Model, open_model
+from posert.runtime.session import Model
 from posert.runtime.windows import place
 
-if TYPE_CHECKING:
-    from posert.export.onnx_file import Reference
 
-
-def _tensor(model: Model, bgr: NDArray[np.uint8]) -> tuple[NDArray[Any], tuple[int, int]]:
+def tensor_of(model: Model, bgr: NDArray[np.uint8]) -> tuple[NDArray[Any], tuple[int, int]]:
     """The input of the last stage for the whole picture u8 [H,W,3], and its width and height, px."""
     stage, size_wh = model.spec.stages[-1], (bgr.shape[1], bgr.shape[0])
     whole = np.array([[0, 0, *size_wh]], np.float32)  # the one region of a model that looks at boxes
     windows, input_wh = place(size_wh, stage.input, whole if stage.region == "boxes" else None)
     return prepare(bgr, windows, stage.input, input_wh), input_wh
-
-
-def compare(path: Path, reference: "Reference", bgr: NDArray[np.uint8]) -> str:
-    """How far the exported model in `path` is from its original on the picture u8 [H,W,3], in a few lines.
-
-    Both see the same tensor. Of each role: the largest difference and the largest value of the original. Of the people:
-    how many each finds and, if as many, how far apart a keypoint is at most that both find with a score above 0.2, px
-    of the network input.
-    """
-    with open_model(path, device="cpu", threads=1) as model:
-        stage, (tensor, input_wh) = model.spec.stages[-1], _tensor(model, bgr)
-        ours, theirs = model.run(stage.name, tensor), reference(tensor)
-        decode = decoder(stage.decoder).decode
-        one, other = (
-            decode(outputs, model.spec.skeleton, model.params(stage.name), input_wh)[0] for outputs in (theirs, ours)
-        )
-    lines = []
-    for role, value in theirs.items():
-        difference, top = np.abs(ours[role] - value).max(initial=0), np.abs(value).max(initial=0)
-        lines.append(f"{role}: largest difference {difference:.2g} of {top:.3g}")
-    people = f"people: {len(one)} by the original, {len(other)} by the export"
-    if len(one) == len(other) > 0:
-        both = (one.keypoints[:, :, 2] > 0.2) & (other.keypoints[:, :, 2] > 0.2)
-        apart = np.hypot(*np.moveaxis(one.keypoints[:, :, :2] - other.keypoints[:, :, :2], -1, 0))
-        people += f", keypoints at most {apart[both].max(initial=0):.2g} px apart"
-    return "\n".join([*lines, people])
 
 
 def trial(model: Model, bgr: NDArray[np.uint8]) -> list[str]:
@@ -56,7 +26,7 @@ def trial(model: Model, bgr: NDArray[np.uint8]) -> list[str]:
     Raises:
         PosertError: the network does not run, or its outputs do not fit the decoder and the skeleton.
     """
-    stage, (tensor, input_wh) = model.spec.stages[-1], _tensor(model, bgr)
+    stage, (tensor, input_wh) = model.spec.stages[-1], tensor_of(model, bgr)
     outputs = model.run(stage.name, tensor)
     try:
         found = decoder(stage.decoder).decode(outputs, model.spec.skeleton, model.params(stage.name), input_wh)[0]
@@ -74,7 +44,7 @@ def trial(model: Model, bgr: NDArray[np.uint8]) -> list[str]:
 
 def takes_rows(model: Model, bgr: NDArray[np.uint8]) -> bool:
     """Whether the last network gives a picture u8 [H,W,3] the same outputs with another one in its batch as alone."""
-    stage, (tensor, _) = model.spec.stages[-1], _tensor(model, bgr)
+    stage, (tensor, _) = model.spec.stages[-1], tensor_of(model, bgr)
     if model.single_row(stage.name):
         return True
     alone = model.run(stage.name, tensor)
