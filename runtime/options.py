@@ -13,7 +13,7 @@ from posert.runtime.spec import ModelSpec, Stage
 from posert.typed import Count, Index, Range, settle
 
 _NetSide = Annotated[int, Range(-1, 16384)]
-_DETECTED = 1.1
+DETECTED = 1.1
 """Of the longer side of a detector's box: the square crop that a network for one person looks at."""
 
 
@@ -22,11 +22,15 @@ class ModelOptions:
     """How a model is opened.
 
     Attributes:
-        device: `auto` (CUDA if this machine has it, else CPU), `cpu`, `cuda` or `cuda:N`; a device that is asked for
-            and not there is an error, never a quiet CPU run.
+        device: `auto`, `cpu`, `cuda[:N]`, `tensorrt[:N]`, `openvino[:CPU|GPU|NPU]`, `coreml`, `directml[:N]`,
+            `migraphx[:N]` or `xnnpack`; a device that is asked for and not there, or takes nothing of the network, is
+            an error, never a quiet CPU run. `auto` is CUDA if this machine has it, else the CPU, by OpenVINO where
+            that is installed and was faster when it was tried (`fastest_network`).
         threads: CPU threads; 0 = all cores.
         workers: frames in flight; the threads are shared out among them. 1 gives the lowest latency, more the highest
-            throughput. A model that follows one person from frame to frame always has 1.
+            throughput. A model that follows one person from frame to frame always has 1, with all threads for it.
+        latency: one frame at a time, as fast as it can be: `workers` is 1, and without `threads` as many work at it as
+            make it faster, by a measurement of each network when the model is opened (half a second and more).
         long_edge: longer side of the network input, px, for networks whose size is free; 0 = the model's own.
         net_resolution: width and height of the network input, px, for the same ones: both, and the picture is fitted
             into exactly that; or one, and -1 for what the picture's aspect says, rounded as by `InputSpec.fit`.
@@ -46,6 +50,7 @@ class ModelOptions:
     device: str = "auto"
     threads: Index = 0
     workers: Count = 1
+    latency: bool = False
     long_edge: Index = 0
     net_resolution: tuple[_NetSide, _NetSide] | None = None
     scale_number: Count = 1
@@ -81,6 +86,7 @@ class OptionChanges(TypedDict, total=False):
     device: str
     threads: int
     workers: int
+    latency: bool
     long_edge: int
     net_resolution: tuple[int, int] | None
     scale_number: int
@@ -128,7 +134,7 @@ def for_people(stage: Stage) -> Stage:
     """
     if stage.region != "follow" or stage.suppress is not None:
         return stage
-    return replace(stage, input=replace(stage.input, margin=stage.input.margin or _DETECTED), suppress="oks")
+    return replace(stage, input=replace(stage.input, margin=stage.input.margin or DETECTED), suppress="oks")
 
 
 def _resized(spec: ModelSpec, size_wh: tuple[int, int], name: str) -> ModelSpec:

@@ -7,8 +7,8 @@ import os
 import threading
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Unpack
 
 import numpy as np
@@ -18,12 +18,17 @@ from posert.errors import PosertError
 from posert.postprocess import decoder, decoder_params, suppression_params
 from posert.postprocess.following import FollowOptions
 from posert.runtime.constants import TYPES, Constant, constants_of
-from posert.runtime.devices import Providers, choose_providers, cpu_cores, honoured_device, import_onnxruntime
+from posert.runtime.contest import Contest
+from posert.runtime.devices import cpu_cores, parse_device
 from posert.runtime.files.state import sha256_of
-from posert.runtime.joining import looks_again, with_parts
+from posert.runtime.joining import with_parts
+from posert.runtime.latency import soonest
 from posert.runtime.metadata import metadata_text
+from posert.runtime.networks.fastest import fastest_network
+from posert.runtime.networks.network import Network, first_line, open_network
 from posert.runtime.options import ModelOptions, OptionChanges, with_detector
 from posert.runtime.parameters import with_params
+from posert.runtime.share import Share, shared_out, thread_counts
 from posert.runtime.spec import METADATA_KEY, ModelSpec, Stage, from_json
 
 
@@ -32,7 +37,8 @@ class Model(AbstractContextManager["Model"]):
 
     Attributes:
         spec: what the file says about itself.
-        device: `cpu` or `cuda:N`, as the sessions really run.
+        device: `cpu`, `cuda:N` or another, as the last stage's network really runs.
+        devices: the same of each stage.
         follow: how it follows people, if it does.
         workers: how many frames `estimate` keeps in flight, each on threads of its own.
         threads: CPU threads in all.
@@ -45,14 +51,15 @@ class Model(AbstractContextManager["Model"]):
         spec: ModelSpec,
         sessions: dict[str, Any],
         follow: FollowOptions,
-        device: str,
+        devices: dict[str, str],
         workers: int,
         threads: int,
         files: dict[str, Path],
     ):
         self.spec = spec
         self.follow = follow
-        self.device = device
+        self.device = devices[spec.stages[-1].name]
+        self.devices = devices
         self.workers = workers
         self.threads = threads
         self.files = files
@@ -101,19 +108,19 @@ class Model(AbstractContextManager["Model"]):
         fetch = list(outputs.values())
         try:
             if len(tensor) > 1 and self.single_row(stage):
-                rows = [session.run(fetch, self._feeds(stage, row[None])) for row in tensor]
+                rows = [session.run(fetch, self.feeds(stage, row[None])) for row in tensor]
                 arrays = [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
             else:
-                arrays = session.run(fetch, self._feeds(stage, tensor))
+                arrays = session.run(fetch, self.feeds(stage, tensor))
         except Exception as error:  # ONNX Runtime's own exception types are not public
             raise PosertError(
-                f"the network of stage {stage!r} failed on input {list(tensor.shape)}: {_first_line(error)}",
+                f"the network of stage {stage!r} failed on input {list(tensor.shape)}: {first_line(error)}",
                 "its input may be fixed to one size, or the device has run out of memory",
             ) from error
         floats = [array.astype(np.float32) if array.dtype == np.float16 else array for array in arrays]
         return dict(zip(outputs, floats, strict=True))
 
-    def _feeds(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def feeds(self, stage: str, tensor: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Input name -> tensor: the picture's, and the constants for as many rows."""
         given = self._stages[stage].input
         high, wide = tensor.shape[1:3] if given.layout == "NHWC" else tensor.shape[2:]
@@ -142,21 +149,24 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
             cannot be honoured, no or two ONNX Runtime packages.
     """
     chosen = replace(options or ModelOptions(), **changes)
-    ort = import_onnxruntime()
+    parse_device(chosen.device)
+    counts = thread_counts(chosen)
+    if len(counts) > 1:
+        return soonest(open_model(path, replace(chosen, threads=count)) for count in counts)
     file = find_model(path)
-    providers = choose_providers(chosen.device, ort.get_available_providers())
-    spec, detector = chosen.of(_read_spec(ort, file)), None
-    if chosen.detector is not None:
-        detector = find_model(chosen.detector)
-        spec = with_detector(spec, _read_spec(ort, detector), chosen.detector)
-    files = {stage.name: _file_of(stage, file, detector) for stage in spec.stages}
-    beside = [find_model(part) for part in chosen.parts]
-    spec = with_parts(spec, [(_read_spec(ort, part), part) for part in beside])
-    files |= zip((stage.name for stage in spec.stages[len(files) :]), beside, strict=True)
+    spec, files = _composed(file, chosen)
     spec, follow = with_params(spec, chosen.params)
-    workers, threads = _shared_out(spec, chosen)
-    opened = {path: _session(ort, path, providers, threads, chosen.arena) for path in dict.fromkeys(files.values())}
-    sessions = {name: opened[path] for name, path in files.items()}
+    share = shared_out(spec, chosen)
+    opened: dict[Path, Network] = {}
+    for stage in spec.stages:
+        if (own := files[stage.name]) not in opened:
+            network = (
+                fastest_network(own, stage, share, chosen.arena)
+                if chosen.device == "auto"
+                else open_network(own, chosen.device, share, chosen.arena, stage)
+            )
+            opened[own] = _with_rival(network, own, stage, share, chosen.arena)
+    sessions = {name: opened[path].session for name, path in files.items()}
     for stage in spec.stages:
         _check_tensors(sessions[stage.name], stage, file)
         if len(stage.scales) > 1 and decoder(stage.decoder).merge is None:
@@ -166,16 +176,34 @@ def open_model(path: str | Path, options: ModelOptions | None = None, **changes:
                 f"{file}: the decoder {stage.decoder!r} of stage {stage.name!r} finds boxes, no keypoints",
                 "export it again without keypoint_count, or with another decoder",
             )
-    device = honoured_device(sessions[spec.stages[-1].name], chosen.device, providers)
-    return Model(spec, sessions, follow, device, workers, chosen.threads or cpu_cores(), files)
+    devices = {name: opened[path].device for name, path in files.items()}
+    return Model(spec, sessions, follow, devices, share.workers, chosen.threads or cpu_cores(), files)
 
 
-def _shared_out(spec: ModelSpec, options: ModelOptions) -> tuple[int, int]:
-    """Frames in flight, and the CPU threads of each."""
-    cores = options.threads or cpu_cores()
-    if options.workers > 1 and any(stage.region == "follow" or looks_again(stage) for stage in spec.stages):
-        return 1, max(1, cores - 1)  # one core reads the video meanwhile
-    return options.workers, max(1, cores // options.workers)
+def _with_rival(network: Network, file: Path, stage: Stage, share: Share, arena: bool) -> Network:
+    """The network, or on the processor one that may yet run on another number of threads."""
+    if not share.rival or network.device != "cpu":
+        return network
+    rival = partial(open_network, file, "cpu", share.rivals, arena, stage)
+    return replace(network, session=Contest(network.session, lambda: rival().session))
+
+
+def read_spec(path: str | Path, options: ModelOptions | None = None) -> ModelSpec:
+    """What a model opened with these options says about itself; raises PosertError for files that cannot be."""
+    return _composed(find_model(path), options or ModelOptions())[0]
+
+
+def _composed(file: Path, chosen: ModelOptions) -> tuple[ModelSpec, dict[str, Path]]:
+    """The model with the detector and the parts that were chosen, and the file of each stage's network."""
+    spec, detector = chosen.of(_read_spec(file)), None
+    if chosen.detector is not None:
+        detector = find_model(chosen.detector)
+        spec = with_detector(spec, _read_spec(detector), chosen.detector)
+    files = {stage.name: _file_of(stage, file, detector) for stage in spec.stages}
+    beside = [find_model(part) for part in chosen.parts]
+    spec = with_parts(spec, [(_read_spec(part), part) for part in beside])
+    files |= zip((stage.name for stage in spec.stages[len(files) :]), beside, strict=True)
+    return spec, files
 
 
 def find_model(path: str | Path) -> Path:
@@ -209,32 +237,10 @@ def files_of(path: str | Path, options: ModelOptions | None = None) -> list[Path
     return [file, *named, *map(find_model, others)]
 
 
-def _session(ort: ModuleType, file: Path, providers: Providers, threads: int, arena: bool = True) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_cpu_mem_arena = arena
-    options.log_severity_level = 4  # errors arrive as exceptions
-    # Spinning threads take the cores from the decoders that run beside them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if providers[0][0] == "CUDAExecutionProvider" and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # finds the libraries of the nvidia-* packages
-    try:
-        return ort.InferenceSession(str(file), options, providers=providers)
-    except Exception as error:  # ONNX Runtime's own exception types are not public
-        raise PosertError(
-            f"{file} cannot be opened as an ONNX model: {_first_line(error)}",
-            "it is cut off, damaged, or no ONNX file; export or copy it again",
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:300]
-
-
-def _read_spec(ort: ModuleType, file: Path) -> ModelSpec:
+def _read_spec(file: Path) -> ModelSpec:
     text = metadata_text(file, METADATA_KEY)
     if text is None:
-        _session(ort, file, [("CPUExecutionProvider", {})], 1)  # says so if it is no ONNX model at all
+        open_network(file, "cpu", Share(1, 1))  # says so if it is no ONNX model at all
         raise PosertError(
             f"{file} carries no posert metadata, so nobody knows what its tensors mean",
             f"posert tag {file} `name` (names: posert models list), or export it with: posert export NAME",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from posert.poses import Frame, Poses, join
 from posert.postprocess import decoder, suppression_rule
 from posert.postprocess.geometry import to_frame
+from posert.runtime.devices import on_cpu
 from posert.runtime.parts import put_part
 from posert.runtime.prepare import prepare
 from posert.runtime.session import Model
@@ -23,6 +24,8 @@ from posert.runtime.windows import place, scaled
 
 Crop = tuple[Frame, NDArray[np.float64]]
 """A frame and a window in it, f64 [4] or, turned, [6], px."""
+_View = tuple[tuple[int, int], bytes]
+"""The size of a frame and the window in it that a tensor's row shows."""
 _ROW_COUNTS = (1, 2, 4, 8, 16, 32, 64)  # batches of crops are padded to these for an accelerator, which plans per shape
 
 
@@ -124,9 +127,11 @@ class StageRunner:
     ) -> dict[str, NDArray[Any]]:
         """Role -> what the network makes of the crops, by way of the input tensor called `name`."""
         with clock("prepare"):
-            tensor = self._tensor(name, self.row_count(len(crops)), input_wh)
+            tensor, shown = self._tensor(name, self.row_count(len(crops)), input_wh)
             for number, (frame, window) in enumerate(crops):
-                prepare(frame.bgr, window[None], self.stage.input, input_wh, tensor[number : number + 1])
+                view, row = (frame.size_wh, window.tobytes()), tensor[number : number + 1]
+                prepare(frame.bgr, window[None], self.stage.input, input_wh, row, padded=shown.get(number) == view)
+                shown[number] = view
         with clock("run"):
             outputs = self._model.run(self.stage.name, tensor)
             if self._mirrors:
@@ -137,19 +142,23 @@ class StageRunner:
 
     def row_count(self, count: int) -> int:
         """Rows of the network call for `count` crops, a few unused ones included."""
-        if self.stage.region == "frame" or self._model.device == "cpu":
+        if self.stage.region == "frame" or on_cpu(self._model.devices[self.stage.name]):
             return count
         return next((rows for rows in _ROW_COUNTS if rows >= count), count)
 
-    def _tensor(self, name: str, rows: int, input_wh: tuple[int, int]) -> NDArray[Any]:
-        """The first `rows` rows of this thread's tensor of that name, made anew only when it must grow."""
+    def _tensor(self, name: str, rows: int, input_wh: tuple[int, int]) -> tuple[NDArray[Any], dict[int, _View]]:
+        """The first `rows` rows of this thread's tensor of that name, and what they show.
+
+        Made anew only when it must grow.
+        """
         width, height = input_wh
         shape = (height, width, 3) if self.stage.input.layout == "NHWC" else (3, height, width)
-        kept: dict[Any, NDArray[Any]] = self._model.tensors.__dict__
+        kept: dict[Any, tuple[NDArray[Any], dict[int, _View]]] = self._model.tensors.__dict__
         key = self.stage.name, name
-        if key not in kept or kept[key].shape[1:] != shape or len(kept[key]) < rows:
-            kept[key] = np.zeros((rows, *shape), self.stage.input.dtype)
-        return kept[key][:rows]
+        if key not in kept or kept[key][0].shape[1:] != shape or len(kept[key][0]) < rows:
+            kept[key] = np.zeros((rows, *shape), self.stage.input.dtype), {}
+        tensor, shown = kept[key]
+        return tensor[:rows], shown
 
 
 def mirrors(stage: Stage) -> bool:

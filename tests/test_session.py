@@ -178,6 +178,41 @@ def test_a_network_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert len(opened) == 1
 
 
+@pytest.mark.parametrize(
+    ("region", "workers", "version", "expected"),
+    [
+        ("follow", 4, "1.32.0", (1, 4, True)),
+        ("follow", 4, "1.25.1", (1, 4, False)),
+        ("frame", 1, "1.32.0", (1, 4, True)),
+        ("frame", 2, "1.32.0", (2, 2, False)),
+        ("frame", 8, "1.32.0", (8, 1, False)),
+    ],
+)
+def test_how_the_threads_are_shared_out(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    region: str,
+    workers: int,
+    version: str,
+    expected: tuple[int, int, bool],
+) -> None:
+    """A model that follows had one thread less than was asked for."""
+    import onnxruntime
+
+    given, session = [], onnxruntime.InferenceSession
+
+    def note(path: str, options: onnxruntime.SessionOptions, **more: object) -> object:
+        spins = options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+        given.append((options.intra_op_num_threads, spins))
+        return session(path, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", note)
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    path = tiny.bright_spot(tmp_path / "m.onnx", region=region)
+    with open_model(path, device="cpu", threads=4, workers=workers) as model:
+        assert (model.workers, *given[0]) == expected
+
+
 def test_options_as_a_record_and_as_keywords(tmp_path: Path) -> None:
     path = tiny.bright_spot(tmp_path / "m.onnx", decoder="paf", region="frame")
     options = ModelOptions(device="cpu", workers=3, params={"min_parts": 5})
