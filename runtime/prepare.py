@@ -18,6 +18,7 @@ def prepare(
     spec: InputSpec,
     input_wh: tuple[int, int],
     out: NDArray[Any] | None = None,
+    padded: bool = False,
 ) -> NDArray[Any]:
     """The input tensor, [R,3,H,W] or [R,H,W,3] as `spec.layout` says, of `spec.dtype`.
 
@@ -27,6 +28,8 @@ def prepare(
         spec: colour order, interpolation, rounding, padding, mean and std.
         input_wh: width and height of the tensor, px.
         out: written and returned if given (C-contiguous, the right shape and dtype).
+        padded: `out` is as this function left it for a frame of this size and these windows, so that rows which show
+            only padding are as they should be.
 
     Raises:
         ValueError: sizes without pixels, an `out` of another size, turned windows that are not to be sampled linearly.
@@ -42,6 +45,6 @@ def prepare(
         flat = row.reshape(-1)
         own = _NOTHING | ({"uint8": flat.view(np.uint8)} if spec.dtype == "float16" else {spec.dtype: flat})
         workspace = np.empty(max(0, size), np.uint8)
-        if sample_window(0, image, window, numbers, width, height, workspace, *own.values()) < 0:
+        if sample_window(0, padded, image, window, numbers, width, height, workspace, *own.values()) < 0:
             raise ValueError(f"{bgr.shape[1]} x {bgr.shape[0]} px do not go into a tensor {list(out.shape)}")
     return out

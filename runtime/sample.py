@@ -1,8 +1,8 @@
 """The sampling kernel: a rectangle of a frame straight into the network's tensor. Knows pixels, windows and numbers.
 
 What is upright is separable: taps (source index and weight) are computed once per column and once per row, then one
-pass interpolates, rounds, normalises, reorders the channels and writes the layout; `turned_rows` interpolates
-the others.
+pass interpolates (`bilinear`, or here by sums), rounds, normalises, reorders the channels and writes the layout;
+`turned_rows` interpolates the others.
 
 `tone` f32 [5,3], per output channel: pad value, mean, 1 / std, the index of its source channel, and (lowest, highest,
 unused) value that the tensor holds. `strides`: distances in the flat tensor between channels, rows and columns.
@@ -16,6 +16,7 @@ from posert.postprocess.geometry import is_turned
 from posert.postprocess.kernels.records import index_of
 from posert.postprocess.kernels.registry import F32x1, F64x1, I32x1, U8x1, U8x2, jit, kernel
 from posert.postprocess.kernels.workspace import of_axis, take
+from posert.runtime.bilinear import blend, border_sample, fetch_pairs, halve, halved_columns, set_pairs
 from posert.runtime.spec import InputSpec
 from posert.runtime.taps import CORNERS, LINEAR, is_linear, set_taps, take_taps, tap_count
 from posert.runtime.turned_rows import turned_row
@@ -26,14 +27,14 @@ _FLOAT32, _FLOAT16 = index_of(InputSpec, "dtype", "float32"), index_of(InputSpec
 _UINT8, _INT32 = index_of(InputSpec, "dtype", "uint8"), index_of(InputSpec, "dtype", "int32")
 _RGB = index_of(InputSpec, "color", "rgb")
 _HALF = np.float32(0.5)
-_ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+_THREE = np.uint64(3)
 _LONGEST_SIDE, _MOST_BYTES = 1 << 24, 1 << 31
 _NOTHING = np.zeros(0, np.uint8)
 
-_Work = namedtuple("_Work", "linear columns rows tone lines words line end")
+_Work = namedtuple("_Work", "linear columns rows tone lines pairs words sums line end")
 """What the workspace holds: taps, `tone`, lines f32 [3,3,S], and what one rule or the other needs.
 
-words i32 [2,2,S]: the pixels of two source rows at the left and the right tap of every column, for linear.
+pairs i32 [S], words i32 [2,2,S] of two source rows, sums u16 [W*3]: see `bilinear`, for linear.
 line f32 [W*3]: the weighted sum of some source rows, for cubic and area. end: bytes.
 """
 
@@ -47,9 +48,11 @@ def _work(workspace, spec, frame, window, width, height):
     rows, at = take_taps(workspace, at, height, down)
     tone, at = take(workspace, at, (5, 3), np.float32)
     lines, at = take(workspace, at, (3, 3, width), np.float32)
+    pairs, at = take(workspace, at, (width if linear else 0,), np.int32)
     words, at = take(workspace, at, (2, 2, width if linear else 0), np.int32)
+    sums, at = take(workspace, at, (3 * frame[0] if linear else 0,), np.uint16)
     line, at = take(workspace, at, (0 if linear else 3 * frame[0],), np.float32)
-    return _Work(linear, columns, rows, tone, lines, words, line, at)
+    return _Work(linear, columns, rows, tone, lines, pairs, words, sums, line, at)
 
 
 @jit
@@ -76,6 +79,7 @@ def sample_workspace(
 @kernel
 def sample_window(
     rgb: int,
+    padded: int,
     pixels: U8x2,
     window: F64x1,
     numbers: F64x1,
@@ -89,6 +93,7 @@ def sample_window(
     """The rows written, which is the height of the input, or -1: something does not fit.
 
     Args:
+        padded: not 0: the tensor has shown such a frame in this window before, so that rows of padding are left alone.
         pixels: u8 [H,W*3], the frame, BGR, or RGB if `rgb` is not 0. window: f64 [4], left, top, right,
             bottom px, or [6], turned (`turned`), which only linear sampling knows.
         numbers: see `windows.spec_numbers`. width, height: of the input, px.
@@ -115,9 +120,9 @@ def sample_window(
     set_taps(spec, work.linear, window[0], window[2], frame[0], work.columns)
     set_taps(spec, work.linear, window[1], window[3], frame[1], work.rows)
     if work.linear:
-        _sample_linear(pixels, work, spec.rounding, outs, strides)
+        _sample_linear(pixels, work, spec.rounding, padded != 0, outs, strides)
     else:
-        _sample_weighted(pixels, work, spec.rounding, outs, strides)
+        _sample_weighted(pixels, work, spec.rounding, padded != 0, outs, strides)
     return height
 
 
@@ -140,19 +145,24 @@ def _set_tone(spec, rgb, tone):
 def _finish(lines, column_in, tone, rounding):
     """Rounds and normalises `lines` f32 [3,S] (0..255, output channels, changed in place); pad value where not in.
 
-    Small loops one after the other, because each of them becomes vector code.
+    Small loops one after the other, because each of them becomes vector code; those that change nothing are left out.
     """
+    everywhere = np.uint8(1)
+    for x in range(column_in.shape[0]):
+        everywhere &= column_in[x]
     for channel in range(3):
         line = lines[channel]
         pad, mean, scale, low, high = tone[0, channel], tone[1, channel], tone[2, channel], tone[4, 0], tone[4, 1]
-        for x in range(line.shape[0]):
-            line[x] = line[x] if column_in[x] else pad
+        if not everywhere:
+            for x in range(line.shape[0]):
+                line[x] = line[x] if column_in[x] else pad
         if rounding != 0:
             half = _HALF if rounding == _NEAREST else np.float32(0.0)
             for x in range(line.shape[0]):
                 line[x] = np.float32(np.int32(min(max(line[x], np.float32(0.0)), np.float32(255.0)) + half))
-        for x in range(line.shape[0]):
-            line[x] = min(max((line[x] - mean) * scale, low), high)
+        if mean != 0 or scale != 1 or low > -np.inf:
+            for x in range(line.shape[0]):
+                line[x] = min(max((line[x] - mean) * scale, low), high)
 
 
 @jit
@@ -211,87 +221,45 @@ def _pad_lines(lines, tone):
 
 
 @jit
-def _pixels(row, columns, words):
-    """words i32 [S]: the pixel of one source row (u8 [W*3]) at each column, blue in the lowest byte."""
-    for x in range(words.shape[0]):
-        o = np.uint64(columns[x] * 3)  # unsigned: no test for an index from the end
-        words[x] = np.int32(row[o]) | np.int32(row[o + _ONE]) << 8 | np.int32(row[o + _TWO]) << 16
-
-
-@jit
-def _blend(top, bottom, weight, f, tone, lines):
-    """lines f32 [3,S]: four pixels per column (i32 [2,S], left and right) interpolated, columns first.
-
-    The bytes stay where they are in their word, 256 or 65536 times too large, which float32 carries without a loss.
-    """
-    a, b, c, d = top[0], top[1], bottom[0], bottom[1]
-    for channel in range(3):
-        line, place = lines[channel], np.int32(1 << (8 * int(tone[3, channel])))
-        mask, scale = np.int32(255 * place), np.float32(1.0) / np.float32(place)
-        for x in range(line.shape[0]):
-            w = weight[x]
-            p, q = np.float32(np.int32(a[x] & mask)), np.float32(np.int32(b[x] & mask))
-            r, s = np.float32(np.int32(c[x] & mask)), np.float32(np.int32(d[x] & mask))
-            above = p + (q - p) * w
-            line[x] = (above + (r + (s - r) * w - above) * f) * scale
-
-
-@jit
-def _bordered_row(row, inside, columns, weight, tone, lines):
-    """lines f32 [3,S]: one source row at every column; the pad value beyond its ends, or for all if not `inside`."""
-    length = row.shape[0] // 3
-    for channel in range(3):
-        source, pad = int(tone[3, channel]), tone[0, channel]
-        for x in range(weight.shape[0]):
-            i, j = columns[0, x], columns[1, x]
-            a = np.float32(row[i * 3 + source]) if inside and i < length else pad
-            b = np.float32(row[j * 3 + source]) if inside and j < length else pad
-            lines[channel, x] = a + (b - a) * weight[x]
-
-
-@jit
-def _last(index):
-    last = 0
-    for i in range(index.shape[1]):
-        last = max(last, index[0, i], index[1, i])
-    return last
-
-
-@jit
-def _sample_linear(bgr, work, rounding, outs, strides):
+def _sample_linear(bgr, work, rounding, padded, outs, strides):
     """Bilinear sampling, columns first."""
     columns, column_weight, column_in = work.columns.index, work.columns.weight[0], work.columns.inside
     rows, row_weight, row_in = work.rows.index, work.rows.weight[0], work.rows.inside
-    tone, lines, words = work.tone, work.lines, work.words
-    height, length, done = row_weight.shape[0], bgr.shape[0], lines[2]
-    across, border = 3 * _last(columns) >= bgr.shape[1], False
-    held_top, held_bottom, top, bottom = -1, -1, 0, 1  # which source rows the two workspaces hold
+    tone, pairs, words, done, down = work.tone, work.pairs, work.words, work.lines[2], work.lines[0, 0]
+    height, tall, width = row_weight.shape[0], bgr.shape[0], column_weight.shape[0]
+    begin = end = halved = count = 0
+    if bgr.shape[1] > 3:
+        begin, end = set_pairs(work.columns, bgr.shape[1] // 3, pairs)
+    if begin == 0 and end == width:
+        halved, count = halved_columns(work.columns, pairs)
+    held_top, held_bottom, top, bottom = -1, -1, 0, 1  # which source rows the words hold
     for y in range(height):
-        first, second = rows[0, y], rows[1, y]
+        if padded and not row_in[y]:
+            continue
+        first, second, left, right = rows[0, y], rows[1, y], begin, end
         if not row_in[y]:
             _pad_lines(done, tone)
+        elif count > 0 and second == first + 1 < tall and row_weight[y] == _HALF:
+            at, stop = 3 * pairs[halved], 3 * (pairs[halved] + 2 * count)
+            halve(bgr[first, at:stop], bgr[second, at:stop], work.sums[: stop - at], tone, done, halved)
         else:
-            if border != (across or max(first, second) >= length):  # the other workspaces
-                border, held_top, held_bottom = not border, -1, -1
-            if first == held_bottom:
-                held_top, held_bottom, top, bottom = held_bottom, held_top, bottom, top
-            for turn in range(2):
-                r, held, line = (first, held_top, top) if turn == 0 else (second, held_bottom, bottom)
-                if r == held:
-                    continue
-                if border:
-                    _bordered_row(bgr[min(r, length - 1)], r < length, columns, column_weight, tone, lines[line])
-                else:
-                    _pixels(bgr[r], columns[0], words[line, 0])
-                    _pixels(bgr[r], columns[1], words[line, 1])
-            held_top, held_bottom = first, second
-            if border:
-                for channel in range(3):
-                    a, b, line = lines[top, channel], lines[bottom, channel], done[channel]
-                    for x in range(line.shape[0]):
-                        line[x] = a[x] + (b[x] - a[x]) * row_weight[y]
+            if end == 0 or max(first, second) >= tall:
+                left, right = width, width
             else:
-                _blend(words[top], words[bottom], column_weight, row_weight[y], tone, done)
+                if first == held_bottom:
+                    held_top, held_bottom, top, bottom = held_bottom, held_top, bottom, top
+                if first != held_top:
+                    fetch_pairs(bgr[first], pairs, words[top])
+                if second != held_bottom:
+                    fetch_pairs(bgr[second], pairs, words[bottom])
+                held_top, held_bottom = first, second
+                down[:] = row_weight[y]
+                blend(words[top], words[bottom], column_weight, down, tone, done)
+            for i in range(left + width - right):
+                x = i if i < left else i - left + right
+                if column_in[x]:
+                    beside, weights = (columns[0, x], columns[1, x]), (column_weight[x], row_weight[y])
+                    border_sample(bgr, beside, (first, second), weights, tone, done, x)
         _finish(done, column_in, tone, rounding)
         _store_row(done, outs, y, strides)
 
@@ -360,12 +328,14 @@ def _sum_four_columns(line, columns, weight, source, done):
 
 
 @jit
-def _sample_weighted(bgr, work, rounding, outs, strides):
+def _sample_weighted(bgr, work, rounding, padded, outs, strides):
     """Separable sampling, rows first: that makes the pass over the whole picture contiguous."""
     (columns, column_weight, column_in), (rows, row_weight, row_in) = work.columns, work.rows
     tone, lines, line = work.tone, work.lines[0], work.line
     height = row_weight.shape[0]
     for y in range(height):
+        if padded and not row_in[y]:
+            continue
         if row_in[y]:
             _sum_rows(bgr, rows[y], row_weight[y], line)
             if columns.shape[1] == 4:

@@ -9,6 +9,7 @@ from collections import namedtuple
 import numpy as np
 
 from posert.postprocess.kernels.registry import jit
+from posert.runtime.bilinear import blend, border_sample, pixel_pair
 from posert.runtime.taps import BLEND, EDGES, HALF_PIXEL
 
 _Line = namedtuple("_Line", "left top cosine sine begin wide steps")
@@ -59,7 +60,7 @@ def _row_within(bgr, line, tone, lines, words, inside):
         across[x], down[x] = np.float32(at_x - i), np.float32(at_y - j)
         words[0, 0, x], words[0, 1, x], inside[x] = i, j, np.uint8(1)
     _gather(bgr, words)
-    _blend_all(words, across, down, tone, lines[2])
+    blend(words[0], words[1], across, down, tone, lines[2])
 
 
 @jit
@@ -73,58 +74,25 @@ def _row_at_borders(bgr, line, blends, tone, lines, inside):
             seen = -0.5 <= at_x < length - 0.5 and -0.5 <= at_y < tall - 0.5
         inside[x] = np.uint8(seen)
         if seen:
-            _blend_four(bgr, at_x, at_y, blends, tone, lines, x)
+            columns, rows = _two(at_x, length, blends), _two(at_y, tall, blends)
+            weights = np.float32(at_x - math.floor(at_x)), np.float32(at_y - math.floor(at_y))
+            border_sample(bgr, columns, rows, weights, tone, lines, x)
         else:
             lines[0, x] = lines[1, x] = lines[2, x] = np.float32(0.0)
 
 
 @jit
 def _gather(bgr, words):
-    """words i32 [2,2,S]: first the column and row of pixels, then those, their right, lower and both neighbours."""
+    """words i32 [2,2,S]: first the column and row of pixels, then those and their neighbours, see `bilinear`."""
     for x in range(words.shape[2]):
         at, row = np.uint64(words[0, 0, x]) * np.uint64(3), np.uint64(words[0, 1, x])
-        upper, lower, beside = bgr[row], bgr[row + np.uint64(1)], at + np.uint64(3)
-        words[0, 0, x], words[0, 1, x] = _pixel(upper, at), _pixel(upper, beside)
-        words[1, 0, x], words[1, 1, x] = _pixel(lower, at), _pixel(lower, beside)
+        words[0, 0, x], words[0, 1, x] = pixel_pair(bgr[row], at)
+        words[1, 0, x], words[1, 1, x] = pixel_pair(bgr[row + np.uint64(1)], at)
 
 
 @jit
-def _pixel(row, at):
-    """Three bytes of a row u8 [W*3] from `at` (unsigned: no test for an index from the end) on, the first lowest."""
-    return np.int32(row[at]) | np.int32(row[at + np.uint64(1)]) << 8 | np.int32(row[at + np.uint64(2)]) << 16
-
-
-@jit
-def _blend_all(words, across, down, tone, lines):
-    """lines f32 [3,S] from four pixels per column, as `sample._blend` does, with weights f32 [S] for both axes."""
-    a, b, c, d = words[0, 0], words[0, 1], words[1, 0], words[1, 1]
-    for channel in range(3):
-        line, place = lines[channel], np.int32(1 << (8 * int(tone[3, channel])))
-        mask, scale = np.int32(255 * place), np.float32(1.0) / np.float32(place)
-        for x in range(line.shape[0]):
-            w = across[x]
-            p, q = np.float32(np.int32(a[x] & mask)), np.float32(np.int32(b[x] & mask))
-            r, s = np.float32(np.int32(c[x] & mask)), np.float32(np.int32(d[x] & mask))
-            above = p + (q - p) * w
-            line[x] = (above + (r + (s - r) * w - above) * down[x]) * scale
-
-
-@jit
-def _blend_four(bgr, at_x, at_y, blends, tone, lines, x):
-    """Sample x of `lines` from the four pixels around a place; beyond the frame the border's, or the pad value."""
-    last, bottom = bgr.shape[1] // 3 - 1, bgr.shape[0] - 1
-    i, j = math.floor(at_x), math.floor(at_y)
-    w, f = np.float32(at_x - i), np.float32(at_y - j)
-    left, right, top, under = max(i, 0), min(i + 1, last), max(j, 0), min(j + 1, bottom)
-    above, below = bgr[np.uint64(top)], bgr[np.uint64(under)]
-    before, after = np.uint64(3 * left), np.uint64(3 * right)  # unsigned: no test for an index from the end
-    no_left, no_right = blends and left != i, blends and right != i + 1
-    no_top, no_under = blends and top != j, blends and under != j + 1
-    for channel in range(3):
-        source, pad = np.uint64(tone[3, channel]), tone[0, channel]
-        p = pad if no_left or no_top else np.float32(above[before + source])
-        q = pad if no_right or no_top else np.float32(above[after + source])
-        r = pad if no_left or no_under else np.float32(below[before + source])
-        s = pad if no_right or no_under else np.float32(below[after + source])
-        upper = p + (q - p) * w
-        lines[channel, x] = upper + (r + (s - r) * w - upper) * f
+def _two(at, length, blends):
+    """The pixel before a place along an axis and the one behind; beyond the frame the border's, or `length`."""
+    first = math.floor(at)
+    last = length if blends else length - 1
+    return first if first >= 0 else (length if blends else 0), first + 1 if first + 1 < length else last

@@ -115,7 +115,7 @@ def test_two_hundred_boxes(pair: Path, monkeypatch, limit: int, calls: list[int]
 
 def test_an_accelerator_sees_few_shapes(pair: Path, monkeypatch) -> None:
     with open_model(pair) as model:
-        model.device = "cuda:0"
+        model.devices = dict.fromkeys(model.devices, "cuda:0")
         calls = looked(model, monkeypatch)
         for count in (1, 3, 5, 33):
             boxes = np.tile(np.array([[0, 0, 32, 32]], np.float32), (count, 1)) + np.arange(count)[:, None] / 4

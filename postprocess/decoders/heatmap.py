@@ -16,6 +16,7 @@ import numpy as np
 from posert.postprocess.dark import dark_step, set_blur
 from posert.postprocess.decoding import FLIP, HEIGHT, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
+from posert.postprocess.kernels.highest import first_highest
 from posert.postprocess.kernels.records import index_of, reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import listed, outside, take
@@ -172,10 +173,7 @@ def _peak(cells, width, params, weights, point):
     A maximum <= 0 puts the point on cell 0, 0 and keeps the score (docs/parity.md 1.7 a).
     """
     height = len(cells) // width
-    best, at = np.float32(-np.inf), 0
-    for i in range(len(cells)):
-        if cells[i] > best:
-            best, at = cells[i], i
+    at, best = first_highest(cells)
     if best == -np.inf:
         return
     point[2] = best

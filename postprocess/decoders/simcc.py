@@ -13,6 +13,7 @@ import numpy as np
 
 from posert.postprocess.decoding import FLIP, KEYPOINTS, WIDTH, DecoderKernels
 from posert.postprocess.geometry import box_of_keypoints
+from posert.postprocess.kernels.highest import first_highest
 from posert.postprocess.kernels.records import index_of, reader
 from posert.postprocess.kernels.registry import jit
 from posert.postprocess.kernels.workspace import listed, outside
@@ -110,12 +111,9 @@ def _highest(bins, mirrored, last):
     order. A px lies at `split_ratio` times its index, so the last px, not the last bin, is the mirror image of the
     first; MMPose turns all bins round instead, which moves them by split_ratio - 1 bins.
     """
-    best, at = np.float32(-np.inf), 0
     if len(mirrored) == 0:
-        for i in range(len(bins)):
-            if bins[i] > best:
-                best, at = bins[i], i
-        return at, best
+        return first_highest(bins)
+    best, at = np.float32(-np.inf), 0
     for i in range(len(bins)):
         other = i if last < 0 else min(max(last - i, 0), len(bins) - 1)
         value = (bins[i] + mirrored[other]) * _HALF

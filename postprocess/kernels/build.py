@@ -33,11 +33,13 @@ class Target:
         triple: LLVM's, `aarch64-unknown-linux-gnu`. cpu: LLVM's name of the least processor, `x86-64-v2`, `generic`.
         small: kernels share helpers and loops are not unrolled, which is half of the code at the same speed; the names
             are hidden in the library that it goes into.
+        features: more than that processor has, LLVM's names: `+simd128`.
     """
 
     triple: str
     cpu: str
     small: bool = False
+    features: str = ""
 
 
 TARGETS = {
@@ -48,6 +50,8 @@ TARGETS = {
     "x86_64-windows": Target("x86_64-pc-windows-msvc", "x86-64-v2", small=True),
 }
 """For C programs; a wheel holds an object for each (`sources.object_of`)."""
+WASM = Target("wasm32-wasi", "mvp", small=True, features="+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext")
+"""For `posert.wasm`: what every browser has that has SIMD, since 2023."""
 
 
 def compile_kernels(lowered: dict[str, str], target: Target) -> bytes:
@@ -61,7 +65,7 @@ def compile_kernels(lowered: dict[str, str], target: Target) -> bytes:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, opt=3, reloc="pic", codemodel="default"
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default"
     )
     groups = [lowered] if target.small else [{name: ir} for name, ir in lowered.items()]
     whole, *others = [_optimised(llvm, machine, target, group) for group in groups]

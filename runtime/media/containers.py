@@ -13,6 +13,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from posert.runtime.media.members import open_file
+
 _LONGEST = 282  # header of an element: an Ogg page's
 _LARGEST_INDEX = 2**26  # that of 20 hours has less
 _MOST_FRAMES = 2**22  # of a table that a hostile file made up
@@ -31,8 +33,9 @@ def chain_loss(path: str) -> tuple[int, int]:
     Raises:
         OSError: the file cannot be read.
     """
-    end = os.path.getsize(path)
-    with open(path, "rb") as file:
+    with open_file(path) as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(0)
         head = file.read(_LONGEST)
         for packet, sync in ((188, 0), (192, 4)):  # MPEG-TS, without and with time stamps of 4 bytes
             if head[sync::packet][:2] == b"GG":
@@ -42,6 +45,13 @@ def chain_loss(path: str) -> tuple[int, int]:
         for at, length in _elements(file):
             furthest = max(furthest, at + length) if length else furthest
     return max(0, furthest - end), at if at < furthest <= end else 0
+
+
+def has_packets_of_pictures(path: str) -> bool:
+    """Whether files of this kind store a picture in each packet and mark key frames: MP4, QuickTime, Matroska, WebM."""
+    with open_file(path) as file:
+        head = file.read(_LONGEST)
+    return any(re.match(begin, head, re.DOTALL) for begin, element in _CONTAINERS if element in (_box, _ebml))
 
 
 def _elements(file: BinaryIO) -> Iterator[tuple[int, int]]:
@@ -146,7 +156,7 @@ def indexed_frames(path: str) -> tuple[int, int]:
     And how many of them its edit list hides, at most (ISO/IEC 14496-12, 8.6.6).
     """
     movie = b""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         for at, length in _elements(file):
             file.seek(at if length else 0)
             if file.read(8)[4:] == b"moov":

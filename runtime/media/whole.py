@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from posert.errors import PosertError
 from posert.runtime.media.containers import chain_loss, indexed_frames
 from posert.runtime.media.names import opencv_name
 
@@ -17,6 +18,16 @@ TRIES = 128
 """Grabs that may fail in a row: a damaged picture takes those along that are built on it, up to the next key frame; and
 OpenCV gives up after 4096 packets of sound, where a picture stands still for minutes."""
 _PAUSE_MS = 10_000.0  # shorter than any such pause
+
+
+def check_whole(source: str, times_ms: Sequence[float]) -> None:
+    """Raises PosertError if frames are missing, or the file itself by now."""
+    try:
+        loss = shortfall(source, times_ms)
+    except OSError as error:
+        loss = f"went away while it was read ({error.strerror})"
+    if loss:
+        raise PosertError(f"{source} {loss}; {len(times_ms)} frames could be read", "copy or download it again")
 
 
 def shortfall(path: str, times_ms: Sequence[float]) -> str:

@@ -50,6 +50,9 @@ import tiny_mmpose
 from rtmlib_oracle import tool
 
 MIN_SCORE, MAX_IOU = 0.3, 0.6
+REST_S = 0.2
+"""Before each measured loop: threads of ONNX Runtime's default session, as rtmlib opens it, spin up to .05 s after its
+last call (measured), on a core that the next loop needs."""
 Loop = Callable[[list[Frame]], int]
 Outside = Callable[[np.ndarray, int], float]
 """Milliseconds outside the network's own run, of one picture shown so many times; a mean."""
@@ -175,6 +178,7 @@ def bench(name: str, pictures: list[Frame], loops: dict[str, Loop], rounds: int)
     taken: dict[str, list[float]] = {key: [] for key in loops}
     for _ in range(rounds):
         for key, loop in loops.items():
+            time.sleep(REST_S)
             began = time.perf_counter()
             loop(pictures)
             taken[key].append((time.perf_counter() - began) * 1000 / len(pictures))
