@@ -21,23 +21,20 @@ from command import ROOT, Run, found, heeds_signals, rows, tree
 from posert import PosertError, __version__
 from posert.flags import parse_params
 from posert.runtime.files.locks import take
-from posert.runtime.jobs import manifest, trial
-from posert.runtime.jobs.job import Job, Outcome, plan
+from posert.runtime.jobs import terms, trial
+from posert.runtime.jobs.job import Job, Outcome
+from posert.runtime.jobs.planning import plan
 from posert.runtime.jobs.pool import in_processes
 from posert.runtime.jobs.recipe import Recipe, Selection, Settings
+from posert.runtime.jobs.trial import Share
 from posert.runtime.options import ModelOptions
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(clips: Path) -> Path:
     """Three videos and a picture in a tree."""
-    place = tmp_path / "in"
-    (place / "deep").mkdir(parents=True)
-    media.video(place / "deep" / "a.mp4", count=5)
-    media.video(place / "b.mp4", count=4)
-    media.video(place / "c.mp4", count=3)
-    cv2.imwrite(str(place / "d 1.png"), media.numbered(2))
-    return place
+    cv2.imwrite(str(clips / "d 1.png"), media.numbered(2))
+    return clips
 
 
 def times(out: Path) -> dict[str, int]:
@@ -99,7 +96,7 @@ def test_resume_does_what_is_not_done(
     if change == "settings":
         options = ["--stride", 2]
     if change in ("patch", "version"):
-        monkeypatch.setattr(manifest, "__version__", __version__ + "9" if change == "patch" else "99" + __version__)
+        monkeypatch.setattr(terms, "__version__", __version__ + "9" if change == "patch" else "99" + __version__)
     if change == "torn":
         (out / "manifest.jsonl").write_bytes((out / "manifest.jsonl").read_bytes()[:30])
     code, _, err = run("infer", model, folder, "-o", out, "--resume", *options)
@@ -214,10 +211,50 @@ def test_workers_are_used_if_they_pay(
 ) -> None:
     """Clearly faster, hardly faster, a trial that failed, and work that one process has done before two start."""
     monkeypatch.setattr(trial, "_rate", lambda *_: together)
-    monkeypatch.setattr(trial, "_rate_apart", lambda *_: apart)
+    monkeypatch.setattr(trial, "_rate_apart", lambda *_: (apart, 1.0))
     monkeypatch.setattr(trial, "frame_count", lambda _: 10**6)
     jobs = plan([str(folder)], folder / "out", None, "jsonl")
     assert trial.choose_workers(Recipe(str(model), options=ModelOptions(device="cpu", threads=2)), jobs) == chosen
+
+
+@pytest.mark.parametrize(
+    ("together", "apart", "share"),
+    [
+        (100.0, (200.0, 0.95), Share(1.0, 0.0, 1)),
+        (100.0, (200.0, 0.4), Share(0.5, 0.0, 1)),  # it waits for something: another one has room beside it
+        (100.0, (80.0, 0.9), Share(2, 0.0, 2)),
+        (0.0, (0.0, 0.0), Share(1.0, 0.0, 1)),  # too short for an answer
+    ],
+)
+def test_the_share_of_a_worker_on_a_cluster(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, together: float, apart: tuple[float, float],
+    share: Share,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(trial, "_rate", lambda *_: together)
+    monkeypatch.setattr(trial, "_rate_apart", lambda *_: apart)
+    monkeypatch.setattr(trial, "frame_count", lambda _: 10**6)
+    jobs = plan([str(folder)], folder / "out", None, "jsonl")
+    recipe = Recipe(str(model), options=ModelOptions(device="cpu", threads=2))
+    assert trial.choose_share(recipe, jobs, gpu=False) == share
+
+
+@pytest.mark.parametrize(
+    ("rates", "share"),
+    [
+        ([100.0, 110.0], Share(1.5, 1.0)),
+        ([100.0, 150.0, 160.0], Share(1.5, 0.5)),
+        ([100.0, 150.0, 220.0], Share(1.5, 0.25)),
+        ([100.0, 150.0, 0.0], Share(1.5, 0.5)),  # four do not fit into its memory
+        ([0.0], Share(1.0, 1.0)),
+    ],
+)
+def test_the_share_of_a_gpu(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, rates: list[float], share: Share
+) -> None:
+    left = iter(rates)
+    monkeypatch.setattr(trial, "_rate_apart", lambda *_: (next(left), 1.3))
+    jobs = plan([str(folder)], folder / "out", None, "jsonl")
+    assert trial.choose_share(Recipe(str(model)), jobs, gpu=True) == share
 
 
 def test_whatever_is_wrong_in_the_trial_the_jobs_say_it(
@@ -237,9 +274,11 @@ def test_the_trial_runs_in_processes_and_leaves_nothing(model: Path, folder: Pat
     source = str(media.video(folder / "long.mp4", count=400))
     jobs = [Job(source, tmp_path / name / "out.jsonl", None) for name in ("0", "1")]
     recipe = Recipe(str(model), options=ModelOptions(device="cpu"))
-    assert trial._rate_apart(recipe, jobs) > 0
+    rate, cpus = trial._rate_apart(recipe, jobs)
+    assert rate > 0
+    assert 0 < cpus < 9
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith(".")]
-    assert trial._rate_apart(replace(recipe, model=str(folder / "none.onnx")), jobs) == 0
+    assert trial._rate_apart(replace(recipe, model=str(folder / "none.onnx")), jobs) == (0, 0)
 
 
 def test_several_devices_are_shared_out(run: Run, model: Path, folder: Path, tmp_path: Path) -> None:
@@ -302,6 +341,6 @@ def test_what_a_manifest_says_of_the_settings() -> None:
     record = Recipe("nano", Settings(selection=Selection(size_wh=(4, 3))), options).record()
     assert json.loads(json.dumps(record)) == record
     assert (record["params"], record["detector"], record["selection"]["size_wh"]) == (["a=1", "b=x"], "d.onnx", [4, 3])
-    assert not {"arena", "device", "threads", "workers"} & record.keys()
-    left_out = {"arena", "device", "threads", "workers"}
+    assert not {"arena", "device", "latency", "places", "threads", "workers"} & record.keys()
+    left_out = {"arena", "device", "latency", "places", "threads", "workers"}
     assert record.keys() == {field.name for kind in (Settings, ModelOptions) for field in fields(kind)} - left_out

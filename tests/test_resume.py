@@ -121,7 +121,7 @@ def test_a_source_that_changes_while_it_is_read(run: Run, place: Path, monkeypat
     from posert.runtime.jobs import job
 
     looked = job.hashed
-    monkeypatch.setattr(job, "hashed", lambda path, known: (os.utime("d1/a.mp4"), looked(path, known))[1])
+    monkeypatch.setattr(job, "hashed", lambda path, known, **how: (os.utime("d1/a.mp4"), looked(path, known, **how))[1])
     assert run("infer", "model.onnx", "d1", "-o", "out")[0] == 0
     monkeypatch.undo()
     monkeypatch.chdir(place)

@@ -7,8 +7,9 @@ import io
 import json
 import zipfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,10 +26,15 @@ from posert.runtime.spec import ModelSpec
 _CHUNK_FRAMES = 256
 _GROUP_BYTES = 2**23  # of rows held in memory; the footer takes 1 kB more for each column of each group
 _EXACT = {"frame": "int64", "time_s": "float64", "width": "int32", "height": "int32", "id": "int32"}
+ABOUT = 4
+"""Columns about the frame, which come first; a person's number within the frame comes after them where it is wanted."""
 
 
 @contextmanager
-def npz(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT) -> Iterator[Write]:
+def npz(
+    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT,
+    clip: dict[str, Any] | None = None, key_frames: bool = False,
+) -> Iterator[Write]:  # fmt: skip
     """Writes arrays over T frames and the P people of the fullest one, missing people NaN (id 0).
 
     `keypoints` f32 [T,P,K,3] (x px, y px, score), `scores` f32 [T,P], `boxes_xyxy` f32 [T,P,4], `ids` i32 [T,P],
@@ -42,7 +48,7 @@ def npz(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orienta
     with whole_file(needed(path, "npz")) as temporary, temporary.with_name("rows").open("w+b") as rows:
         table = _Spool(rows)
         yield table.add
-        table.save(temporary, spec, file_header(spec, source, orientation))
+        table.save(temporary, spec, file_header(spec, source, orientation, clip, key_frames))
 
 
 class _Spool:
@@ -168,7 +174,10 @@ def member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: np
 
 
 @contextmanager
-def parquet(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT) -> Iterator[Write]:
+def parquet(
+    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT,
+    clip: dict[str, Any] | None = None, key_frames: bool = False,
+) -> Iterator[Write]:  # fmt: skip
     """Writes one row per person and frame: frame, time_s, width, height, id, score, box_left/top/right/bottom,
     `<keypoint>_x`, `_y`, `_score`; with features also `<keypoint>_norm_x/y`, `_velocity_x/y`, `_visible`,
     `<joint>_angle`, `<segment>_segment_angle`, `floor_angle`, and if a height is known `<keypoint>_m_x/y`,
@@ -180,23 +189,37 @@ def parquet(path: Path | None, spec: ModelSpec, source: str, *, orientation: Ori
         PosertError: pyarrow is missing.
     """
     target = needed(path, "parquet")
-    optional("pyarrow.parquet", "the format parquet needs pyarrow", "parquet")
-    import pyarrow
-
+    parquet_writer = optional("pyarrow.parquet", "the format parquet needs pyarrow", "parquet").ParquetWriter
     with whole_file(target) as temporary:
-        table = _Rows(pyarrow, temporary, spec, file_header(spec, source, orientation))
+        # dictionaries of coordinates only cost memory
+        opened = partial(parquet_writer, str(temporary), use_dictionary=False, write_statistics=["frame", "id"])
+        header = json.dumps(file_header(spec, source, orientation, clip, key_frames))
+        table = ArrowRows(opened, spec.skeleton.names, {"posert": header})
         try:
             yield table.add
         finally:
-            table.close()
+            if (writer := table.end()) is not None:
+                writer.add_key_value_metadata({"posert.frames": str(table.frames)})
+                writer.close()
 
 
-class _Rows:
-    """Rows gathered into groups, the writer opened with the first frame, which says if there are features."""
+class ArrowRows:
+    """Rows of people gathered into groups, for a writer of Arrow's, which is opened with the first frame: that says if
+    there are features.
 
-    def __init__(self, pyarrow: Any, path: Path, spec: ModelSpec, header: dict[str, Any]) -> None:
-        self.pyarrow, self.path, self.names = pyarrow, path, spec.skeleton.names
-        self.header = json.dumps(header)
+    Args:
+        opened: schema -> a writer that has `write_table`.
+        names: of the keypoints. metadata: of the schema.
+        numbered: with the column `person`, 0, 1 ... within the frame.
+    """
+
+    def __init__(
+        self, opened: Callable[..., Any], names: Sequence[str], metadata: dict[str, str], *, numbered: bool = False
+    ) -> None:
+        import pyarrow
+
+        self.pyarrow, self.opened, self.names, self.metadata = pyarrow, opened, names, metadata
+        self.numbered = numbered
         self.writer: Any = None
         self.schema: Any = None
         self.types: dict[str, str] = {}
@@ -208,6 +231,8 @@ class _Rows:
             self._open(result)
         self.frames += 1
         rows, most = person_rows(result), self.columns.shape[1]
+        if self.numbered:
+            rows = np.insert(rows, ABOUT, np.arange(len(rows)), axis=1)
         while len(rows):
             fitting, rows = rows[: most - self.filled], rows[most - self.filled :]
             self.columns[:, self.filled : self.filled + len(fitting)] = fitting.T
@@ -215,15 +240,24 @@ class _Rows:
             if self.filled == most:
                 self._flush()
 
+    def end(self) -> Any:
+        """The writer, with all rows in it, still open; None without a frame."""
+        if self.filled:
+            self._flush()
+        return self.writer
+
     def _open(self, result: Result) -> None:
         columns = column_names(self.names, result)
+        if self.numbered:
+            columns.insert(ABOUT, "person")
         kinds = ["bool_" if name.endswith(("_visible", "_filled")) else "float32" for name in columns]
-        self.types = dict(zip(columns, kinds, strict=True)) | _EXACT
+        self.types = {
+            name: _EXACT.get(name, "int32" if name == "person" else kind)
+            for name, kind in zip(columns, kinds, strict=True)
+        }
         fields = [(name, getattr(self.pyarrow, kind)()) for name, kind in self.types.items()]
-        self.schema = self.pyarrow.schema(fields, metadata={"posert": self.header})
-        self.writer = self.pyarrow.parquet.ParquetWriter(
-            str(self.path), self.schema, use_dictionary=False, write_statistics=["frame", "id"]
-        )  # dictionaries of coordinates only cost memory
+        self.schema = self.pyarrow.schema(fields, metadata=self.metadata)
+        self.writer = self.opened(schema=self.schema)
         self.columns = np.empty((len(fields), max(1, _GROUP_BYTES // (8 * len(fields)))))
 
     def _flush(self) -> None:
@@ -239,10 +273,3 @@ class _Rows:
         values = np.packbits(values == 1, bitorder="little") if flags else values.astype(self.types[field.name])
         mask = None if present.all() else self.pyarrow.py_buffer(np.packbits(present, bitorder="little"))
         return self.pyarrow.Array.from_buffers(field.type, len(present), [mask, self.pyarrow.py_buffer(values)])
-
-    def close(self) -> None:
-        if self.writer is not None:
-            if self.filled:
-                self._flush()
-            self.writer.add_key_value_metadata({"posert.frames": str(self.frames)})
-            self.writer.close()

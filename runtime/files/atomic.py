@@ -48,7 +48,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     through, path = written_through(path), Path(os.path.realpath(path) if path.is_symlink() else path)
     before = state(path)
-    with _said(path), _workshop(None if through else path.parent) as folder:
+    with _said(path), workshop(None if through else path.parent) as folder:
         temporary = folder / f"whole{path.suffix}"
         try:
             yield temporary
@@ -116,7 +116,7 @@ def remove_leftovers(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _workshop(place: Path | None) -> Iterator[Path]:
+def workshop(place: Path | None) -> Iterator[Path]:
     """A new folder in `place` (the system's own for None), locked while it is used."""
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
@@ -208,23 +208,30 @@ def items(path: Path, opening: str = "[", closing: str = "]") -> Iterator[Callab
 
 @contextmanager
 def json_lines(
-    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT
-) -> Iterator[Write]:
+    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT,
+    clip: dict[str, Any] | None = None, key_frames: bool = False,
+) -> Iterator[Write]:  # fmt: skip
     """Writes JSON lines, to standard output without a path: `file_header`, then `frame_record` of every frame."""
     with text_output(path) as file:
-        write_line(file, file_header(spec, source, orientation))
+        write_line(file, file_header(spec, source, orientation, clip, key_frames))
         yield lambda _, result: write_line(file, frame_record(result))
 
 
-def file_header(spec: ModelSpec, source: str, orientation: Orientation = UPRIGHT) -> dict[str, Any]:
-    """What a file says about itself: format version, model, skeleton, source, and how pictures were turned."""
+def file_header(
+    spec: ModelSpec, source: str, orientation: Orientation = UPRIGHT, clip: dict[str, Any] | None = None,
+    key_frames: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """What a file says about itself: format version, model, skeleton, source, and if it applies how pictures
+    were turned, that they are key frames alone, which clip.
+    """
     about = {
         "posert": 1,
         "model": spec.model,
         "skeleton": {"names": spec.skeleton.names, "edges": spec.skeleton.edges},
         "source": source,
     }
-    return about | asdict(orientation) if orientation else about
+    about |= (asdict(orientation) if orientation else {}) | ({"key_frames": True} if key_frames else {})
+    return about if clip is None else about | {"clip": clip}
 
 
 def frame_record(result: Result) -> dict[str, Any]:

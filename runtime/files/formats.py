@@ -64,10 +64,11 @@ class Format:
         picture: the same for a picture; empty = `suffix`.
         options: what else `sink` takes: `empty`, frames without people included (elsewhere they always are, or have no
             place); `unit`, of `in_units`; `orientation`, how pictures were turned; `featuring`, the height of people
-            and the floor's angle.
+            and the floor's angle; `clip`, which of a list it is; `key_frames`, whether they are those alone.
         inside: patterns for the names of the files in a folder that it writes, `{stem}` being the source's.
         ids: it cannot be written without ids.
         maps: the kind of the network's maps that it wants, of all keypoints or limbs; empty = none.
+        pictures: it writes pictures of the frames too.
     """
 
     sink: Callable[..., Sink]
@@ -77,6 +78,7 @@ class Format:
     inside: tuple[str, ...] = ()
     ids: bool = False
     maps: str = ""
+    pictures: bool = False
 
     def named_by(self, folder: Path, source: str) -> list[bool]:
         """Of every file in a folder whether it has a name that this format gives to the source's."""
@@ -86,23 +88,32 @@ class Format:
 
     def name(self, medium: str) -> str:
         """The name of a medium's output, `walk/a.mp4` -> `walk/a.mp4.jsonl`."""
-        suffix = self.picture if self.picture and is_image(medium) else self.suffix
+        suffix = self.ending(medium)
         return (medium if suffix.startswith(".") else str(Path(medium).with_suffix(""))) + suffix
+
+    def ending(self, medium: str) -> str:
+        """What the name of a medium's output ends with."""
+        return self.picture if self.picture and is_image(medium) else self.suffix
 
 
 def sink_of(
     form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT,
-    featuring: FeatureOptions | None = None,
+    featuring: FeatureOptions | None = None, clip: dict[str, Any] | None = None, key_frames: bool = False,
 ) -> Callable[[Path | None, ModelSpec, str], Sink]:  # fmt: skip
     """The sink of a format: frames without people included if it can, keypoints in `unit` (`in_units`).
 
-    How pictures were turned is said if the format can; `featuring` is for those that write metres.
+    How pictures were turned is said if the format can, and so is that they are key frames alone, and which clip of a
+    list this is (`Clip.record`); `featuring` is for those that write metres.
 
     Raises PosertError if there is no such format, or it has pixels of the frame and nothing else.
     """
     if form not in FORMATS:
         raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
-    chosen, values = FORMATS[form], {"empty": empty, "unit": unit, "orientation": orientation, "featuring": featuring}
+    chosen = FORMATS[form]
+    values = {
+        "empty": empty, "unit": unit, "orientation": orientation, "featuring": featuring, "clip": clip,
+        "key_frames": key_frames,
+    }  # fmt: skip
     if unit and "unit" not in chosen.options:
         known = [name for name, other in FORMATS.items() if "unit" in other.options]
         raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
@@ -125,14 +136,16 @@ def formats_of(form: str) -> list[str]:
 
 def sinks_of(
     form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT,
-    featuring: FeatureOptions | None = None,
+    featuring: FeatureOptions | None = None, clip: dict[str, Any] | None = None, key_frames: bool = False,
 ) -> list[Callable[[Path | None, ModelSpec, str], Sink]]:  # fmt: skip
     """As `sink_of`, for each of `formats_of(form)`; those that know no `unit` stay as they are if another one does."""
     names = formats_of(form)
     knowing = [name for name in names if "unit" in FORMATS[name].options] or names
     units = [unit if name in knowing else 0 for name in names]
     return [
-        sink_of(name, empty=empty, unit=own, orientation=orientation, featuring=featuring)
+        sink_of(
+            name, empty=empty, unit=own, orientation=orientation, featuring=featuring, clip=clip, key_frames=key_frames
+        )
         for name, own in zip(names, units, strict=True)
     ]
 
@@ -185,9 +198,12 @@ def six_digits(values: NDArray[np.floating]) -> list[float]:
 
 
 @contextmanager
-def one_json(path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT) -> Iterator[Write]:
+def one_json(
+    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT,
+    clip: dict[str, Any] | None = None, key_frames: bool = False,
+) -> Iterator[Write]:  # fmt: skip
     """Writes one JSON document: the header of the JSON lines, and all their frames in the list `frames`."""
-    opening = compact(file_header(spec, source, orientation))[:-1] + ',"frames":['
+    opening = compact(file_header(spec, source, orientation, clip, key_frames))[:-1] + ',"frames":['
     with items(needed(path, "json"), opening, "]}") as add:
         yield lambda _, result: add(compact(frame_record(result)))
 
@@ -332,17 +348,17 @@ _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")
 _OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_keypoints_2d")
 _DATASET = (r"annotations/person_keypoints_default\.json", r"images/default/(frame_\d{6,}|{stem})\.\w+")
 FORMATS: dict[str, Format] = {
-    "jsonl": Format(json_lines, ".jsonl", options=("orientation",)),
-    "json": Format(one_json, ".json", options=("orientation",)),
+    "jsonl": Format(json_lines, ".jsonl", options=("orientation", "clip", "key_frames")),
+    "json": Format(one_json, ".json", options=("orientation", "clip", "key_frames")),
     "openpose": Format(frame_files, "_json", "_keypoints.json", ("unit",), (r"{stem}_\d{12}_keypoints\.json",)),
     "alphapose": Format(result_list, ".alphapose-results.json", options=("empty",)),
     "alphapose-cmu": Format(_CMU, ".alphapose-cmu", options=("empty",), inside=_DICTS),
     "alphapose-open": Format(_OPEN, ".alphapose-open", options=("empty",), inside=_DICTS),
     "openpifpaf": Format(predictions, ".openpifpaf.json", ".predictions.json"),
     "coco": Format(coco, ".coco.json"),
-    "npz": Format(npz, ".npz", options=("orientation",)),
-    "parquet": Format(parquet, ".parquet", options=("orientation",)),
-    "coco-dataset": Format(dataset, ".coco-dataset", inside=_DATASET),
+    "npz": Format(npz, ".npz", options=("orientation", "clip", "key_frames")),
+    "parquet": Format(parquet, ".parquet", options=("orientation", "clip", "key_frames")),
+    "coco-dataset": Format(dataset, ".coco-dataset", inside=_DATASET, pictures=True),
     "trc": Format(trc, "_trc", options=("featuring",), inside=(r"{stem}_(px|m)_person\d{2,}\.trc",), ids=True),
     "heatmaps": Format(partial(maps, kind="heatmap"), ".heatmaps.npz", maps="heatmap"),
     "pafs": Format(partial(maps, kind="paf"), ".pafs.npz", maps="paf"),

@@ -6,10 +6,11 @@ Owns what of a file is heard, and when. Knows PyAV, nothing of pictures.
 
 import logging
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 from typing import Any
 
+from posert.runtime.media.members import is_file
 from posert.runtime.media.names import opencv_name
+from posert.runtime.store.scratch import held
 
 _LOG = logging.getLogger("posert")
 _RATE = 48_000  # the only one of Opus that is also one of AAC
@@ -40,8 +41,12 @@ def sound_of(
 
 
 def _packets(av: Any, source: str, begin_s: float, target: Any, kept: Collection[str], codec: str) -> Iterator[Any]:
-    if not Path(source).is_file():
-        return
+    with held(source) as place:
+        if is_file(place):
+            yield from _packets_of(av, place, begin_s, target, kept, codec)
+
+
+def _packets_of(av: Any, source: str, begin_s: float, target: Any, kept: Collection[str], codec: str) -> Iterator[Any]:
     try:
         with opencv_name(source) as name, av.open(name) as opened:
             heard, seen = opened.streams.best("audio"), opened.streams.best("video")

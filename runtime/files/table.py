@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from posert.errors import package
 from posert.poses import Frame, Result, Skeleton
-from posert.runtime.files.arrays import column_names, person_rows
+from posert.runtime.files.arrays import ABOUT, column_names, person_rows
 from posert.runtime.files.atomic import DECIMALS_FEATURES, DECIMALS_PX, DECIMALS_SCORE, Write, text_output
 from posert.runtime.spec import ModelSpec
 
 _SIDES = {f"box_{side}": DECIMALS_PX for side in ("left", "top", "right", "bottom")}
 _DECIMALS = {"frame": 0, "time_s": 6, "width": 0, "height": 0, "id": 0, "score": DECIMALS_SCORE} | _SIDES
-_ABOUT = 4  # columns about the frame
 
 
 @contextmanager
@@ -40,15 +39,15 @@ def rows(path: Path | None, spec: ModelSpec, source: str, *, empty: bool = False
         def write(_: Frame, result: Result) -> None:
             if not names:
                 names.extend(column_names(spec.skeleton.names, result))
-                out.writerow(["source", *names[:_ABOUT], "person", *names[_ABOUT:]])
+                out.writerow(["source", *names[:ABOUT], "person", *names[ABOUT:]])
             table = _rounded(person_rows(result), names, spec.skeleton.names)
             for person, row in enumerate(table):
                 fields = list(map(_text, row))
-                key = "" if result.poses.ids is None else fields[_ABOUT]
-                out.writerow([source, *fields[:_ABOUT], person, key, *fields[_ABOUT + 1 :]])
+                key = "" if result.poses.ids is None else fields[ABOUT]
+                out.writerow([source, *fields[:ABOUT], person, key, *fields[ABOUT + 1 :]])
             if empty and not table:
                 about = result.frame_index, _text(round(result.time_s, 6)), *result.size_wh
-                out.writerow([source, *about, *[""] * (len(names) + 1 - _ABOUT)])
+                out.writerow([source, *about, *[""] * (len(names) + 1 - ABOUT)])
             file.flush()
 
         yield write
@@ -77,7 +76,7 @@ def to_pandas(results: Iterable[Result], skeleton: Skeleton) -> Any:
     table = pandas.DataFrame(np.concatenate([np.zeros((0, len(names))), *kept]), columns=names)
     table = table.assign(id=table.id.where(table.id > 0)).astype(whole)
     table.insert(0, "source", sources)
-    table.insert(_ABOUT + 1, "person", numbers)
+    table.insert(ABOUT + 1, "person", numbers)
     return table
 
 

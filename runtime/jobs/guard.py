@@ -14,17 +14,20 @@ from posert.runtime.files.formats import FORMATS, formats_of
 from posert.runtime.files.ours import replaceable
 from posert.runtime.files.overlay import named_by
 from posert.runtime.jobs.job import Job
-from posert.runtime.jobs.manifest import Manifest
+from posert.runtime.jobs.ledger import Account, Ledger
 from posert.runtime.jobs.recipe import Recipe
+from posert.runtime.media.members import TAR
 from posert.runtime.session import files_of
+from posert.runtime.store.scratch import file_of
 
 _Identity = tuple[int, int]
 """Device and number of a file or a folder, the same by every name that it has."""
 
 
 def protect(
-    jobs: Sequence[Job], sources: Sequence[str], recipe: Recipe, manifest: Manifest | None = None, *, overwrite: bool
-) -> None:
+    jobs: Sequence[Job], sources: Sequence[str], recipe: Recipe, manifest: Account | None = None, *,
+    overwrite: bool,
+) -> None:  # fmt: skip
     """Refuses jobs that would write over an input, or over what neither posert wrote nor the user gives up.
 
     Args:
@@ -34,6 +37,8 @@ def protect(
     Raises:
         PosertError: the first of them; or two outputs have one place, or one lies in the other.
     """
+    if isinstance(manifest, Ledger):  # it writes nothing but files with names of its own, in folders that it looks into
+        return
     manifests = [] if manifest is None else [manifest.path]
     _check_apart([*manifests, *(path for job in jobs for path in job.files)])
     inputs = {known: path for path in _inputs(jobs, sources, recipe) for known in (*_identity(path), *_folders(path))}
@@ -87,9 +92,10 @@ def _refuse(path: Path, overwrite: bool) -> None:
         raise PosertError(what, "say `overwrite` to replace it, or choose another place with `output`")
 
 
-def _inputs(jobs: Sequence[Job], sources: Sequence[str], recipe: Recipe) -> Iterator[Path]:
-    yield from (Path(job.source) for job in jobs)
-    yield from (Path(source[1:]) for source in sources if source.startswith("@"))
+def _inputs(jobs: Sequence[Job], given: Sequence[str], recipe: Recipe) -> Iterator[Path]:
+    sources = dict.fromkeys(job.source for job in jobs)  # of addresses none is there
+    yield from map(Path, dict.fromkeys((*sources, *map(file_of, sources))))
+    yield from (Path(source.removeprefix("@")) for source in given if source.startswith("@") or source.endswith(TAR))
     yield from files_of(recipe.model, recipe.options)
     if recipe.settings.boxes is not None:
         yield Path(recipe.settings.boxes)

@@ -1,34 +1,40 @@
-"""Jobs: which file each medium's results go to, and the run of one.
+"""Jobs: one medium, where its results go, and the run of it.
 
-Owns output names and what became of a job. Knows sinks and the loop, nothing of networks, processes or the terminal.
+Owns what became of a job. Knows sinks and the loop, nothing of networks, processes or the terminal.
 """
 
 import logging
-import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posert.errors import PosertError
-from posert.poses import Frame, Result
+from posert.poses import Frame, Result, Skeleton
 from posert.runtime.after import post_chain
+from posert.runtime.after.clothes import Clothes
 from posert.runtime.after.hindsight import wait_s, with_hindsight
 from posert.runtime.choose import of_people
-from posert.runtime.files.formats import FORMATS, any_format, formats_of, maps_wanted, sinks_of
-from posert.runtime.files.overlay import overlay, split_pattern
+from posert.runtime.files.atomic import Sink
+from posert.runtime.files.formats import any_format, maps_wanted, sinks_of
+from posert.runtime.files.overlay import overlay
+from posert.runtime.files.partition import Rows, Spool, clip_rows, drop_rows, spooled
 from posert.runtime.files.state import State, hashed, state
-from posert.runtime.jobs.recipe import Recipe, Settings
+from posert.runtime.jobs.clip import Clip
+from posert.runtime.jobs.delivery import delivered, named
+from posert.runtime.jobs.recipe import Settings
 from posert.runtime.look import read_boxes
 from posert.runtime.loop import estimate_frames
-from posert.runtime.media import is_image
 from posert.runtime.media.live import is_live
-from posert.runtime.media.read import expand, frame_rate
+from posert.runtime.media.read import frame_rate
 from posert.runtime.session import Model
+from posert.runtime.spec import ModelSpec
+from posert.runtime.store.address import shown
 
 _LOG = logging.getLogger("posert")
 OnFrame = Callable[[int], None]
@@ -43,6 +49,8 @@ class Job:
         pictures: the names of an overlay's pictures, one of each frame, see `overlay`; empty = it is a file.
         listed: a manifest keeps what becomes of it, so that its outcome says what was read and written.
         more: as `output`, for the second format and those after it.
+        clip: the part of the source that is meant, as a list names it; None = all of it.
+        rows: its results are rows of a dataset, where they are called so; they come with the outcome.
     """
 
     source: str
@@ -51,6 +59,18 @@ class Job:
     listed: bool = False
     more: tuple[Path, ...] = ()
     pictures: str = ""
+    clip: Clip | None = None
+    rows: str = ""
+
+    @property
+    def to_terminal(self) -> bool:
+        """Whether its results go to standard output."""
+        return self.output is None and not self.rows
+
+    @property
+    def title(self) -> str:
+        """What is written of its source: all of it but an address's secrets."""
+        return shown(self.source)
 
     @property
     def outputs(self) -> list[Path | None]:
@@ -78,6 +98,7 @@ class Outcome:
         device: that ran the network.
         states: of the source and of each of the job's files, with their hashes, if the job is listed.
         unusable: the model cannot be opened there, so that no job can be done.
+        rows: of a dataset, if the job wants them; a file is removed by whoever takes them.
     """
 
     job: Job
@@ -88,95 +109,34 @@ class Outcome:
     unusable: bool = False
     device: str = ""
     states: tuple[State | None, ...] = ()
+    rows: Rows = b""
 
-
-def plan(sources: Sequence[str], output: Path | None, overlay: Path | None, form: str) -> list[Job]:
-    """One job per medium.
-
-    With a single medium and format, `output` is a file, unless it is a folder that exists and holds something else than
-    this source's results, and so is `overlay` with a single medium. Otherwise, or if a source is a folder or a list,
-    they are folders that mirror the sources' own tree, `walk/a.mp4` becoming `walk/a.mp4.jsonl`. An overlay
-    `drawn/%06d.jpg` stands for a picture of each frame, with its number, in the folder `drawn`, of several media in
-    `drawn/walk/a.mp4`. A source `@list.txt` stands for the sources in that file, one a line.
-
-    Raises:
-        PosertError: an unknown format, several without an output, missing sources, a name for pictures that is none.
-    """
-    chosen = [FORMATS[name] for name in formats_of(form)]
-    if len(chosen) > 1 and output is None:
-        raise PosertError(f"the formats {form} need a folder", "name one with `output`")
-    overlay, pictures = (None, "") if overlay is None else split_pattern(overlay)
-    media = [found for source in sources for found in _media(source)]
-    single = len(media) == 1 and not any(source.startswith("@") or Path(source).is_dir() for source in sources)
-
-    def placed(given: Path | None, name: str) -> Path | None:
-        return given if given is None or (single and not given.is_dir()) else given / name
-
-    def drawn(name: str) -> Path | None:
-        if pictures and overlay is not None:
-            return overlay if single else overlay / name
-        return placed(overlay, name if is_image(name) else name + ".mp4")
-
-    direct = (
-        output is not None
-        and single
-        and len(chosen) == 1
-        and (not output.is_dir() or any(chosen[0].named_by(output, media[0][0])))
-    )
-    return [
-        Job(
-            source,
-            output if direct or output is None else output / chosen[0].name(name),
-            drawn(name),
-            listed=output is not None and not direct,
-            more=tuple(output / other.name(name) for other in chosen[1:] if output is not None),
-            pictures=pictures,
-        )
-        for source, name in media
-    ]
-
-
-def _media(source: str) -> list[tuple[str, str]]:
-    """As `expand`; a list file's media are named below their common folder."""
-    if not source.startswith("@"):
-        return expand(source)
-    try:
-        lines = Path(source[1:]).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise PosertError(f"the list {source[1:]} cannot be read: {error}", "it has one source a line") from None
-    entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    found = [pair for entry in entries for pair in expand(entry)]
-    if not found:
-        raise PosertError(f"the list {source[1:]} is empty", "it has one source a line; # begins a comment")
-    files = [os.path.abspath(opened) for opened, _ in found if Path(opened).is_file()]
-    root = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
-    return [
-        (opened, os.path.relpath(os.path.abspath(opened), root) if Path(opened).is_file() else name)
-        for opened, name in found
-    ]
-
-
-def jobs_done_by(recipe: Recipe) -> Callable[[Job], Outcome]:
-    """A function that does a job, the model opened once; if it cannot be opened, each outcome says so."""
-    try:
-        model = recipe.open()
-    except PosertError as error:
-        unusable = error
-        return lambda job: Outcome(job, error=unusable, unusable=True)
-    return lambda job: attempt(model, job, recipe.settings)
+    def carried(self) -> "Outcome":
+        """The same for another machine: rows in a file here come along in memory."""
+        if not isinstance(self.rows, Path):
+            return self
+        data = self.rows.read_bytes()
+        drop_rows(self.rows)
+        return replace(self, rows=data)
 
 
 def attempt(model: Model, job: Job, settings: Settings, on_frame: OnFrame | None = None) -> Outcome:
     """What became of one job; a failure is a value, so that the next job can follow."""
+    return tried(job, settings, lambda: run_job(model, job, settings, on_frame=on_frame))
+
+
+def tried(job: Job, settings: Settings, run: Callable[[], Outcome]) -> Outcome:
+    """What `run` says of a job, or how it failed."""
     try:
-        return run_job(model, job, settings, on_frame=on_frame)
+        with named(settings.places):
+            return run()
     except BrokenPipeError:  # nobody reads our standard output any more
         raise
     except PosertError as error:
         return Outcome(job, error=error)
     except Exception as error:  # one odd file must not end a night's work
-        _LOG.debug("unexpected failure in %s", job.source, exc_info=True)
-        return Outcome(job, error=PosertError(f"{job.source}: {type(error).__name__}: {error}", "see `debug`"))
+        _LOG.debug("unexpected failure in %s", job.title, exc_info=True)
+        return Outcome(job, error=PosertError(f"{job.title}: {type(error).__name__}: {error}", "see `debug`"))
 
 
 def finite_people(result: Result) -> Result:
@@ -192,32 +152,51 @@ def finite_people(result: Result) -> Result:
 
 def people_of(model: Model, source: str, settings: Settings) -> Generator[tuple[Frame, Result], None, None]:
     """Every frame of a source with its people, as the settings want them; raises PosertError as the source does."""
-    track = settings.track or any_format(settings.form, "ids")
-    boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     stream = is_live(source)
-    read, live = settings.selection.of(source, live=stream), settings.live or stream
+    read, live = settings.selection.of(source, stream, model.threads), settings.live or stream
+    with closing(found_in(model, read, settings, live)) as pairs:
+        yield from refined(pairs, model.spec.skeleton, settings, lambda frame: frame.bgr, live)
+
+
+def found_in(
+    model: Model, read: Iterator[Frame], settings: Settings, live: bool = False
+) -> Generator[tuple[Frame, Result], None, None]:
+    """Frames with their people as the network found them, all finite; nobody has an id."""
+    boxes = None if settings.boxes is None else read_boxes(Path(settings.boxes))
     maps = dict.fromkeys([*settings.drawing.maps, *maps_wanted(settings.form, model.spec.skeleton)])
     pairs = estimate_frames(
         model, read, batch=settings.batch, boxes=boxes, top_down=settings.top_down, live=live, maps=list(maps)
     )
-    finite = ((frame, finite_people(found)) for frame, found in pairs)
+    with closing(pairs):
+        for frame, found in pairs:
+            yield frame, finite_people(found)
+
+
+def refined(
+    pairs: Iterator[tuple[Frame, Result]],
+    skeleton: Skeleton,
+    settings: Settings,
+    seen: Callable[[Frame], NDArray[np.uint8] | Clothes],
+    live: bool = False,
+) -> Generator[tuple[Frame, Result], None, None]:
+    """What follows the network, over all frames of a source in order; `seen`: a frame's picture, or what is worn."""
     late = settings.smooth and wait_s(settings.smoothing) > 0 and not live
     refine = post_chain(
-        model.spec.skeleton, track=track, smooth=settings.smooth, features=settings.features,
+        skeleton, track=tracked(settings), smooth=settings.smooth, features=settings.features,
         tracking=settings.tracking, smoothing=settings.smoothing, featuring=settings.featuring,
         people=settings.people, tracked=late,
     )  # fmt: skip
-    with closing(pairs):
-        for frame, found in _with_ids_late(model, finite, settings) if late else finite:
-            yield frame, refine(found, frame.bgr)
+    if late:  # ids first, then smoothed by what comes later; about a second of pictures is held
+        follow = post_chain(skeleton, track=True, tracking=settings.tracking)
+        with_ids = ((frame, follow(found, seen(frame))) for frame, found in pairs)
+        pairs = with_hindsight(with_ids, settings.smoothing)
+    for frame, found in pairs:
+        yield frame, refine(found, seen(frame))
 
 
-def _with_ids_late(
-    model: Model, pairs: Iterator[tuple[Frame, Result]], settings: Settings
-) -> Iterator[tuple[Frame, Result]]:
-    """The pairs with ids, and smoothed by what comes later; about a second of pictures is held."""
-    follow = post_chain(model.spec.skeleton, track=True, tracking=settings.tracking)
-    return with_hindsight(((frame, follow(found, frame.bgr)) for frame, found in pairs), settings.smoothing)
+def tracked(settings: Settings) -> bool:
+    """Whether people get ids, by themselves or for what comes after."""
+    return settings.track or settings.smooth or settings.features or any_format(settings.form, "ids")
 
 
 def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | None = None) -> Outcome:
@@ -227,28 +206,31 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
         PosertError: the source, the network or the output fails; what was written is kept as `<output>.partial` if the
             source broke off, and is removed if writing failed.
     """
+    if job.clip is not None:
+        settings = replace(settings, selection=job.clip.within(settings.selection))
+    return write_job(job, settings, people_of(model, job.source, settings), model.spec, model.device, on_frame)
+
+
+def write_job(
+    job: Job,
+    settings: Settings,
+    found: Generator[tuple[Frame, Result], None, None],
+    spec: ModelSpec,
+    device: str,
+    on_frame: OnFrame | None = None,
+) -> Outcome:
+    """As `run_job`, with the frames and people at hand, which are closed at the end."""
     began, done, people = time.monotonic(), 0, 0
     before = state(job.source) if job.listed else None
-    sinks = sinks_of(
-        settings.form, empty=settings.include_empty, unit=settings.keypoint_scale,
-        orientation=settings.selection.orientation, featuring=settings.featuring,
-    )  # fmt: skip
-    with closing(people_of(model, job.source, settings)) as results, ExitStack() as stack:
+    with closing(found) as results, ExitStack() as stack:
         first = list(islice(results, 1))  # a source that fails at once leaves no file
         if not first:
             raise PosertError(
-                f"{job.source}: no frame was selected, or there is none",
+                f"{job.title}: no frame was selected, or there is none",
                 "check `start_s`, `stop_s`, `first` and `last`, or the pipe",
             )
-        places = zip(sinks, job.outputs, strict=True)
-        writers = [stack.enter_context(sink(path, model.spec, job.source)) for sink, path in places]
-        if job.overlay is not None:
-            rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)
-            drawing = overlay(
-                job.overlay, model.spec.skeleton, rate / settings.selection.stride, job.source, settings.drawing,
-                pictures=job.pictures,
-            )  # fmt: skip
-            writers.append(stack.enter_context(drawing))
+        spool = stack.enter_context(spooled())
+        writers = [stack.enter_context(sink) for sink in _sinks(spec, job, settings, spool)]
         for frame, result in chain(first, results):
             for write in writers:
                 write(frame, result)
@@ -256,6 +238,28 @@ def run_job(model: Model, job: Job, settings: Settings, *, on_frame: OnFrame | N
             people += len(result.poses)
             if on_frame is not None:
                 on_frame(done)
-        states = [hashed(job.source, before)] if job.listed else []
-    states += [hashed(path, state(path)) for path in job.files if job.listed]
-    return Outcome(job, done, people, time.monotonic() - began, device=model.device, states=tuple(states))
+        states = [hashed(job.source, before, shared=job.clip is not None)] if job.listed else []
+    own = [hashed(path, state(path)) for path in job.files if job.listed]
+    states += delivered(job.files, own, settings.places)
+    took_s = time.monotonic() - began
+    return Outcome(job, done, people, took_s, device=device, states=tuple(states), rows=spool.taken())
+
+
+def _sinks(spec: ModelSpec, job: Job, settings: Settings, spool: Spool) -> Iterator[Sink]:
+    """What the frames of a job are written with: each of its files, or the rows of the dataset."""
+    if job.rows:
+        yield clip_rows(spool, spec, settings.selection.orientation, settings.selection.key_frames)
+        return
+    sinks = sinks_of(
+        settings.form, empty=settings.include_empty, unit=settings.keypoint_scale,
+        orientation=settings.selection.orientation, featuring=settings.featuring,
+        clip=None if job.clip is None else job.clip.record(), key_frames=settings.selection.key_frames,
+    )  # fmt: skip
+    for sink, path in zip(sinks, job.outputs, strict=True):
+        yield sink(path, spec, job.title)
+    if job.overlay is not None:
+        rate = settings.selection.fps if job.source == "-" else frame_rate(job.source)
+        yield overlay(
+            job.overlay, spec.skeleton, rate / settings.selection.stride, job.source, settings.drawing,
+            pictures=job.pictures,
+        )  # fmt: skip

@@ -7,7 +7,8 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -15,13 +16,16 @@ from typing import Any, NoReturn, TextIO
 
 from posert import __version__
 from posert.errors import PosertError
-from posert.runtime.devices import may_run_on
 from posert.runtime.files.atomic import compact, remove_leftovers, whole_file, write_line
 from posert.runtime.files.locks import release, take
-from posert.runtime.files.state import sha256_of, state, unchanged
+from posert.runtime.files.state import as_listed, state, unchanged
 from posert.runtime.jobs.job import Job, Outcome
+from posert.runtime.jobs.names import manifests
 from posert.runtime.jobs.recipe import Recipe
-from posert.runtime.session import find_model
+from posert.runtime.jobs.terms import Terms
+from posert.runtime.store.lookup import looked_up
+from posert.runtime.store.remote import Facts
+from posert.runtime.store.scratch import file_of
 
 _LOG = logging.getLogger("posert")
 Row = dict[str, Any]
@@ -31,30 +35,34 @@ _Key = tuple[str, str]
 
 class Manifest:
     """The rows of a folder of results. A row is written as soon as its source is done; it counts as finished only if
-    the source and the outputs are what they were then (`unchanged`), the model, its detector, the boxes and the
-    settings are the same, the device of the same kind, and posert's version the same but for its last number: a folder
-    never mixes results that may differ.
+    the source and the outputs are what they were then (`unchanged`), and the `Terms` are: a folder never mixes results
+    that may differ.
 
     Attributes:
         path: `manifest.jsonl`, or `manifest-I-of-N.jsonl` of a shard, so that no two shards write one file.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, *, shard: tuple[int, int] | None = None) -> None:
-        """Raises PosertError if the model or the boxes cannot be read, or the file is another program's."""
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        shard: tuple[int, int] | None = None,
+        unchanged: Callable[..., bool] = unchanged,
+    ) -> None:
+        """
+        Args:
+            unchanged: says of a source or a result whether it is what it was, see `files.state`.
+
+        Raises:
+            PosertError: the model or the boxes cannot be read, or the file is another program's.
+        """
         name = "manifest.jsonl" if shard is None else f"manifest-{shard[0]}-of-{shard[1]}.jsonl"
         self.folder, self.path = folder, folder / name
-        detector, boxes = recipe.options.detector, recipe.settings.boxes
-        files = {  # few, so always compared by hash; the model's names the hashes of its companions itself
-            "model_sha256": find_model(recipe.model),
-            "detector_sha256": None if detector is None else find_model(detector),
-            "boxes_sha256": boxes,
-            **{f"part_{i}_sha256": find_model(part) for i, part in enumerate(recipe.options.parts)},
-        }
-        hashes = {name: sha256_of(file) for name, file in files.items() if file is not None}
-        self._model = {"model": recipe.model, **hashes, "settings": recipe.record()}
-        self._usual = Recipe(recipe.model).record()
-        self._devices = set().union(*map(may_run_on, recipe.options.device.split(",")))
+        self._unchanged = unchanged
+        self._terms = Terms(recipe)
         self._lock: TextIO | None = None
+        self._began_s = 0.0
         self._rows: dict[_Key, Row] = {}
         self._known: dict[_Key, Row] = {}
         self._load()
@@ -64,19 +72,29 @@ class Manifest:
         names = {file["path"] for row in self._known.values() for file in row.get("files", [{"path": row["output"]}])}
         return {Path(os.path.abspath(self.folder / name)) for name in names}
 
-    def finished(self, job: Job, *, verify: bool = False) -> bool:
-        """Whether this job needs not be done again; `verify` reads every file instead of asking for its time."""
+    def done(self, job: Job, *, verify: bool = False) -> Row | None:
+        """The row of a job that needs not be done again."""
+        return self._known[self._key(job)] if self.finished(job, verify=verify) else None
+
+    def finished(self, job: Job, *, verify: bool = False, said: Facts | None = None) -> bool:
+        """Whether this job needs not be done again.
+
+        Args:
+            verify: reads every file instead of asking for its time. said: what a listing says of the source, if that is
+                in a store.
+        """
         row = self._known.get(self._key(job), {})
-        row = row | {"settings": _filled(row.get("settings"), self._usual)}
-        if row.get("status") != "done" or any(row.get(name) != value for name, value in self._model.items()):
+        if row.get("status") != "done" or not self._terms.hold(row) or not self._terms.allow(row.get("device")):
             return False
-        if _results_of(row.get("posert")) != _results_of(__version__):
+        if row.get("pictures", "") != job.pictures:
             return False
-        if str(row.get("device")).partition(":")[0] not in self._devices or row.get("pictures", "") != job.pictures:
+        if row.get("clip") != (job.clip and job.clip.record()):
             return False
-        paths, files = [Path(job.source), *job.files], [_source_of(row), *row.get("files", [])]
-        return len(paths) == len(files) and all(
-            unchanged(path, known, verify=verify) for path, known in zip(paths, files, strict=True)
+        source, files = _source_of(row), row.get("files", [])
+        if not (as_listed(source, said) or self._unchanged(job.source, source, verify=verify)):
+            return False
+        return len(job.files) == len(files) and all(
+            self._unchanged(path, known, verify=verify) for path, known in zip(job.files, files, strict=True)
         )
 
     def begin(self, jobs: Sequence[Job], *, resume: bool, verify: bool = False) -> list[Job]:
@@ -85,10 +103,13 @@ class Manifest:
         Raises PosertError if the folder cannot be written, or another run has the manifest.
         """
         self._take()
+        self._began_s = round(time.time(), 3)
         try:
             if damaged := self._load():  # again: another run may have ended meanwhile
                 _LOG.warning("%d damaged rows of the manifests in %s are left out", damaged, self.folder)
-            todo = [job for job in jobs if not (resume and self.finished(job, verify=verify))]
+            said = looked_up(file_of(job.source) for job in jobs if resume and self._key(job) in self._known)
+            done = (resume and self.finished(job, verify=verify, said=said.get(file_of(job.source))) for job in jobs)
+            todo = [job for job, finished in zip(jobs, done, strict=True) if not finished]
             begun = {self._key(job): self._begun(job) for job in todo}
             outputs = {output for _, output in begun}
             others = [key for key in self._rows if key[1] in outputs and key not in begun]
@@ -110,13 +131,14 @@ class Manifest:
         row["files"] = [file | (known or {}) for file, known in zip_longest(row["files"], files)]
         row |= (
             (source or {})
-            | self._model
+            | self._terms.record
             | {
                 "posert": __version__,
                 "device": outcome.device,
                 "frames": outcome.frames,
                 "people": outcome.people,
                 "seconds": round(outcome.seconds, 3),
+                "ended_s": round(time.time(), 3),
                 "error": None if outcome.error is None else outcome.error.what,
             }
         )
@@ -137,7 +159,9 @@ class Manifest:
         """Reads the manifest, and those of other shards and earlier whole runs, which count too; the damaged rows."""
         self._rows, damaged = _read(self.path)
         self._known = dict(self._rows)
-        for other in sorted(set(self.folder.glob("manifest*.jsonl")) - {self.path}):
+        for other in manifests(self.folder):
+            if other == self.path:
+                continue
             rows, more = _read(other)
             self._known, damaged = rows | self._known, damaged + more
         return damaged
@@ -169,11 +193,13 @@ class Manifest:
     def _begun(self, job: Job) -> Row:
         """The row of a job that is to be done; whatever lies at its files' names then, posert may have written."""
         files = [{"path": self._place(path)} for path in job.files]
-        row = {"source": job.source, "output": self._key(job)[1], "status": "begun", "files": files}
-        return row | ({"pictures": job.pictures} if job.pictures else {})
+        row: Row = {"source": job.title, "output": self._key(job)[1], "status": "begun", "files": files}
+        row["began_s"] = self._began_s
+        row |= {"pictures": job.pictures} if job.pictures else {}
+        return row if job.clip is None else row | {"clip": job.clip.record()}
 
     def _key(self, job: Job) -> _Key:
-        return job.source, self._place(job.output or Path(job.source))
+        return job.title, self._place(job.output or Path(job.title))
 
     def _place(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.folder)).as_posix()
@@ -181,28 +207,8 @@ class Manifest:
 
 def rows_below(folder: Path) -> list[Row]:
     """The rows of a folder's manifests, of shards too: `source`, `output`, `status` and what else they say."""
-    found = [row for path in sorted(folder.glob("manifest*.jsonl")) for row in _read(path)[0].values()]
+    found = [row for path in manifests(folder) for row in _read(path)[0].values()]
     return list({(row["source"], row["output"]): row for row in found}.values())
-
-
-def _results_of(version: object) -> str:
-    """The part of a version that results depend on: the last number changes none.
-
-    >>> _results_of("0.2.7")
-    '0.2'
-    """
-    return str(version).rpartition(".")[0]
-
-
-def _filled(settings: Any, usual: Any) -> Any:
-    """What a row says of the settings; those that its posert did not know yet are as usual.
-
-    >>> _filled({"a": 1, "b": {"c": 2}}, {"a": 0, "b": {"c": 0, "d": 3}})
-    {'a': 1, 'b': {'c': 2, 'd': 3}}
-    """
-    if not (isinstance(settings, dict) and isinstance(usual, dict)):
-        return settings
-    return usual | {name: _filled(value, usual.get(name)) for name, value in settings.items()}
 
 
 def _source_of(row: Row) -> Row | None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from posert.errors import PosertError
 from posert.poses import Frame
 from posert.runtime.after.options import FeatureOptions, SmoothOptions, TrackOptions
 from posert.runtime.choose import PeopleOptions, no_ids
@@ -21,9 +22,10 @@ from posert.runtime.media.orientation import Orientation
 from posert.runtime.media.read import frames
 from posert.runtime.options import ModelOptions
 from posert.runtime.parameters import as_given
-from posert.runtime.session import Model, open_model
+from posert.runtime.session import Model, open_model, read_spec
+from posert.runtime.share import in_turn
 
-_CHANGE_NO_RESULT = ("arena", "device", "threads", "workers")
+_CHANGE_NO_RESULT = ("arena", "device", "latency", "places", "threads", "workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Selection:
     mirror: bool = False
     size_wh: tuple[int, int] | None = None
     fps: float = 30.0
+    hwaccel: str | None = None
+    key_frames: bool = False
 
     def __post_init__(self) -> None:
         _ = self.orientation  # what is wrong with it is of no single source
@@ -48,9 +52,9 @@ class Selection:
         """How pictures are turned; raises PosertError for an angle that is none."""
         return Orientation(self.rotate, self.mirror)  # type: ignore[arg-type]
 
-    def of(self, source: str, live: bool | None = None) -> Iterator[Frame]:
-        """The frames of a source."""
-        return frames(source, **asdict(self), live=live)
+    def of(self, source: str, live: bool | None = None, threads: int = 0) -> Iterator[Frame]:
+        """The frames of a source, decoded by so many threads, see `frames`."""
+        return frames(source, **asdict(self), live=live, threads=threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Settings:
         drawing: how people are drawn, where they are.
         keypoint_scale: unit of the keypoints in the file, see `in_units`; for formats that know it.
         live: the source does not wait, see `estimate`; cameras and streams never do.
+        places: where results belong that are written here first, see `delivered`.
 
     Raises:
         PosertError: no such format, none that knows `keypoint_scale`, or a person is named by an id and nobody has one.
@@ -91,6 +96,7 @@ class Settings:
     drawing: DrawOptions = field(default_factory=DrawOptions)
     keypoint_scale: int = 0
     live: bool = False
+    places: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "form", ",".join(formats_of(self.form)))
@@ -109,18 +115,44 @@ class Recipe:
         model: as in `open_model`.
         settings: for every source.
         options: how to open the model; several devices, separated by commas, are shared out among the workers. Its
-            `workers` are ignored: as many frames are in flight as there are threads.
+            `workers` are ignored: as many frames are in flight as there are threads, or one with `latency`.
+
+    Raises:
+        PosertError: `latency`, and frames that wait for others.
     """
 
     model: str
     settings: Settings = field(default_factory=Settings)
     options: ModelOptions = field(default_factory=ModelOptions)
 
-    def open(self) -> Model:
-        """The open model, on the first of several devices; raises what `open_model` raises."""
-        threads = self.options.threads or cpu_cores()
-        in_flight = 1 if self.settings.top_down.detect_every > 1 else threads
+    def __post_init__(self) -> None:
+        if self.options.latency and self.settings.batch > 1:
+            raise PosertError(
+                "with `latency` no frame waits for others, in a batch it does", "leave `latency` or `batch` away"
+            )
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a process."""
+        return self.options.threads or cpu_cores()
+
+    def in_turn(self) -> bool:
+        """Whether a frame of a source must wait for the people of the last one; raises as `open_model` does."""
+        if self.settings.top_down.detect_every > 1:
+            return True
+        return self.settings.boxes is None and in_turn(read_spec(self.model, self.options))
+
+    def open(self, lanes: int = 1) -> Model:
+        """The open model, on the first of several devices; raises what `open_model` raises.
+
+        Args:
+            lanes: sources that will be worked at side by side; the threads are shared out among them.
+        """
         device = self.options.device.split(",")[0]
+        if self.options.latency:
+            return open_model(self.model, self.options, device=device)
+        threads = self.options.threads if lanes == 1 else max(1, self.threads // lanes)
+        in_flight = 1 if self.settings.top_down.detect_every > 1 else threads or self.threads
         return open_model(self.model, self.options, device=device, threads=threads, workers=in_flight)
 
     def for_worker(self, number: int) -> "Recipe":

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 
 from posert.errors import PosertError
+from posert.runtime.store.address import is_stored, shown
 
 _LOG = logging.getLogger("posert")
 _PAUSES_S = (0.5, 1, 2, 4, 8, 15, 30)
@@ -24,6 +25,8 @@ def is_live(source: str) -> bool:
 
     Behind http it is live if it is `multipart/...`, as cameras send JPEGs, or has neither length nor duration.
     """
+    if is_stored(source):
+        return False
     scheme, is_address, _ = source.partition("://")
     if not is_address or not scheme.startswith("http"):
         return source.isdigit() or (bool(is_address) and scheme != "file")
@@ -65,7 +68,7 @@ def captures(opened: Callable[[], Any], source: str, stop_s: float | None) -> Ge
             pause = next(pauses, _PAUSES_S[-1])
             if stop_s is not None and time.monotonic() + pause - began > stop_s:
                 return
-            _LOG.warning("%s is lost; it is opened again in %g s", source, pause)
+            _LOG.warning("%s is lost; it is opened again in %g s", shown(source), pause)
             time.sleep(pause)
             try:
                 capture = opened()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from posert.errors import PosertError
+from posert.runtime.media.members import ffmpeg_name, member
 
 WRITER_S = 10.0
 """How long somebody may take to begin to write to a pipe."""
@@ -23,6 +24,11 @@ def opencv_name(path: str | Path) -> Iterator[str]:
     Raises:
         PosertError: the name is not UTF-8 and no link can be made.
     """
+    span = None if "://" in str(path) or os.path.exists(path) else member(path)
+    if span is not None:
+        with opencv_name(span.path) as name:
+            yield ffmpeg_name(span, name)
+        return
     name = str(path) if "://" in str(path) else os.path.abspath(path)
     if is_utf8(name):
         yield name
