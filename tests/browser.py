@@ -12,13 +12,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
-    """A browser; the test skips where there is none, or no driver."""
+def browser(*asked: str) -> Iterator[Any]:
+    """A browser with these arguments; the test skips where there is none, or no driver."""
     driver = pytest.importorskip("playwright.sync_api", reason="needs playwright (make test-pages)")
     program = os.environ.get("POSERT_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is installed (make test-pages)")
-    arguments = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
+    arguments = [*asked, *(["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else [])]
     with driver.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=arguments)
         try:

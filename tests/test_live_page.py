@@ -321,7 +321,7 @@ def test_of_several_media_none_is_watched(folder: Path) -> None:
 
 def test_the_commands_of_the_documents_run(tmp_path: Path) -> None:
     """A video stands for the camera."""
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/live.md")]
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("docs/see.md", "docs/live.md")]
     commands = {line for text in texts for line in re.findall(r"^posert live (.+?)(?:  #.*)?$", text, re.MULTILINE)}
     for name in ("walk.mp4", "other.mp4"):
         media.video(tmp_path / name, count=300, fps=10)
