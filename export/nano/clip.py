@@ -190,6 +190,15 @@ def render(index: int) -> tuple[Picture, NDArray[np.float32], NDArray[np.int32]]
     return *paint(figures(index), background(), index), np.array(IDS, np.int32)
 
 
+def alone(index: int, who: int) -> Picture:
+    """A square around one figure of frame `index`, and nobody else in the picture: BGR u8 [S,S,3]; cut at its edges."""
+    figure = figures(index)[who]
+    picture, _ = paint([figure], background(), index)
+    least, most = figure.body.joints[:, :2].min(0), figure.body.joints[:, :2].max(0)
+    (x, y), half = (least + most) / 2, 0.65 * float((most - least).max())
+    return picture[max(0, int(y - half)) : int(y + half), max(0, int(x - half)) : int(x + half)]
+
+
 def paint(
     people: Sequence[Figure], scene: Picture, index: int, screens: Sequence[tuple[int, int, int, int]] = ()
 ) -> tuple[Picture, NDArray[np.float32]]:
@@ -337,6 +346,32 @@ def write(video: Path, truth: Path | None = None) -> None:
     if truth:
         document = {"size_wh": [WIDTH, HEIGHT], "fps": FPS, "names": layout.SKELETON.names, "frames": frames}
         truth.write_text(json.dumps(document))
+
+
+def write_as(video: Path, size_wh: tuple[int, int] = (WIDTH, HEIGHT), count: int = FRAMES) -> Path:
+    """Write so many frames of the clip, from the beginning again at its end, as MP4 of that size; `video`.
+
+    H.264 with PyAV, as cameras and telephones write it; without it MPEG-4 Part 2.
+    """
+    try:
+        import av
+    except ImportError:
+        writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), FPS, size_wh)
+        for index in range(count):
+            writer.write(_resized(index, size_wh))
+        writer.release()
+        return video
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
+        for index in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(_resized(index, size_wh), format="bgr24")))
+        container.mux(stream.encode())
+    return video
+
+
+def _resized(index: int, size_wh: tuple[int, int]) -> Picture:
+    return np.asarray(cv2.resize(render(index % FRAMES)[0], size_wh, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 if __name__ == "__main__":

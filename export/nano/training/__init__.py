@@ -7,7 +7,10 @@ In the environment of `make test-export`, with COCO's keypoint labels and photos
     python -m posert.export.nano.training.train --cache photos=0.8 drawn=0.2 --steps N --out run
     posert export nano --from run/state.pt
     python -m posert.export.nano.training.evaluate nano.onnx
+    python -m posert.export.nano.training.evaluate nano.onnx --crowds L.json --images DIR
+    python -m posert.export.nano.training.evaluate nano.onnx --lying tests/lying.json --images LYING
 
+(LYING is made by `lying`; `--nobody` needs photos on which everybody is labelled, which COCO's often are not.)
 More photos make more caches (`cache --help`: without labels, with people upside down, without a test set's photos).
 
 `checkpoint.pt` is the shipped network's, `runs.jsonl` has every run before it. Nothing outside this folder needs it.

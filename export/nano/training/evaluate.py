@@ -1,13 +1,16 @@
-"""How well a model does where `posert eval` does not ask: the drawn clip, pictures without anybody, people who lie.
+"""How well a model does where `posert eval` does not ask: the drawn clip, nobody there, people who lie, crowds.
 
-numpy and OpenCV beside the runtime; no torch, no pycocotools.
+numpy and OpenCV beside the runtime; no torch. Crowds alone need the `eval` extra.
 """
 
 import argparse
 import json
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +19,8 @@ from numpy.typing import NDArray
 from posert.export.nano import clip, layout
 from posert.export.nano.figures import Picture
 from posert.export.nano.training import drawn
+from posert.measure.evaluate import Score
+from posert.measure.evaluate import evaluate as score
 from posert.poses import Frame, Poses
 from posert.runtime.after.track import Tracker
 from posert.runtime.loop import estimate, estimate_frames
@@ -183,6 +188,24 @@ def false_people_in_photos(find: Find, labels: Path, images: Path, seed: int = 0
     return sum(len(poses) for poses in find(crops)) / max(len(crops), 1)
 
 
+def crowds(document: dict[str, Any], least: int) -> dict[str, Any]:
+    """The part of a COCO keypoint file whose photos have at least `least` people with keypoints."""
+    people = Counter(a["image_id"] for a in document["annotations"] if a["num_keypoints"] and not a["iscrowd"])
+    kept = {image for image, count in people.items() if count >= least}
+    return document | {
+        "images": [image for image in document["images"] if image["id"] in kept],
+        "annotations": [a for a in document["annotations"] if a["image_id"] in kept],
+    }
+
+
+def on_crowds(model: Model, labels: Path, images: Path, least: int) -> Score:
+    """COCO's figures on those photos."""
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "crowds.json"
+        part.write_text(json.dumps(crowds(json.loads(labels.read_text()), least)))
+        return score(model, part, images)
+
+
 def main() -> None:
     """Measure a model from the command line."""
     parser = argparse.ArgumentParser(description="Measure a model where posert eval does not ask.")
@@ -190,10 +213,16 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=4, help="every so many frames of the clip")
     parser.add_argument("--lying", type=Path, help="COCO keypoint file of people who lie: tests/lying.json")
     parser.add_argument("--nobody", type=Path, help="COCO keypoint file of photos: crops of them with nobody in them")
-    parser.add_argument("--images", type=Path, help="folder of the photos of --lying or --nobody")
+    parser.add_argument("--crowds", type=Path, help="COCO keypoint file of photos: those with many people")
+    parser.add_argument("--least", type=int, default=5, help="many: at least so many people with keypoints")
+    parser.add_argument("--images", type=Path, help="folder of the photos of --lying, --nobody or --crowds")
+    parser.add_argument("--long-edge", type=int, default=0, help="long side of the network's input, px; 0: its own")
     arguments = parser.parse_args()
-    with open_model(arguments.model, device="cpu", threads=1) as model:
+    with open_model(arguments.model, device="cpu", threads=1, long_edge=arguments.long_edge) as model:
         find = find_with(model)
+        if arguments.crowds:
+            print(on_crowds(model, arguments.crowds, arguments.images, arguments.least))
+            return
         if arguments.lying:
             shares = share_found(find, arguments.lying, arguments.images)
             found, people = np.sum(list(shares.values()), axis=0)
