@@ -80,6 +80,20 @@ def test_a_helper_of_others_is_part_of_their_keys(kernels: ModuleType) -> None:
         )
 
 
+def test_modules_are_linked_in_one_order() -> None:
+    """Whatever order a set has in a process: a library's bytes depend on it."""
+    program = "import kernels; print(*kernels.module_keys())"
+    orders = {
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT / "wheels", env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in "1234"
+    }  # fmt: skip
+    assert len(orders) == 1
+    assert "posert.runtime.sample" in orders.pop()
+
+
 def test_one_name_is_one_function(kernels: ModuleType) -> None:
     """Modules are lowered in several processes, and numba numbers functions in each from 1 on: the object of all
     called helpers of the same name, those of another module."""
@@ -231,11 +245,13 @@ def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if not name.startswith(("posert/", "posert-")) or "tests/" in name]
     assert {f"posert/pages/{path.name}" for path in (ROOT / "pages").iterdir() if path.is_file()} <= set(names)
     assert not [name for name in names if "wheels/" in name or name.endswith("compiled/sources")]
+    web = {f"posert/export/web/files/{path.name}" for path in (ROOT / "export" / "web" / "files").iterdir()}
+    assert {*web, "posert/export/web/posert.wasm"} <= set(names)
     text = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("/WHEEL"))).decode()
     assert wheel.stem.endswith(".".join(line.split("none-")[1] for line in text.splitlines() if line[:4] == "Tag:"))
     metadata = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("/METADATA"))).decode()
     assert [line for line in metadata.splitlines() if line.startswith("Requires-Dist: numba")] == [
-        'Requires-Dist: numba>=0.61; extra == "jit"'
+        'Requires-Dist: numba>=0.62.1; extra == "jit"'
     ]
 
 

@@ -13,13 +13,12 @@ import shutil
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from setuptools import build_meta
 from setuptools.build_meta import (  # noqa: F401
-    build_sdist,
     get_requires_for_build_sdist,
     prepare_metadata_for_build_editable,
     prepare_metadata_for_build_wheel,
@@ -31,7 +30,7 @@ _ARCHIVE_TIME = (1980, 1, 1, 0, 0, 0)  # equal sources make equal wheels
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
     """numba, and a linker where there is none."""
-    return ["numba>=0.61", *([] if shutil.which("cc") else ["ziglang"])]
+    return ["numba>=0.62.1", *([] if shutil.which("cc") else ["ziglang"])]
 
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
@@ -57,9 +56,21 @@ def build_wheel(folder: str, config_settings: Any = None, metadata_directory: st
 
     with tempfile.TemporaryDirectory() as scratch:
         pure = pure_wheel(scratch, config_settings, metadata_directory)
-        files = package_files(kernels.this_platform(), Path(scratch))
+        files = package_files(kernels.this_platform(), Path(scratch)) | wasm_file(Path(scratch))
         tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         return with_files(pure, files, f"py3-none-{tag}", Path(folder)).name
+
+
+def build_sdist(folder: str, config_settings: Any = None) -> str:
+    """setuptools' own, packed again: equal sources make equal archives."""
+    import archive
+
+    (ROOT / "posert.egg-info" / "SOURCES.txt").unlink(missing_ok=True)  # it would pack what is listed from another day
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch, build_meta.build_sdist(scratch, config_settings))
+        shutil.unpack_archive(made, scratch, filter="data")
+        name = made.name.removesuffix(".tar.gz")
+        return Path(archive.pack(archive.files_of(Path(scratch, name), name), Path(folder, made.name))).name
 
 
 def pure_wheel(folder: str, config_settings: Any = None, metadata_directory: str | None = None) -> Path:
@@ -81,6 +92,18 @@ def package_files(platform: str, scratch: Path, *, portable: bool = False) -> di
         kernels.link(objects[its], scratch / library.name, target, portable=portable)
         files[library] = scratch / library.name
     return {f"posert/{path.relative_to(kernels.sources.ROOT).as_posix()}": file for path, file in files.items()}
+
+
+def wasm_file(scratch: Path) -> dict[str, Path]:
+    """The same for `posert.wasm`; nothing where the compiler for it is not."""
+    import kernels
+    import wasm
+
+    if not wasm.possible():
+        kernels.say("no posert.wasm: pip install ziglang makes it")
+        return {}
+    path = scratch / wasm.PLACE.name
+    return {f"posert/{wasm.PLACE.relative_to(kernels.ROOT).as_posix()}": path if path.is_file() else wasm.make(path)}
 
 
 def with_files(wheel: Path, files: Mapping[str, Path], tag: str, folder: Path) -> Path:
@@ -119,25 +142,35 @@ def _record(contents: Mapping[str, bytes], own: str) -> str:
     return "".join([*lines, f"{own},,\n"])
 
 
+def write_wheels(names: Iterable[str], dist: Path) -> list[Path]:
+    """Wheels of these platforms, from this machine: compiles for all of them at once, then packs one by one."""
+    import kernels
+
+    wanted = {name: kernels.PLATFORMS[name] for name in names}
+    levels = [kernels.build.Target(each.triple, level) for each in wanted.values() for level in each.levels]
+    kernels.compiled([*levels, *kernels.build.TARGETS.values()])
+    dist.mkdir(parents=True, exist_ok=True)
+    made = []
+    with tempfile.TemporaryDirectory() as scratch:
+        pure = pure_wheel(scratch)
+        for name, platform in wanted.items():
+            for old in dist.glob(f"posert-*-{platform.tag}.whl"):
+                old.unlink()
+            files = package_files(name, Path(scratch), portable=True) | wasm_file(Path(scratch))
+            made.append(with_files(pure, files, f"py3-none-{platform.tag}", dist))
+            kernels.say(f"wrote {made[-1]}")
+    return made
+
+
 def main() -> None:
-    """Wheels for other platforms too, from this machine: compiles for all of them at once, then packs one by one."""
+    """Wheels for other platforms too."""
     import kernels
 
     parser = argparse.ArgumentParser(description="write wheels")
     parser.add_argument("platform", nargs="*", default=list(kernels.PLATFORMS), help=", ".join(kernels.PLATFORMS))
-    parser.add_argument("--dist", type=Path, default=kernels.ROOT / "dist")
+    parser.add_argument("--dist", type=Path, default=ROOT / "dist")
     options = parser.parse_args()
-    wanted = {name: kernels.PLATFORMS[name] for name in options.platform}
-    levels = [kernels.build.Target(each.triple, level) for each in wanted.values() for level in each.levels]
-    kernels.compiled([*levels, *kernels.build.TARGETS.values()])
-    options.dist.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        pure = pure_wheel(scratch)
-        for name, platform in wanted.items():
-            for old in options.dist.glob(f"posert-*-{platform.tag}.whl"):
-                old.unlink()
-            files = package_files(name, Path(scratch), portable=True)
-            kernels.say(f"wrote {with_files(pure, files, f'py3-none-{platform.tag}', options.dist)}")
+    write_wheels(options.platform, options.dist)
 
 
 if __name__ == "__main__":

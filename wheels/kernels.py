@@ -14,12 +14,14 @@ import itertools
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -58,7 +60,7 @@ class Platform:
 
 _X86, _ARM, _MAC = load.LEVELS, ("generic",), "apple-macosx11.0.0"
 _LIBC, _SYSTEM = ("-lm", "-lc"), ("-lSystem",)
-_UCRT = ("-Wl,--no-entry", str(Path(__file__).with_name("chkstk.s")), "-lucrtbase")
+_UCRT = ("-s", "-Wl,--no-entry", str(Path(__file__).with_name("chkstk.s")), "-lucrtbase")
 _OLDEST = {machine: f"manylinux_2_17_{machine}.manylinux2014_{machine}" for machine in ("x86_64", "aarch64")}
 PLATFORMS = {
     "x86_64-linux": Platform(
@@ -93,8 +95,9 @@ def compiled(targets: Iterable[build.Target]) -> dict[build.Target, list[Path]]:
         needed = {text for job in missing for text in job[0] if not text.is_file()}
         say(f"compiling, once: {len(needed)} modules, {len(missing)} objects")
         CACHE.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            _run(pool, _lower_apart, [(text,) for text in texts if text in needed])
         with ProcessPoolExecutor() as pool:
-            _run(pool, _lower, [(text,) for text in texts if text in needed])
             _run(pool, _compile, sorted(missing, key=lambda job: -len(job[0])))
     return {target: [path for _, path in jobs] for target, jobs in wanted.items()}
 
@@ -108,7 +111,7 @@ def module_keys() -> dict[str, str]:
     common = imported(Path(build.__file__))
     tools = f"{version('numba')} {version('llvmlite')} "
     texts = {name: "\n".join(map(program, sorted(common | imported(paths[name])))) for name in having}
-    ordered = sorted(having, key=lambda name: -len(texts[name]))
+    ordered = sorted(having, key=lambda name: (-len(texts[name]), name))  # a linker's output depends on it
     return {name: f"{name}-{_hash(tools + texts[name])}" for name in ordered}
 
 
@@ -136,13 +139,13 @@ def imported(path: Path, known: frozenset[Path] = frozenset()) -> frozenset[Path
 
 def _objects(texts: list[Path], target: build.Target) -> list[tuple[list[Path], Path]]:
     """What is compiled together for a target, and the object that comes of it."""
-    name = f"{target.triple}-{target.cpu}.o"
+    name = f"{target.triple}-{target.cpu}{target.features.replace(',', '')}.o"
     if not target.small:
         return [([text], CACHE / f"{text.stem}-{name}") for text in texts]
     return [(sorted(texts), CACHE / f"all-{_hash(' '.join(text.stem for text in sorted(texts)))}-{name}")]
 
 
-def _run(pool: ProcessPoolExecutor, work: Callable[..., str], jobs: Iterable[tuple[Any, ...]]) -> None:
+def _run(pool: Executor, work: Callable[..., str], jobs: Iterable[tuple[Any, ...]]) -> None:
     """Every job in the pool; says what is done as it is done."""
     waiting = [pool.submit(work, *job) for job in jobs]
     for number, done in enumerate(as_completed(waiting), 1):
@@ -152,6 +155,13 @@ def _run(pool: ProcessPoolExecutor, work: Callable[..., str], jobs: Iterable[tup
 def say(line: str) -> None:
     """One line about what is being done, at once."""
     print("kernels:", line, flush=True)
+
+
+def _lower_apart(text: Path) -> str:
+    """`_lower` in a process of its own: numba's names depend on what it did before, its order on hashes of words."""
+    command = [sys.executable, __file__, "--lower", str(text)]
+    alike = {**os.environ, "PYTHONHASHSEED": "0"}
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=alike).stdout.strip()
 
 
 def _lower(text: Path) -> str:
@@ -165,8 +175,15 @@ def _lower(text: Path) -> str:
     # numba numbers functions from 1 on in every process: helpers of two modules would have one name in one object
     FunctionIdentity._unique_ids = itertools.count(int(key, 16))
     irs = build.lower(kernel for kernel in KERNELS.values() if kernel.fn.__module__ == module)
-    _write(text, json.dumps(irs).encode())
+    _write(text, _without_addresses(json.dumps(irs)).encode())
     return f"{module} for any processor, {time.perf_counter() - start:.1f} s"
+
+
+def _without_addresses(irs: str) -> str:
+    """The same without the addresses of Python's objects, which no kernel asks for, and names made of them."""
+    named = dict[str, str]()
+    irs = re.sub(r"(?<=numba\.dynamic\.globals\.)[0-9a-f]+", lambda m: named.setdefault(m[0], str(len(named))), irs)
+    return re.sub(r"(?<=global ptr )inttoptr \(i64 \d+ to ptr\)", "null", irs)
 
 
 def _compile(texts: list[Path], path: Path, target: build.Target) -> str:
@@ -187,13 +204,15 @@ def _write(path: Path, data: bytes) -> None:
 
 def link(objects: list[Path], library: Path, target: Platform, *, portable: bool = False) -> None:
     """A shared library of objects: by `cc` for this machine, else, or if it shall be portable, by zig."""
-    part = library.with_name(f"{os.getpid()}-{library.name}")
-    files = ["-shared", "-o", str(part), *map(str, objects)]
+    files = ["-shared", "-o", library.name, *(str(path.resolve()) for path in objects)]
     own = target == PLATFORMS.get(this_platform()) and not portable and shutil.which("cc")
     # the C library's own start-up code, which zig would compile for minutes, is for programs
     zig = [sys.executable, "-m", "ziglang", "cc", *files, "-nostdlib", "-target", *target.zig]
-    subprocess.run(["cc", *files, "-lm"] if own else zig, check=True)
-    part.replace(library)
+    # macOS and Windows keep the name it is made under in the library
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        day = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}  # Windows keeps it too: as in a wheel, 1980-01-01
+        subprocess.run(["cc", *files, "-lm"] if own else zig, check=True, cwd=folder, env=day)
+        Path(folder, library.name).replace(library)
 
 
 def make(levels: Iterable[str], bundles: Iterable[str] = ()) -> None:
@@ -221,7 +240,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="compile the kernels of this checkout for this machine")
     parser.add_argument("--level", action="append", help="of the processor; without: the best one that it has")
     parser.add_argument("--bundles", action="store_true", help="the objects for `posert bundle` too")
+    parser.add_argument("--lower", type=Path, help=argparse.SUPPRESS)  # what each process of the build is asked for
     options = parser.parse_args()
+    if options.lower:
+        print(_lower(options.lower))
+        return
     make(options.level or load.levels()[:1], build.TARGETS if options.bundles else ())
 
 
