@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from posert.errors import PosertError
     from posert.export.convert import guess, tag
     from posert.export.named import open_model
+    from posert.export.optimize import optimize
     from posert.poses import Features, Frame, Poses, Result, Skeleton
     from posert.runtime.choose import PeopleOptions, choose
     from posert.runtime.files.drawing import DrawOptions, draw, drawer
@@ -25,13 +26,14 @@ __version__ = "0.2.0"
 __all__ = [
     "DrawOptions", "Features", "Frame", "Model", "ModelOptions", "ModelSpec", "PeopleOptions", "PosertError", "Poses",
     "Recording", "Result", "Skeleton", "TopDown", "__version__", "choose", "draw", "drawer", "estimate",
-    "estimate_image", "frames", "guess", "open_model", "read_results", "tag", "to_pandas",
+    "estimate_image", "frames", "guess", "open_model", "optimize", "read_results", "tag", "to_pandas",
 ]  # fmt: skip
 
 _PUBLIC = {
     "errors": ("PosertError",),
     "export.convert": ("guess", "tag"),
     "export.named": ("open_model",),
+    "export.optimize": ("optimize",),
     "poses": ("Features", "Frame", "Poses", "Result", "Skeleton"),
     "runtime.choose": ("PeopleOptions", "choose"),
     "runtime.files.drawing": ("DrawOptions", "draw", "drawer"),

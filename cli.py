@@ -7,10 +7,9 @@ of several inputs failed, 130 interrupted.
 
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,6 @@ from posert.errors import PosertError
 from posert.export import commands
 from posert.flags import (
     AFTER,
-    DRAW,
     MODEL,
     NETWORK,
     OUTPUT,
@@ -38,13 +36,18 @@ from posert.flags import (
     Face,
     First,
     Hands,
+    HwAccel,
+    KeyFrames,
     Last,
+    Latency,
     LongEdge,
     MaxPeople,
     MinBoxArea,
     MinScore,
     Mirror,
     NetResolution,
+    Output,
+    Overlay,
     Params,
     PartFiles,
     Person,
@@ -60,7 +63,6 @@ from posert.flags import (
     parse_draw,
     parse_options,
     parse_resolution,
-    parse_shard,
     parse_size,
     part_files,
     progress,
@@ -69,11 +71,13 @@ from posert.flags import (
 )  # fmt: skip
 from posert.measure import commands as measuring
 from posert.pages import commands as pages
+from posert.runtime.process import heed_signals, reopen_standard_streams
 from posert.serve import commands as serving
 
 if TYPE_CHECKING:
+    from posert.runtime.jobs.delivery import Delivery
     from posert.runtime.jobs.job import Job, Outcome
-    from posert.runtime.jobs.manifest import Manifest
+    from posert.runtime.jobs.ledger import Account
 
 
 class _Group(TyperGroup):
@@ -113,22 +117,22 @@ def options(
 def infer(
     model: Annotated[str, typer.Argument(help=MODEL)],
     sources: Annotated[
-        list[str], typer.Argument(help="Image, video, folder, pattern, @list.txt, webcam number, URL, or -.")
+        list[str],
+        typer.Argument(
+            help="Image, video, folder, pattern, s3://, @list.txt (.csv, .parquet), webcam number, URL, or -."
+        ),
     ],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", rich_help_panel=OUTPUT, help="File, or folder for several sources.")
-    ] = None,
+    output: Output = None,
     forms: Annotated[list[str] | None, typer.Option("--format", rich_help_panel=OUTPUT, help=_FORMATS)] = None,
-    overlay: Annotated[
-        Path | None,
-        typer.Option(rich_help_panel=DRAW, help="Draw the people: .mp4, .jpg, drawn/%06d.jpg; a folder for several."),
-    ] = None,
+    overlay: Overlay = None,
     draw: Draw = None,
     start: Start = 0.0,
     stop: Stop = None,
     first: First = 0,
     last: Last = None,
     stride: Stride = 1,
+    hwaccel: HwAccel = None,
+    key_frames: KeyFrames = False,
     rotate: Rotate = 0,
     mirror: Mirror = False,
     max_people: MaxPeople = 0,
@@ -138,6 +142,7 @@ def infer(
     roi: Roi = None,
     device: Device = "auto",
     threads: Threads = 0,
+    latency: Latency = False,
     batch: Annotated[int, typer.Option(min=1, rich_help_panel=NETWORK, help="Frames per network call.")] = 1,
     long_edge: LongEdge = 0,
     net_resolution: NetResolution = None,
@@ -205,13 +210,19 @@ def infer(
         bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Also replace files that posert did not write.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=0, rich_help_panel=RUN, help="Processes for many sources; 0 = by measurement.")
+        int,
+        typer.Option(min=0, rich_help_panel=RUN, help="Processes; long videos are shared out. 0 = by measurement."),
     ] = 0,
     shard: Annotated[
-        str | None, typer.Option(rich_help_panel=RUN, help="I/N: only every N-th source, from the I-th.")
+        str | None,
+        typer.Option(rich_help_panel=RUN, help="I/N: every N-th source from the I-th; env: by SLURM or Kubernetes."),
+    ] = None,
+    partition: Annotated[
+        str | None, typer.Option(rich_help_panel=OUTPUT, help="N or size: one dataset of parquet, in so many files.")
     ] = None,
     on: Annotated[
-        str | None, typer.Option(rich_help_panel=RUN, help="ray or ray://ADDRESS: run the sources on a Ray cluster.")
+        str | None,
+        typer.Option(rich_help_panel=RUN, help="ray or ray://ADDRESS: on a Ray cluster. --set ray.NAME=VALUE."),
     ] = None,
     size: Annotated[
         str | None, typer.Option(rich_help_panel=SOURCES, help="WIDTHxHEIGHT of raw RGB frames on stdin.")
@@ -231,67 +242,78 @@ def infer(
     Example: posert infer nano walk.mp4 -o walk.jsonl --overlay walk_overlay.mp4
     """
     from posert.runtime.files.formats import any_format
+    from posert.runtime.jobs.delivery import Delivery
     from posert.runtime.jobs.guard import protect
-    from posert.runtime.jobs.job import plan
-    from posert.runtime.jobs.manifest import Manifest
+    from posert.runtime.jobs.ledger import manifest_of
+    from posert.runtime.jobs.planning import plan
     from posert.runtime.jobs.pool import run_anywhere
     from posert.runtime.jobs.recipe import Recipe, Selection, Settings
+    from posert.runtime.jobs.shard import read_shard
     from posert.runtime.loop import TopDown
     from posert.runtime.options import ModelOptions
 
     form = ",".join(forms or ["jsonl"])
-    jobs = plan(sources, output, overlay, form)  # first: what is wrong here should cost no download
+    delivery = Delivery(output, overlay)
+    place, drawn = delivery.here(output), delivery.here(overlay)
+    # first: what is wrong here should cost no download
+    jobs = plan(sources, place, drawn, form, dataset=partition is not None)
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned, quiet=quiet)
     tall = [f"features.person_height_m={person_height}"] if person_height else []
     of_model, of_people = parse_options(
         [*(params or ()), *tall], smooth=smooth, track=track or smooth or features or any_format(form, "ids"),
-        features=features or any_format(form, "featuring"),
+        features=features or any_format(form, "featuring"), ray=on is not None,
     )  # fmt: skip
     options = ModelOptions(
-        device=device, threads=threads, long_edge=long_edge, net_resolution=parse_resolution(net_resolution),
-        scale_number=scale_number, scale_gap=scale_gap,
+        device=device, threads=threads, latency=latency, long_edge=long_edge,
+        net_resolution=parse_resolution(net_resolution), scale_number=scale_number, scale_gap=scale_gap,
         detector=detector and found(detector), params=of_model, parts=part_files(hands, face, parts, found),
     )  # fmt: skip
-    drawing = parse_draw(draw)
+    cluster, drawing = of_people.pop("ray"), parse_draw(draw)
     if overlay is None and draw:
         raise PosertError("--draw draws nothing without --overlay", "name a picture or a video with --overlay")
     settings = Settings(
         form=form, batch=batch, track=track, smooth=smooth, features=features, include_empty=include_empty,
         selection=Selection(
             start_s=start, stop_s=stop, first=first, last=last, stride=stride, rotate=rotate, mirror=mirror,
-            size_wh=parse_size(size), fps=fps,
+            size_wh=parse_size(size), fps=fps, hwaccel=hwaccel, key_frames=key_frames,
         ),
         people=whose(max_people, person, min_score, min_box_area, roi),
         boxes=None if boxes is None else str(boxes), keypoint_scale=keypoint_scale, live=live,
-        drawing=drawing,
+        drawing=drawing, places=delivery.places,
         top_down=TopDown(detect_every=detect_every, pose_batch=pose_batch, flip=flip), **of_people,
     )  # fmt: skip
     recipe = Recipe(found(model), settings, options)
-    part = parse_shard(shard)
-    folder = any(job.listed for job in jobs)
-    if not folder and (resume or on):
+    part = None if shard is None else read_shard(shard, os.environ)
+    if not jobs[0].listed and (resume or on):
         raise PosertError("--resume and --on need a folder for the results", "name one with -o")
-    manifest = Manifest(output, recipe, shard=part) if output is not None and folder else None
-    protect(jobs, sources, recipe, manifest, overwrite=overwrite)
-    if part is not None:
-        jobs = jobs[part[0] - 1 :: part[1]]
-    todo = jobs if manifest is None else manifest.begin(jobs, resume=resume, verify=verify)
-
-    _heed_signals()
+    heed_signals()
     bar = partial(progress, quiet=quiet)
-    try:
-        with closing(run_anywhere(recipe, todo, workers, on, bar)) as outcomes:
-            failed = _run_jobs(outcomes, todo, manifest, quiet)
-    finally:
-        if manifest is not None:
-            manifest.end(jobs)
+    with closing(delivery), delivery.named():
+        manifest = manifest_of(
+            place, jobs, recipe, part, partition,
+            overwrite=overwrite, unchanged=delivery.unchanged, whole=delivery.whole,
+        )  # fmt: skip
+        protect(jobs, sources, recipe, manifest, overwrite=overwrite)
+        if part is not None:
+            jobs = jobs[part[0] - 1 :: part[1]]
+        todo = jobs if manifest is None else manifest.begin(jobs, resume=resume, verify=verify)
+        try:
+            delivery.push()  # from now on these places are ours
+            with closing(run_anywhere(recipe, todo, workers, on, bar, cluster)) as outcomes:
+                failed = _run_jobs(outcomes, todo, manifest, quiet, delivery)
+        finally:
+            if manifest is not None:
+                manifest.end(jobs)
+            delivery.push()
     if len(todo) < len(jobs) and not quiet:
         _say(f"{len(jobs) - len(todo)} sources were finished before")
     if failed:
         raise typer.Exit(3 if len(jobs) > 1 else 1)
 
 
-def _run_jobs(outcomes: "Iterator[Outcome]", jobs: "list[Job]", manifest: "Manifest | None", quiet: bool) -> int:
+def _run_jobs(
+    outcomes: "Iterator[Outcome]", jobs: "Sequence[Job]", manifest: "Account | None", quiet: bool, delivery: "Delivery"
+) -> int:
     """Notes every outcome, reports each failure and the sum; returns the number of failures."""
     failed = frames = people = 0
     began = time.monotonic()
@@ -299,6 +321,7 @@ def _run_jobs(outcomes: "Iterator[Outcome]", jobs: "list[Job]", manifest: "Manif
         for outcome in outcomes:
             if manifest is not None:
                 manifest.add(outcome)
+                delivery.push(now=False)
             if outcome.error is not None:
                 failed += 1
                 _print_error(outcome.error)
@@ -311,29 +334,20 @@ def _run_jobs(outcomes: "Iterator[Outcome]", jobs: "list[Job]", manifest: "Manif
         _say("interrupted" + ("; --resume goes on from here" if manifest else what))
         raise typer.Exit(130) from None
     if not quiet and len(jobs) > failed:
-        _say(_summary(jobs, failed, frames, people, time.monotonic() - began))
+        _say(delivery.naming(_summary(jobs, failed, frames, people, time.monotonic() - began)))
     return failed
 
 
-def _summary(jobs: "list[Job]", failed: int, frames: int, people: int, seconds: float) -> str:
+def _summary(jobs: "Sequence[Job]", failed: int, frames: int, people: int, seconds: float) -> str:
     text = f"{frames} frames, {people / max(1, frames):.1f} people a frame, {frames / max(seconds, 1e-9):.1f} frames/s"
     if len(jobs) > 1:
         text += f"; {len(jobs) - failed} of {len(jobs)} sources"
-    written = jobs[0].files if len(jobs) == 1 else []
-    return text + "".join(f"\n{path}" for path in written)
+    return text + "".join(f"\n{path}" for path in (jobs[0].files if len(jobs) == 1 else []))
 
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return with_flags(super().format(record))
-
-
-def _heed_signals() -> None:
-    """An ended session and a polite kill are as Ctrl-C; `nohup` stays what it is."""
-    for name in ("SIGTERM", "SIGHUP"):
-        sent = getattr(signal, name, None)  # Windows has no SIGHUP
-        if sent is not None and signal.getsignal(sent) != signal.SIG_IGN:
-            signal.signal(sent, signal.default_int_handler)
 
 
 def _say(text: str) -> None:
@@ -346,20 +360,9 @@ def _print_error(error: PosertError) -> None:
         _say(f"hint: {with_flags(error.hint)}")
 
 
-def _reopen_standard_streams() -> None:
-    """A stream that the caller closed leads nowhere; else the next file would take its number, and what is said."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number
-    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-
-
 def main() -> None:
     """The `posert` command."""
-    _reopen_standard_streams()
+    reopen_standard_streams()
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what goes wrong is said once, by us
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
@@ -368,6 +371,13 @@ def main() -> None:
         if logging.getLogger("posert").isEnabledFor(logging.DEBUG):
             raise
         _print_error(error)
+        sys.exit(1)
+    except (ImportError, AttributeError):
+        from posert.runtime.opencv import broken
+
+        if (explained := broken()) is None or logging.getLogger("posert").isEnabledFor(logging.DEBUG):
+            raise
+        _print_error(explained)
         sys.exit(1)
     except SystemExit as done:
         if done.code == 130:

@@ -43,6 +43,11 @@ Start = Annotated[float, typer.Option(min=0, rich_help_panel=SOURCES, help="Skip
 Stop = Annotated[float | None, typer.Option(min=0, rich_help_panel=SOURCES, help="Stop there, seconds.")]
 First = Annotated[int, typer.Option(min=0, rich_help_panel=SOURCES, help="Number of the first frame, from 0.")]
 Last = Annotated[int | None, typer.Option(min=0, rich_help_panel=SOURCES, help="Number of the last frame.")]
+HwAccel = Annotated[
+    str | None,
+    typer.Option("--hwaccel", rich_help_panel=SOURCES, help="Hardware decodes videos: any, d3d11, qsv or vaapi."),
+]
+KeyFrames = Annotated[bool, typer.Option("--key-frames", rich_help_panel=SOURCES, help="Of videos key frames alone.")]
 Stride = Annotated[int, typer.Option(min=1, rich_help_panel=SOURCES, help="Every n-th frame.")]
 Rotate = Annotated[
     int,
@@ -71,9 +76,21 @@ Roi = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option(rich_help_panel=NETWORK, help="auto, cpu, cuda or cuda:N; a device that is not there is an error."),
+    typer.Option(
+        rich_help_panel=NETWORK,
+        help="auto, cpu, cuda[:N], tensorrt[:N], openvino[:CPU|GPU|NPU], coreml, directml[:N], migraphx[:N] or xnnpack "
+        "(docs/devices.md); one that is not there is an error.",
+    ),
 ]
 Threads = Annotated[int, typer.Option(min=0, rich_help_panel=NETWORK, help="CPU threads; 0 = all cores.")]
+Latency = Annotated[
+    bool,
+    typer.Option(
+        "--latency",
+        rich_help_panel=NETWORK,
+        help="One frame at a time, each as soon as can be, not as many a second; threads by measurement.",
+    ),
+]
 LongEdge = Annotated[
     int,
     typer.Option(min=0, rich_help_panel=NETWORK, help="Longer side of the network input, px; 0 = the model's own."),
@@ -112,6 +129,14 @@ PartFiles = Annotated[
         "--parts", rich_help_panel=NETWORK, help="File or name of another network for hands or faces; repeat it."
     ),
 ]
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", rich_help_panel=OUTPUT, help="File, folder for several sources, or s3://..."),
+]
+Overlay = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=DRAW, help="Draw the people: .mp4, .jpg, drawn/%06d.jpg; a folder for several."),
+]
 Draw = Annotated[
     list[str] | None,
     typer.Option(
@@ -122,11 +147,11 @@ Draw = Annotated[
     ),
 ]
 _SAME_NAME = (
-    "accept_licence", "accept_unpinned", "anybody", "cpu", "debug", "detect_every", "device", "embed", "features",
-    "first", "flip", "fps", "host", "keypoint_scale", "last", "long_edge", "max_people", "mirror", "net_resolution",
-    "on", "overlay",
-    "overwrite", "port", "resume", "rotate", "scale_gap", "scale_number", "shard", "smooth", "stride", "track",
-    "verify", "video", "workers",
+    "accept_licence", "accept_unpinned", "anybody", "batch", "calibrate", "coco", "cpu", "debug", "detect_every",
+    "device", "embed", "features", "first", "flip", "fps", "host", "hwaccel", "images", "keep", "key_frames",
+    "keypoint_scale", "last", "latency", "live", "long_edge", "max_people", "mirror", "net_resolution", "on",
+    "overlay", "overwrite", "partition", "port", "precision", "resume", "rotate", "sample", "scale_gap",
+    "scale_number", "shard", "smooth", "stride", "track", "verify", "video", "workers",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "boxes": "--boxes FILE",
@@ -138,9 +163,14 @@ FLAGS = {name: "--" + name.replace("_", "-") for name in _SAME_NAME} | {
     "name": "--as NAME",
     "output": "-o",
     "params": "--set",
+    "prefix": "--prefix",
     "parts": "--parts FILE (--hands, --face)",
+    "photo": "--photo FILE",
     "recipe": "--recipe FILE",
+    "rtmlib_python": "--rtmlib-python",
+    "source": "--source VIDEO",
     "size_wh": "--size WIDTHxHEIGHT",
+    "stages": "--stage",
     "start_s": "--start",
     "stop_s": "--stop",
     "maps": "--draw heatmap:NAME",
@@ -167,20 +197,6 @@ def visible(text: str) -> str:
     'a\\x1b[2Jb'
     """
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
-
-
-def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """The numbers of `I/N`: a shard is every N-th job from the I-th; None stays None.
-
-    >>> parse_shard("2/4")
-    (2, 4)
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match.group(1)) <= int(match.group(2)):
-        raise PosertError(f"--shard {text!r} is no shard", "write it as I/N with I from 1 to N, for example 1/4")
-    return int(match.group(1)), int(match.group(2))
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -263,20 +279,25 @@ def parse_params(texts: Sequence[str] | None) -> dict[str, Any]:
 
 
 def parse_options(texts: Sequence[str] | None, **used: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`parse_params` without what is not the model's, and that: fields of `Settings`, `tracking` and so on.
+    """`parse_params` without what is not the model's, and that: fields of `Settings`, `tracking` and so on, and `ray`.
 
     Args:
-        used: for each of `GROUPS` that the command has, whether it is asked for.
+        used: for each of `GROUPS` and `ray` that the command has, whether it is asked for.
     """
     from posert.runtime.after.options import GROUPS
     from posert.runtime.parameters import taken_from
 
-    given = parse_params(texts)
+    given, groups = parse_params(texts), dict(GROUPS)
+    if "ray" in used:
+        from posert.runtime.jobs.on_ray import RayOptions
+
+        groups["ray"] = "ray", RayOptions
     for name in given:
         if not used.get(group := name.rpartition(".")[0], True):
-            raise PosertError(f"{name} changes nothing: `{group}` is not asked for", f"add `{group}`")
-    params, records = taken_from(given, **{group: GROUPS[group][1] for group in used})
-    return params, {GROUPS[group][0]: record for group, record in records.items()}
+            what = "`on` ray" if group == "ray" else f"`{group}`"
+            raise PosertError(f"{name} changes nothing: {what} is not asked for", f"add {what}")
+    params, records = taken_from(given, **{group: groups[group][1] for group in used})
+    return params, {groups[group][0]: record for group, record in records.items()}
 
 
 def parse_draw(texts: Sequence[str] | None) -> "DrawOptions":
@@ -339,6 +360,17 @@ def model_file(model: str, accept_licence: bool, accept_unpinned: bool, quiet: b
 
     with progress(model, 0, "bytes", quiet) as show:
         return str(model_file(model, Terms(accept_licence, accept_unpinned, show, _unsaid if quiet else _say)))
+
+
+@contextmanager
+def drawn_clip(size_wh: tuple[int, int], count: int) -> Iterator[str]:
+    """So many frames of posert's own clip as a video of that size, which goes away with the block."""
+    import tempfile
+
+    from posert.export.nano.clip import write_as
+
+    with tempfile.TemporaryDirectory(prefix="posert-") as folder:
+        yield str(write_as(Path(folder) / "clip.mp4", size_wh, count))
 
 
 def part_files(hands: bool, face: bool, parts: Iterable[str] | None, found: Callable[[str], str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from posert.flags import (
     Hands,
     Params,
     PartFiles,
+    Threads,
     model_file,
     parse_params,
     part_files,
@@ -42,11 +43,12 @@ def export(
     detector: Annotated[
         str | None, typer.Option(help="Detector written beside a top-down model, by name; none = none.")
     ] = None,
-    photo: Annotated[Path | None, typer.Option(help="Compare on this picture instead of a drawn one.")] = None,
+    photo: Annotated[Path | None, typer.Option(help="Compare on these pictures instead of drawn ones.")] = None,
     accept_unpinned: AcceptUnpinned = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
-    """Convert official weights to ONNX and compare the result with the original.
+    """Convert official weights to ONNX and compare the result with the original; if it differs by more than its kind
+    may, nothing is written.
 
     Example: posert export movenet-lightning-int8 --dequantize
     """
@@ -84,11 +86,16 @@ def tag(
 @app.command(rich_help_panel=MODELS)
 def info(
     model: Annotated[str, typer.Argument(help=MODEL)],
+    device: Annotated[
+        str | None, typer.Option(help="Also what runs it there: shares of the nodes and of the time; auto, cuda, ...")
+    ] = None,
     accept_licence: AcceptLicence = False,
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
     """Show what a model file says about itself, and its parameters."""
     from posert.runtime.after.options import GROUPS
+    from posert.runtime.devices import cpu_cores
+    from posert.runtime.networks.held import held
     from posert.runtime.parameters import Group, groups_of, listed
     from posert.runtime.session import open_model
 
@@ -113,12 +120,49 @@ def info(
             lines += [
                 f"  outputs {', '.join(f'{role} = {name}' for role, name in stage.outputs.items())}",
             ]
+        files = opened.files
         groups = groups_of(spec) | {name: Group(kind) for name, (_, kind) in GROUPS.items()}
         lines.append("set by --set NAME=VALUE:")
         for name, value, default in listed(groups):
             lines.append(f"  {name} = {value}" + (f" (default {default})" if value != default else ""))
+    if device is not None:
+        with open_model(file, device=device) as opened:
+            lines.append(f"runs on   {opened.device}")
+        for stage in spec.stages:
+            own = held(files[stage.name], stage, opened.devices[stage.name], cpu_cores())
+            lines += [f"  {stage.name} on {opened.devices[stage.name]}, {one}" for one in own]
     for line in lines:
         print(visible(line.replace("\n", " ")))
+
+
+@app.command("optimize", rich_help_panel=MODELS)
+def write_optimized(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, or a file ending in .onnx.")],
+    calibrate: Annotated[str, typer.Option(help="Video, folder or pattern: people as the model will see them.")],
+    precision: Annotated[str, typer.Option(help="auto = what is fastest here and agrees, int8, fp16.")] = "auto",
+    keep: Annotated[float, typer.Option(help="Share of the people who must be found again, at OKS .9.")] = 0.98,
+    coco: Annotated[Path | None, typer.Option(help="COCO annotations; AP may fall by a point instead.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures that --coco names.")] = None,
+    stages: Annotated[
+        list[str] | None, typer.Option("--stage", help="Only this network, pose or detector; repeat it.")
+    ] = None,
+    threads: Threads = 0,
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
+) -> None:
+    """Write a model in fewer bits if it finds the same people; say how much smaller and faster it is.
+
+    Example: posert optimize movenet-thunder -o thunder-int8.onnx --precision int8 --calibrate walk.mp4
+    """
+    from posert.export.optimize import optimize
+
+    file = model_file(model, accept_licence, accept_unpinned)
+    done = optimize(
+        file, output, calibrate=calibrate, precision=precision, keep=keep, coco=coco, images=images,
+        stages=stages or (), threads=threads, report=print,
+    )  # fmt: skip
+    print(done)
 
 
 @app.command(rich_help_panel=EMBED)
@@ -139,7 +183,9 @@ def fuse(
 def write_bundle(
     model: Annotated[str, typer.Argument(help=MODEL)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
-    target: Annotated[str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, ...")] = "x86_64-linux",
+    target: Annotated[
+        str, typer.Option(help="CPU-SYSTEM: x86_64-linux, arm64-macos, wasm32-wasi, ...")
+    ] = "x86_64-linux",
     cpu: Annotated[str, typer.Option(help="The least processor, LLVM's name; empty = the target's usual.")] = "",
     prefix: Annotated[
         str, typer.Option(help="What library and functions are called: for several in a program.")
@@ -152,13 +198,43 @@ def write_bundle(
     accept_unpinned: AcceptUnpinned = False,
 ) -> None:
     """Write a folder from which a C compiler builds the model's library: `make` there."""
-    from posert.export.embed.bundle import bundle
+    from posert.export.embed.bundle import WASI, bundle
     from posert.postprocess.kernels.build import TARGETS
 
     found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
     files, chosen = part_files(hands, face, parts, found), parse_params(params)
     written = bundle(found(model), output, target=target, cpu=cpu, prefix=prefix, params=chosen, parts=files)
+    if target == WASI:
+        print(f"{output}: {len(written)} files for {target}; README there says what a host calls")
+        return
     print(f"{output}: {len(written)} files for {target} ({cpu or TARGETS[target].cpu}); build them with: make")
+
+
+@app.command(rich_help_panel=EMBED)
+def web(
+    models: Annotated[list[str], typer.Argument(help=MODEL + "; the page begins with the first.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
+    params: Params = None,
+    hands: Hands = False,
+    face: Face = False,
+    parts: PartFiles = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+    accept_licence: AcceptLicence = False,
+    accept_unpinned: AcceptUnpinned = False,
+) -> None:
+    """Write a static site that finds people in the browser: pictures, videos, the camera; nothing is sent anywhere.
+
+    Example: posert web nano -o site, then python -m http.server -d site
+    """
+    from posert.export.web.site import RUNTIME, write_site
+
+    found = partial(model_file, accept_licence=accept_licence, accept_unpinned=accept_unpinned)
+    files, beside = list(map(found, models)), part_files(hands, face, parts, found)
+    with progress(RUNTIME.name, 0, "bytes") as show:
+        written = write_site(
+            files, output, params=parse_params(params), parts=beside, offline=offline, progress=show
+        )  # fmt: skip
+    print(f"{output}: {len(written)} files; look at it with: python -m http.server -d {output}")
 
 
 @app.command("verify", rich_help_panel=EMBED)

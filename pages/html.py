@@ -22,19 +22,26 @@ def script(entry: str) -> str:
     Modules are written so that this is enough: named exports at the beginning of a line, no two top-level names alike,
     no other kind of import.
     """
+    texts = [_IMPORT.sub("", text_of(f"{name}.js")) for name in module_names(entry)]
+    return "\n".join(re.sub(r"^export ", "", text, flags=re.MULTILINE) for text in texts)
+
+
+def module_names(entry: str) -> list[str]:
+    """A module and all that it imports, each once, those first that others need."""
     order: list[str] = []
 
     def visit(name: str) -> None:
-        for needed in _IMPORT.findall(_text(f"{name}.js")):
+        for needed in _IMPORT.findall(text_of(f"{name}.js")):
             if needed not in order:
                 visit(needed)
         order.append(name)
 
     visit(entry)
-    return "\n".join(re.sub(r"^export ", "", _IMPORT.sub("", _text(f"{n}.js")), flags=re.MULTILINE) for n in order)
+    return order
 
 
-def _text(name: str) -> str:
+def text_of(name: str) -> str:
+    """A module or the style sheet."""
     return (files("posert.pages") / name).read_text(encoding="utf-8")
 
 
@@ -54,7 +61,7 @@ def page(
         blocks: texts without `<` (base64) in elements of these ids. body: HTML of ours, already escaped.
         connects: it may talk to the server that it comes from.
     """
-    style, code = _text("style.css"), "" if entry is None else script(entry)
+    style, code = text_of("style.css"), "" if entry is None else script(entry)
     runs = f"script-src '{_hash(code)}'" if code else "script-src 'none'"
     policy = (
         f"default-src 'none'; {runs}; style-src '{_hash(style)}'; img-src 'self' file: data: blob:; "

@@ -21,6 +21,7 @@ from posert.flags import (
     Draw,
     Face,
     Hands,
+    Latency,
     LongEdge,
     MaxPeople,
     MinBoxArea,
@@ -62,6 +63,7 @@ def serve(
     anybody: Anybody = False,
     device: Device = "auto",
     threads: Threads = 0,
+    latency: Latency = False,
     long_edge: LongEdge = 0,
     net_resolution: NetResolution = None,
     params: Params = None,
@@ -94,7 +96,7 @@ def serve(
         print("warning: whoever reaches this server may use it", file=sys.stderr)
     of_model, of_people = parse_options(params, track=True, smooth=True, features=True)
     options = ModelOptions(
-        device=device, threads=threads, long_edge=long_edge, params=of_model,
+        device=device, threads=threads, latency=latency, long_edge=long_edge, params=of_model,
         net_resolution=parse_resolution(net_resolution),
     )  # fmt: skip
     named = [(name, model_file(file, accept_licence, accept_unpinned)) for name, file in named_models(models)]
@@ -142,6 +144,7 @@ def live(
     parts: PartFiles = None,
     device: Device = "auto",
     threads: Threads = 0,
+    latency: Latency = False,
     long_edge: LongEdge = 0,
     net_resolution: NetResolution = None,
     params: Params = None,
@@ -168,9 +171,8 @@ def live(
     follow = find_spec("lap") is not None if track is None else track
     of_model, of_people = parse_options(params, track=follow)
     options = ModelOptions(
-        device=device, threads=threads, long_edge=long_edge, detector=detector and found(detector), params=of_model,
-        parts=part_files(hands, face, parts, found),
-        net_resolution=parse_resolution(net_resolution),
+        device=device, threads=threads, latency=latency, long_edge=long_edge, detector=detector and found(detector),
+        params=of_model, parts=part_files(hands, face, parts, found), net_resolution=parse_resolution(net_resolution),
     )  # fmt: skip
     shown = sources or ["0"]
     query = f"/?token={made or 'TOKEN'}" if token else ""

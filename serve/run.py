@@ -72,7 +72,8 @@ def serve(
     _bound_malloc()
     with ExitStack() as stack:
         bounded = replace(options, arena=False)  # an arena keeps the most that all pictures together ever took
-        opened = {name: stack.enter_context(Recipe(file, options=bounded).open()) for name, file in models}
+        work = Settings(batch=limits.batch)
+        opened = {name: stack.enter_context(Recipe(file, work, bounded).open()) for name, file in models}
         service = Service(opened, limits, folder, settings)
         run(service, address, report)
 

@@ -24,12 +24,18 @@ def found(folder: Path, pattern: str) -> list[Path]:
 
 
 def tree(out: Path) -> dict[str, bytes]:
-    """Every file's bytes; of manifests all but the seconds, and when files were written."""
+    """Every file's bytes; of manifests all but the seconds, and when a source or a file was written."""
     files = {}
     for path in (path for path in out.rglob("*") if path.is_file()):
         if path.name.startswith("manifest"):
             kept = [
-                row | {"seconds": 0, "files": [file | {"modified_ns": 0, "listing": ""} for file in row["files"]]}
+                row
+                | {
+                    "seconds": 0,
+                    "began_s": 0,
+                    "ended_s": 0,
+                    "files": [file | {"modified_ns": 0, "listing": ""} for file in row["files"]],
+                }
                 for row in rows(out, path.name)
             ]
             files[path.name] = json.dumps(kept).encode()

@@ -8,9 +8,17 @@ import pytest
 from command import ROOT, Run
 from hypothesis import settings
 from pages_open import chromium, opened  # noqa: F401 (fixtures)
+from stores import clips, faults, server  # noqa: F401 (fixtures)
 
 settings.register_profile("posert", derandomize=True)  # the same examples on every machine
 settings.load_profile("posert")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Every run of pytest within `.ci/run` leaves a report, of which that makes a table."""
+    if folder := os.environ.get("POSERT_REPORTS"):
+        config.option.xmlpath = f"{folder}/{os.environ['POSERT_STEP']}.{os.getpid()}.xml"
 
 
 @pytest.fixture(autouse=True)

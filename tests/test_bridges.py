@@ -19,7 +19,7 @@ from posert.runtime.files.table import rows
 DOC = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 EXAMPLES = {
     f"{title} {number}": program
-    for title, text in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", DOC, re.DOTALL | re.MULTILINE)
+    for title, text in re.findall(r"^### ([^\n]+)\n(.*?)(?=^### |\Z)", DOC, re.DOTALL | re.MULTILINE)
     for number, program in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 }
 RESULTS = [

@@ -77,6 +77,7 @@ def test_sanitizers_find_nothing(bundled: Path, tmp_path: Path, seed: int) -> No
     assert int(seen) > 0
 
 
+@pytest.mark.c
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
 @pytest.mark.parametrize("bundled", ["follow", *SLOW], indirect=True)
 def test_valgrind_finds_nothing(bundled: Path, tmp_path: Path) -> None:

@@ -14,10 +14,13 @@ from posert.errors import PosertError
 from posert.export.embed import library
 from posert.export.embed.bundle import SOURCES, bundle
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or shutil.which("cc") is None or shutil.which("make") is None,
-    reason="needs Linux and a C compiler",
-)
+pytestmark = [
+    pytest.mark.c,
+    pytest.mark.skipif(
+        sys.platform != "linux" or shutil.which("cc") is None or shutil.which("make") is None,
+        reason="needs Linux and a C compiler",
+    ),
+]
 NODE = {"x86_64": "x64", "aarch64": "arm64"}
 ARM_ROOT = Path("/usr/aarch64-linux-gnu")
 ARM = [shutil.which(tool) for tool in ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-ar", "qemu-aarch64")]
@@ -71,7 +74,6 @@ def follow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(EXACT["follow"](folder), folder / "c")
 
 
-@pytest.mark.export
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the bundle is for x86-64")
 @pytest.mark.parametrize("kind", EXACT)
 def test_older_runtimes_give_the_same_people(tmp_path: Path, runtimes, kind: str) -> None:
@@ -81,14 +83,12 @@ def test_older_runtimes_give_the_same_people(tmp_path: Path, runtimes, kind: str
         assert assert_same_bits(folder, noise(), runtimes(version, "x86_64")) > 0
 
 
-@pytest.mark.export
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the bundle is for x86-64")
 def test_the_runtime_before_the_oldest_is_refused(follow: Path, runtimes) -> None:
     with pytest.raises(PosertError, match=r"ONNX Runtime 1\.10\.0 is older than 1\.11"):
         library.NativeModel(follow, library=runtimes("1.10.0", "x86_64"))
 
 
-@pytest.mark.export
 @pytest.mark.skipif(None in ARM, reason="needs gcc for aarch64 and qemu-aarch64")
 @pytest.mark.parametrize("kind", EXACT)
 def test_aarch64_gives_the_same_people(tmp_path: Path, runtimes, kind: str) -> None:

@@ -40,6 +40,7 @@ target_link_libraries(program %(name)s::%(name)s)
 """
 needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
 pytestmark = [
+    pytest.mark.c,
     pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="needs a C compiler"),
     pytest.mark.skipif(sys.platform != "linux", reason="finds ONNX Runtime's library in its Linux wheel"),
 ]

@@ -104,7 +104,7 @@ def with_zig(folder: Path, triple: str, program: str) -> Path:
 needs_zig = pytest.mark.skipif(None in map(find_spec, ("numba", "ziglang")), reason="needs numba and ziglang")
 
 
-@pytest.mark.wheels
+@pytest.mark.c
 @needs_zig
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="runs code for 32-bit x86")
 def test_pointers_of_32_bits(bundled: Path, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_pointers_of_32_bits(bundled: Path, tmp_path: Path) -> None:
     assert replayed([with_zig(folder, "x86-linux-musl", "steps"), folder / "record"]) > 0
 
 
-@pytest.mark.wheels
+@pytest.mark.c
 @needs_zig
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_web_assembly(bundled: Path, tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_pictures_of_several_sizes_in_one_run(whole_frame: Path) -> None:
     assert [result.size_wh for result in results] == [(64, 64)] * 3 + [(30, 90)] * 2 + [(1, 1)]
 
 
+def test_the_padding_of_one_picture_is_not_the_next_ones(whole_frame: Path) -> None:
+    """White pictures of which the square around them shows a half or a quarter; the rest is black each time."""
+    sides = [(64, 32), (64, 32), (32, 64), (64, 16), (64, 32), (64, 64), (16, 64)]
+    white = [np.full((high, wide, 3), 255, np.uint8) for wide, high in sides]
+    with open_model(whole_frame, workers=1) as model:
+        found = list(estimate(model, white))
+    alone = [estimate_image(open_model(whole_frame), picture) for picture in white]
+    assert brightness(found) == brightness(alone) == [32, 32, 16, 16, 32, 64, -8]
+
+
 def test_a_failure_of_the_source_reaches_the_caller_after_the_good_frames(whole_frame: Path) -> None:
     def breaks() -> Iterator[Frame]:
         yield from pictures(5)

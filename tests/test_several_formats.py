@@ -11,7 +11,8 @@ from command import Run, rows, tree
 from posert.errors import PosertError
 from posert.pages.index import entries_of
 from posert.runtime.files.formats import formats_of
-from posert.runtime.jobs.job import Job, plan
+from posert.runtime.jobs.job import Job
+from posert.runtime.jobs.planning import plan
 from posert.runtime.jobs.recipe import Settings
 
 FORMS = ["csv", "openpose", "coco-dataset"]

@@ -4,13 +4,15 @@ Owns how a model's metadata look in C. Knows no decoder: their kernels, roles an
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import posert
-from posert.poses import Skeleton
+from posert.export.embed.declarations import TEXT, array, c_text, struct
+from posert.poses import TORSO, Skeleton
 from posert.postprocess import decoder, suppression_rule
 from posert.postprocess.decoding import packed
 from posert.postprocess.kernels.records import numbers_of
@@ -22,23 +24,20 @@ from posert.runtime.parts import drop_doubles, part_rules, place_parts, put_part
 from posert.runtime.session import Model
 from posert.runtime.spec import Stage, body_stages, skeleton_of
 
-_TEXT = "char *const"
 _SET = "/* Parameters over the file's: "
-_TORSO = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
 
 
 def model_table(model: Model, params: Mapping[str, Any]) -> str:
     """The text of `model.c`. params: with which the model was opened."""
     spec, names, body = model.spec, model.spec.skeleton.names, body_stages(model.spec)
     found = skeleton_of(spec, body[-1])
-    torso = [names.index(name) for name in _TORSO] if set(_TORSO) <= set(names) else [-1] * 4
     sides = sides_of(found)
     stages = [_stage(model, stage) for stage in spec.stages]
     most = max(len(names), *(len(skeleton_of(spec, stage).names) for stage in spec.stages))
-    table = _struct({
+    table = struct({
         "name": c_text(spec.model), "version": c_text(posert.__version__), "keypoint_count": len(names),
-        "most_keypoints": most, "names": _array(_TEXT, names), "torso": _array("int64_t", torso),
-        "sides": _array("int64_t", sides.ravel().tolist()), "side_count": len(sides),
+        "most_keypoints": most, "names": array(TEXT, names), "torso": array("int64_t", torso_of(spec.skeleton)),
+        "sides": array("int64_t", sides.ravel().tolist()), "side_count": len(sides),
         "follow": _numbers(numbers_of(model.follow)), "memory_size": memory_size(len(found.names)),
         "scene_size": MEMORY,
         "stage_count": len(stages), "body_count": len(body), "stages": _structs("posert__stage", stages),
@@ -60,6 +59,12 @@ def params_in(table: str) -> dict[str, Any]:
     return found
 
 
+def torso_of(skeleton: Skeleton) -> list[int]:
+    """The places of `TORSO` among the keypoints; -1 each if one of them is not there."""
+    names = skeleton.names
+    return [names.index(name) for name in TORSO] if set(TORSO) <= set(names) else [-1] * len(TORSO)
+
+
 def wanted_outputs(stage: Stage) -> dict[str, str]:
     """Role -> tensor name, of the outputs that the stage's decoder reads, in its order; C knows no others."""
     return {role: stage.outputs[role] for role in decoder(stage.decoder).KERNELS.roles if role in stage.outputs}
@@ -73,19 +78,19 @@ def _stage(model: Model, stage: Stage) -> str:
     data, parts = file.read_bytes(), _parts(stage, model.spec.skeleton) if stage.region == "parts" else "NULL"
     decoding = {
         "name": c_text(stage.decoder), "workspace": kernels.workspace.name, "people": kernels.people.name,
-        "numbers": _numbers(numbers), "table": _array("int64_t", table), "table_count": len(table),
-        "problems": _array(_TEXT, kernels.problems), "roles": _array(_TEXT, kernels.roles),
+        "numbers": _numbers(numbers), "table": array("int64_t", table), "table_count": len(table),
+        "problems": array(TEXT, kernels.problems), "roles": array(TEXT, kernels.roles),
     }  # fmt: skip
     constants = [_given(constant) for constant in model.constants(stage.name)]
-    return _struct({
+    return struct({
         "region": f"POSERT__{stage.region.upper()}", "file": c_text(file.name),
         "file_bytes": len(data), "file_hash": f"{fnv1a(data)}u", "input": c_text(given.name),
         "type": f"POSERT_{given.dtype.upper()}", "nhwc": int(given.layout == "NHWC"),
         "most_rows": 1 if model.single_row(stage.name) else TopDown().pose_batch,
         "size_wh": f"{{{given.size_wh[0]}, {given.size_wh[1]}}}", "place": _numbers(numbers_of(given)),
         "max_iou": stage.max_iou.hex(),
-        "output_count": len(outputs), "outputs": _array(_TEXT, outputs.values()),
-        "roles": _array("int", [kernels.roles.index(role) for role in outputs]), "decoder": _struct(decoding),
+        "output_count": len(outputs), "outputs": array(TEXT, outputs.values()),
+        "roles": array("int", [kernels.roles.index(role) for role in outputs]), "decoder": struct(decoding),
         "keypoint_count": len(skeleton.names), "turn": _numbers([] if stage.turn is None else numbers_of(stage.turn)),
         "parts": parts, "constant_count": len(constants), "constants": _structs("posert__constant", constants),
         "rule": "NULL" if stage.suppress is None else _rule(stage.suppress, model.suppression_params(stage.name)),
@@ -94,29 +99,34 @@ def _stage(model: Model, stage: Stage) -> str:
 
 def _parts(stage: Stage, skeleton: Skeleton) -> str:
     rules = part_rules(stage, skeleton)
-    return "&(const posert__parts)" + _struct({
+    return "&(const posert__parts)" + struct({
         "place": place_parts.name, "put": put_part.name, "drop_doubles": drop_doubles.name, "count": len(rules.parts),
         "each": _structs("posert__numbers", list(map(_numbers, rules.parts))),
-        "firsts": _array("int64_t", rules.firsts), "apart": rules.apart.hex(), "again": _numbers(rules.again),
+        "firsts": array("int64_t", rules.firsts), "apart": rules.apart.hex(), "again": _numbers(rules.again),
     })  # fmt: skip
 
 
-def _given(constant: Constant) -> str:
+def given_numbers(constant: Constant) -> tuple[NDArray[np.float64], list[int]]:
+    """The numbers of a constant as its tensor holds them, and of each which side stands for it: 1 width, 2 height."""
     sides = [("", "width", "height").index(number) if isinstance(number, str) else 0 for number in constant.numbers]
     numbers = [0.0 if isinstance(number, str) else number for number in constant.numbers]
-    rounded = np.array(numbers, constant.dtype).astype(np.float64)
-    return _struct({
+    return np.array(numbers, constant.dtype).astype(np.float64), sides
+
+
+def _given(constant: Constant) -> str:
+    rounded, sides = given_numbers(constant)
+    return struct({
         "name": c_text(constant.name), "type": f"POSERT_{constant.dtype.upper()}", "per_row": int(constant.per_row),
         "axes": len(constant.shape), "dims": f"{{{', '.join(map(str, constant.shape)) or 0}}}",
-        "numbers": _numbers(rounded), "sides": _array("int", sides),
+        "numbers": _numbers(rounded), "sides": array("int", sides),
     })  # fmt: skip
 
 
 def _rule(name: str, params: Any) -> str:
     rule = suppression_rule(name).KERNELS
-    return "&(const posert__rule)" + _struct({
+    return "&(const posert__rule)" + struct({
         "workspace": rule.workspace.name, "people": rule.people.name, "numbers": _numbers(numbers_of(params)),
-        "problems": _array(_TEXT, rule.problems),
+        "problems": array(TEXT, rule.problems),
     })  # fmt: skip
 
 
@@ -133,42 +143,8 @@ def fnv1a(data: bytes) -> int:
 
 
 def _numbers(values: Any) -> str:
-    return f"{{{_array('double', values)}, {len(values)}}}"
-
-
-def _array(kind: str, values: Iterable[Any]) -> str:
-    """A pointer to constants of C, never to none."""
-    texts = [_constant(value) for value in values] or ['""' if kind == _TEXT else "0"]
-    pointer = f"({kind} *)" if kind in ("double", "int64_t") else ""  # the kernels' arguments are not const
-    return f"{pointer}(const {kind}[]){{{', '.join(texts)}}}"
-
-
-def _struct(members: Mapping[str, Any]) -> str:
-    return "{" + ",\n    ".join(f".{name} = {value}" for name, value in members.items()) + "}"
+    return f"{{{array('double', values)}, {len(values)}}}"
 
 
 def _structs(kind: str, texts: list[str]) -> str:
     return f"(const {kind}[]){{{', '.join(texts)}}}" if texts else "NULL"
-
-
-def _constant(value: Any) -> str:
-    """A constant of C99: the same number to the last bit."""
-    if isinstance(value, str):
-        return c_text(value)
-    number = float(value)
-    if number != number:
-        return "NAN"
-    if abs(number) == float("inf"):
-        return "INFINITY" if number > 0 else "-INFINITY"
-    return number.hex() if hasattr(value, "hex") else str(int(value))
-
-
-def c_text(text: str) -> str:
-    """A text as a constant of C.
-
-    >>> print(c_text('a "b"?'))
-    "a \\042b\\042\\077"
-    """
-    return (
-        '"' + "".join(chr(c) if 32 <= c < 127 and chr(c) not in '"\\?' else f"\\{c:03o}" for c in text.encode()) + '"'
-    )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from posert.errors import PosertError
 from posert.poses import Result, Skeleton
+from posert.runtime.after.clothes import Clothes
 from posert.runtime.after.features import Featuring
 from posert.runtime.after.hindsight import wait_s
 from posert.runtime.after.options import FeatureOptions, SmoothOptions, TrackOptions
@@ -27,8 +28,10 @@ def post_chain(
     people: PeopleOptions | None = None,
     featuring: FeatureOptions | None = None,
     tracked: bool = False,
-) -> Callable[[Result, NDArray[np.uint8]], Result]:
+) -> Callable[[Result, NDArray[np.uint8] | Clothes], Result]:
     """A function of each result and its picture u8 [H,W,3], to be called in order; smooth and features track.
+
+    Instead of the picture, what people wear in it will do (`worn`).
 
     `tracking`, `smoothing`, `featuring` and `people` say how and who; None = their defaults. Who is left out has been
     followed, so that nobody changes ids by it. `tracked`: people have ids, and what smoothing knows by `hindsight` is
@@ -47,7 +50,7 @@ def post_chain(
     smoother = Smoother(smoothing) if smooth and (smoothing or SmoothOptions()).method == "one-euro" else None
     measure = Featuring(skeleton, featuring) if features else None
 
-    def refine(result: Result, picture: NDArray[np.uint8]) -> Result:
+    def refine(result: Result, picture: NDArray[np.uint8] | Clothes) -> Result:
         if tracker is not None:
             result = replace(result, poses=tracker(result.poses, result.time_s, picture))
         if smoother is not None:

@@ -3,8 +3,12 @@
 Owns these colours and what is made of them. Knows poses and pictures, nothing of time.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
+
+from posert.poses import Poses, Skeleton
 
 Floats = NDArray[np.float64]
 LIMB_POINTS = np.linspace(0.25, 0.75, 5)  # where along a limb its colour is looked at
@@ -12,9 +16,14 @@ COVERED = 0.6  # share of the limbs that two people must both show
 COLOUR_STEP = 40.0  # grey levels that make two colours e times less alike
 
 
-def limb_colours(
-    keypoints: Floats, limbs: NDArray[np.int64], picture: NDArray[np.uint8] | None
-) -> tuple[Floats, Floats]:
+class Clothes(NamedTuple):
+    """What people of one frame wear: `limb_colours`."""
+
+    colours: Floats
+    lengths: Floats
+
+
+def limb_colours(keypoints: Floats, limbs: NDArray[np.int64], picture: NDArray[np.uint8] | None) -> Clothes:
     """The median colour along the middle of each limb, f64 [N,L,3] (NaN where an end is missing), and lengths [N,L] px.
 
     Args:
@@ -31,7 +40,13 @@ def limb_colours(
         highest = np.array(picture.shape[1::-1]) - 1
         x, y = np.moveaxis(np.clip(np.rint(points[found]), 0, highest).astype(np.intp), 2, 0)
         colours[found] = np.median(picture[y, x], axis=1)
-    return colours, np.where(found, np.hypot(along[..., 0], along[..., 1]), 0.0)
+    return Clothes(colours, np.where(found, np.hypot(along[..., 0], along[..., 1]), 0.0))
+
+
+def worn(skeleton: Skeleton, poses: Poses, picture: NDArray[np.uint8] | None) -> Clothes:
+    """All that tracking needs of a picture u8 [H,W,3], so that ids can be found where it is not."""
+    limbs = np.array(skeleton.edges, np.int64).reshape(-1, 2)
+    return limb_colours(poses.keypoints.astype(np.float64), limbs, picture)
 
 
 def colour_likeness(colours: Floats, lengths: Floats, old: Floats) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from posert.errors import optional
 from posert.poses import Poses, Skeleton
-from posert.runtime.after.clothes import colour_likeness, limb_colours, mixed
+from posert.runtime.after.clothes import Clothes, colour_likeness, mixed, worn
 from posert.runtime.after.known import Book, Person
 from posert.runtime.after.options import TrackOptions
 
@@ -55,15 +55,16 @@ class Tracker:
         self.options = options or TrackOptions()
         self._lap = optional("lap", "tracking needs the package lap", "track")
         self._variance = (2 * np.array(skeleton.sigmas or [SIGMA] * len(skeleton.names))) ** 2
-        self._limbs = np.array(skeleton.edges, np.int64).reshape(-1, 2)
+        self._skeleton = skeleton
         self._tracks: list[_Track] = []
         self._book = Book(self.options)
         self._now_s = -math.inf
 
-    def __call__(self, poses: Poses, time_s: float, picture: NDArray[np.uint8] | None = None) -> Poses:
+    def __call__(self, poses: Poses, time_s: float, picture: NDArray[np.uint8] | Clothes | None = None) -> Poses:
         """One frame's `poses` with ids i32 [N]; call it with every frame in order, frames without people too.
 
-        `picture` u8 [H,W,3] is the frame itself; None tracks by pose and motion alone.
+        `picture` u8 [H,W,3] is the frame itself, or what people wear in it (`worn`); None tracks by pose and motion
+        alone.
         """
         if time_s < self._now_s:  # a camera's clock was set, a stream began anew: people go on from where they were
             for track in self._tracks:
@@ -73,7 +74,8 @@ class Tracker:
         longest_s = self.options.memory + 1e-3  # a millisecond more for rounded times
         self._tracks = [track for track in self._tracks if time_s - track.time_s <= longest_s]
         keypoints, boxes = poses.keypoints.astype(np.float64), poses.boxes_xyxy.astype(np.float64)
-        colours, lengths = limb_colours(keypoints, self._limbs, picture)
+        clothes = picture if isinstance(picture, Clothes) else worn(self._skeleton, poses, picture)
+        colours, lengths = clothes
         people: list[_Track] = []
         for n, number in enumerate(self._assigned(keypoints, boxes, colours, lengths, time_s)):
             if number < 0:

@@ -110,7 +110,11 @@ typedef struct posert__model {
     const posert__stage *stages;
 } posert__model;
 
+#ifdef POSERT_WASM
+extern posert__model posert__the_model; /* read from a table when it is opened */
+#else
 extern const posert__model posert__the_model;
+#endif
 
 /* People that grow as they are found. */
 typedef struct posert__people {
@@ -139,7 +143,7 @@ typedef struct posert__pixels {
 typedef struct posert__turn {
     enum { POSERT__IDLE, POSERT__BEGUN, POSERT__FED } state;
     posert__pixels pixels;
-    int stage;
+    int stage, given; /* 1 = the caller says in which boxes to look */
     int64_t input_wh[2], count, start, rows; /* windows of the stage, of them done, of them in the network */
 } posert__turn;
 
@@ -176,6 +180,8 @@ void *posert__at_least(posert__buffer *buffer, int64_t bytes);
 int64_t posert__size(posert_type type);
 /* The handle and what it needs to decode, or NULL. posert_close() frees it. */
 posert *posert__new(void);
+/* posert_begin() with so many boxes to look in, f32 [count][5] (left, top, right, bottom px, score), or NULL. */
+posert_status posert__begin(posert *p, const posert_image *image, const float *boxes, int count);
 
 /* look.c */
 /* The handle follows people as asked for, if the model does. */
@@ -184,6 +190,8 @@ void posert__set_follow(posert *p, posert_follow asked);
 void posert__forget(posert *p, int scene);
 /* Whether the regions are known without the detector; then they replace the last picture's people. */
 posert_status posert__know_regions(posert *p, int *known);
+/* The regions are boxes of the caller's, as of posert__begin(); whoever was followed is forgotten. */
+posert_status posert__take_boxes(posert *p, const float *boxes, int64_t count);
 /* The turn's stage begins, without people yet; it looks at the frame, after the last picture's people, or around each of
  * the people of the stage before. */
 posert_status posert__enter(posert *p);

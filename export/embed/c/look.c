@@ -26,11 +26,11 @@ static void place_turned(const posert__stage *stage, const posert__people *peopl
 /* Keypoints of the people whom the body's stages find. */
 static int64_t body_parts(void) { return posert__the_model.stages[posert__the_model.body_count - 1].keypoint_count; }
 
-/* Whether the model follows everybody whom its detector finds. */
-static int follows_all(void)
+/* Whether the model follows everybody whom its detector finds, and this picture's regions are not the caller's. */
+static int follows_all(const posert *p)
 {
     const posert__model *model = &posert__the_model;
-    return model->body_count > 1 && model->stages[model->body_count - 1].region == POSERT__FOLLOW;
+    return !p->turn.given && model->body_count > 1 && model->stages[model->body_count - 1].region == POSERT__FOLLOW;
 }
 
 void posert__set_follow(posert *p, posert_follow asked)
@@ -93,7 +93,8 @@ posert_status posert__enter(posert *p)
     p->last = !p->last;
     p->found[p->last].count = 0;
     turn->start = 0;
-    const int boxes = stage->region == POSERT__BOXES || (stage->region == POSERT__FOLLOW && follows_all());
+    const int boxes =
+        stage->region == POSERT__BOXES || (stage->region == POSERT__FOLLOW && (p->turn.given || follows_all(p)));
     turn->count = boxes ? regions->count : 1;
     int64_t found;
     double *windows = posert__at_least(&p->windows, (turn->count + 1) * POSERT__WINDOW * (int64_t)sizeof(double));
@@ -190,12 +191,12 @@ posert_status posert__leave(posert *p)
     else if (p->turn.stage < model->body_count - 1) {
         people->count = posert_k_usable_regions(POSERT__2(people->boxes, people->count, 4),
                                                 POSERT__1(people->scores, people->count), width, height);
-        return follows_all() ? join(p) : POSERT_OK;
+        return follows_all(p) ? join(p) : POSERT_OK;
     } else if (p->steady) {
         const posert_status status = remember(p, people);
         if (status != POSERT_OK) return status;
     }
-    if (stage->region == POSERT__FOLLOW && !follows_all()) {
+    if (stage->region == POSERT__FOLLOW && !follows_all(p)) {
         double *window = windows_of(p, 1);
         if (window == NULL) return posert__fail(p, POSERT_NO_MEMORY, "no memory for the windows");
         p->follows = people->count > 0 && follow(p, stage, people, window);
@@ -219,16 +220,34 @@ static posert_status follow_all(posert *p)
     return POSERT_OK;
 }
 
+posert_status posert__take_boxes(posert *p, const float *boxes, int64_t count)
+{
+    posert__people *people = &p->found[p->last];
+    posert__forget(p, 1);
+    people->count = 0;
+    posert_status status = p->steady ? look_for_cut(p) : POSERT_OK;
+    if (status == POSERT_OK) status = posert__grow(p, people, count);
+    if (status != POSERT_OK) return status;
+    for (int64_t i = 0; i < count; i++) {
+        memcpy(people->boxes + 4 * i, boxes + 5 * i, 4 * sizeof(float));
+        people->scores[i] = boxes[5 * i + 4];
+    }
+    people->count = posert_k_usable_regions(POSERT__2(people->boxes, count, 4), POSERT__1(people->scores, count),
+                                            INFINITY, INFINITY);
+    p->since_detection = 1;
+    return POSERT_OK;
+}
+
 posert_status posert__know_regions(posert *p, int *known)
 {
     posert__people *people = &p->found[p->last];
     const int64_t parts = body_parts();
     posert_status status = p->steady ? look_for_cut(p) : POSERT_OK;
-    if (status == POSERT_OK && follows_all()) status = follow_all(p);
+    if (status == POSERT_OK && follows_all(p)) status = follow_all(p);
     const int due = p->since_detection == 0 || p->since_detection >= p->detect_every;
     p->since_detection = due ? 1 : p->since_detection + 1;
     *known = !due;
-    if (!due && !follows_all())
+    if (!due && !follows_all(p))
         people->count = posert_k_next_regions(POSERT__3(people->keypoints, people->count, parts, 3),
                                               POSERT__2(people->boxes, people->count, 4),
                                               POSERT__1(people->scores, people->count), p->turn.pixels.width,

@@ -155,14 +155,17 @@ static posert_status done(posert *p, posert_status status)
     return status;
 }
 
-posert_status posert_begin(posert *p, const posert_image *image)
+posert_status posert_begin(posert *p, const posert_image *image) { return posert__begin(p, image, NULL, 0); }
+
+posert_status posert__begin(posert *p, const posert_image *image, const float *boxes, int count)
 {
     if (p == NULL || !p->opened) return POSERT_BAD_ARGUMENT; /* the text still says why it did not open */
     p->error[0] = 0;
     p->turn.state = POSERT__IDLE;
     posert_status status = pack(p, image, &p->turn.pixels);
-    int known = 0;
-    if (status == POSERT_OK) status = posert__know_regions(p, &known);
+    int known = p->turn.given = boxes != NULL;
+    if (status == POSERT_OK)
+        status = boxes != NULL ? posert__take_boxes(p, boxes, count) : posert__know_regions(p, &known);
     if (status == POSERT_OK) {
         p->turn.stage = known && posert__the_model.stages[0].region == POSERT__FRAME ? 1 : 0;
         p->turn.state = POSERT__BEGUN;
@@ -182,7 +185,7 @@ static posert_status sample(posert *p, const posert__stage *stage, double *windo
     if (posert__at_least(&p->sampling, bytes) == NULL)
         return posert__fail(p, POSERT_NO_MEMORY, "no memory to sample the picture");
     const int64_t found = posert_k_sample_window(
-        pixels->rgb, POSERT__2(pixels->at, pixels->height, 3 * pixels->width), POSERT__1(window, POSERT__WINDOW),
+        pixels->rgb, 0, POSERT__2(pixels->at, pixels->height, 3 * pixels->width), POSERT__1(window, POSERT__WINDOW),
         POSERT__1(stage->place.at, stage->place.count), w, h, POSERT__1(p->sampling.at, bytes),
         POSERT__1(row, stage->type == POSERT_FLOAT32 ? size : 0), POSERT__1(row, raw),
         POSERT__1(row, stage->type == POSERT_INT32 ? size : 0));
