@@ -1,4 +1,5 @@
-"""What `.ci/run` says at its end: how long each step took; which tests were skipped, why, and which step ran them.
+"""What `.ci/run` says at its end: how long each step took; which tests passed at the second try alone; which were skipped, why,
+and which step ran them.
 
 `python3 .ci/skipped.py FOLDER` reads the file `seconds` (step and seconds) and the JUnit reports `STEP.*.xml` in it.
 """
@@ -6,6 +7,7 @@
 import re
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,12 +20,7 @@ def read(folder: Path) -> tuple[Steps, dict[tuple[str, str], set[str]]]:
     skipped: dict[tuple[str, str], set[str]] = defaultdict(set)
     for report in sorted(folder.glob("*.xml")):
         step = report.name.split(".")[0]
-        try:
-            cases = list(ElementTree.parse(report).iter("testcase"))
-        except ElementTree.ParseError as error:  # what ended the step, a full disk for one, is told above
-            print(f"{report.name} was not written to its end: {error}")
-            continue
-        for case in cases:
+        for case in _cases(report):
             module, name = case.get("classname", ""), case.get("name", "")
             test, why = ".".join(filter(None, (module, name))), case.find("skipped")
             if why is None:
@@ -32,6 +29,27 @@ def read(folder: Path) -> tuple[Steps, dict[tuple[str, str], set[str]]]:
             elif why.get("type") != "pytest.xfail":
                 skipped[test, _reason(why)].add(step)
     return ran, skipped
+
+
+def unsteady(folder: Path) -> list[str]:
+    """The tests that a report of a step has as failed and another one of it as passed, after `STEP: `."""
+    tries: dict[str, set[bool]] = defaultdict(set)
+    for report in sorted(folder.glob("*.xml")):
+        for case in _cases(report):
+            if case.find("skipped") is None:
+                name = f"{report.name.split('.')[0]}: {case.get('classname', '')}.{case.get('name', '')}"
+                tries[name].add(case.find("failure") is None and case.find("error") is None)
+    return sorted(name for name, passed in tries.items() if passed == {True, False})
+
+
+@cache
+def _cases(report: Path) -> list[ElementTree.Element]:
+    """What a report tells of; of one that was cut nothing, and that is said."""
+    try:
+        return list(ElementTree.parse(report).iter("testcase"))
+    except ElementTree.ParseError as error:  # what ended the step, a full disk for one, is told above
+        print(f"{report.name} was not written to its end: {error}")
+        return []
 
 
 def _reason(why: ElementTree.Element) -> str:
@@ -58,6 +76,8 @@ def main() -> None:
     seconds = folder / "seconds"
     times = [line.split() for line in seconds.read_text().splitlines()] if seconds.exists() else []
     print("\n".join(f"{step:14} {int(s):5} s" for step, s in [*times, ("together", sum(int(s) for _, s in times))]))
+    for name in unsteady(folder):
+        print(f"failed side by side, passed alone: {name}")
     print("\n".join(table(*read(folder))) or "no test was skipped")
 
 

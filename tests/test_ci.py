@@ -52,6 +52,15 @@ def test_a_report_that_a_full_disk_cut_leaves_the_others_readable(skipped: Modul
     assert "test.1.xml was not written to its end" in capsys.readouterr().out
 
 
+def test_what_passes_at_the_second_try_alone_is_said(skipped: ModuleType, tmp_path: Path) -> None:
+    case = '<testsuites><testcase classname="tests.test_a" name="test_slow">{}</testcase></testsuites>'
+    (tmp_path / "test.1.xml").write_text(case.format('<failure message="late"/>'))
+    (tmp_path / "test-c.1.xml").write_text(case.format('<failure message="wrong"/>'))
+    assert skipped.unsteady(tmp_path) == []
+    (tmp_path / "test.2.xml").write_text(case.format(""))
+    assert skipped.unsteady(tmp_path) == ["test: tests.test_a.test_slow"]
+
+
 def test_times_and_no_table(skipped: ModuleType, tmp_path: Path, monkeypatch, capsys) -> None:
     (tmp_path / "seconds").write_text("demo 40\ntest 600\n")
     monkeypatch.setattr("sys.argv", ["skipped.py", str(tmp_path)])
