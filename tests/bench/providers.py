@@ -1,12 +1,13 @@
 """What `auto` chose by measurement against ONNX Runtime's CPU provider: the networks' time, and whether people stay.
 
-    python tests/bench/providers.py COCO.json IMAGES/ MODEL... [--threads N] [--rounds N] [--photos N]
+    python tests/bench/providers.py COCO.json IMAGES/ MODEL... [--threads N] [--rounds N] [--warm N] [--photos N]
 
 Needs `posert[cpu,openvino]`. Each photo goes through both in its true size; networks for one person look at the
 annotated boxes. People are equal if each has one of the other side's with an OKS of .99 (boxes: an IoU of .99). Then
 the CPU provider's network calls are repeated by each, one after the other: the time is a photo's mean, medians of the
-rounds after two that warm up. Networks that `auto` left on the CPU provider run on it twice: their ratio shows the
-noise. The last column is OpenVINO's, chosen or not.
+rounds after those that warm up (2; with 8, OpenVINO has compiled the network for each of eight shapes by then).
+Networks that `auto` left on the CPU provider run on it twice: their ratio shows the noise. The last column is
+OpenVINO's, chosen or not.
 """
 
 import argparse
@@ -52,19 +53,19 @@ def people(model: Model, looked: list[Photo]) -> list[Poses]:
     return [estimate_image(model, frame, boxes=given(model, looked)).poses for frame, _ in looked]
 
 
-def timed(sides: Mapping[str, Model], looked: list[Photo], rounds: int) -> dict[str, list[float]]:
+def timed(sides: Mapping[str, Model], looked: list[Photo], rounds: int, warm: int) -> dict[str, list[float]]:
     """Milliseconds of the networks a photo, of each side, round by round."""
     usual = sides["cpu"]
     calls = network_calls(usual, [frame for frame, _ in looked], given(usual, looked))
     taken: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 2):
+    for number in range(warm + rounds):
         sums = dict.fromkeys(sides, 0.0)
         for stage, tensor in calls:
             for name, model in sides.items():
                 began = time.perf_counter()
                 model.run(stage, tensor)
                 sums[name] += time.perf_counter() - began
-        if number >= 2:
+        if number >= warm:
             for name, total in sums.items():
                 taken[name].append(total * 1000 / len(looked))
     return taken
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm", type=int, default=2, help="rounds before those that count")
     parser.add_argument("--photos", type=int, default=100)
     options = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "openvino"))
@@ -109,7 +111,7 @@ def main() -> None:
         same = sum(equal(a, b, sigmas) + equal(b, a, sigmas) for a, b in zip(*found, strict=True))
         if set(chosen.values()) != {"openvino:CPU"}:
             sides["openvino"] = open_model(file, device="openvino", threads=options.threads)
-        taken = timed(sides, looked, options.rounds)
+        taken = timed(sides, looked, options.rounds, options.warm)
         ratios = {name: [a / b for a, b in zip(taken["cpu"], times, strict=True)] for name, times in taken.items()}
         auto, openvino = (statistics.median(ratios.get(name, ratios["auto"])) for name in ("auto", "openvino"))
         where = ", ".join(dict.fromkeys(chosen.values()))
