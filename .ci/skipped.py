@@ -1,5 +1,5 @@
-"""What `.ci/run` says at its end: how long each step took; which tests passed at the second try alone; which were skipped, why,
-and which step ran them.
+"""What `.ci/run` says at its end: how long each step took; which tests passed at the second try alone; which were
+skipped, why, and which step ran them.
 
 `python3 .ci/skipped.py FOLDER` reads the file `seconds` (step and seconds) and the JUnit reports `STEP.*.xml` in it.
 """

@@ -14,7 +14,7 @@ from typing import Any
 
 from posert.errors import PosertError
 from posert.poses import Frame, Result
-from posert.runtime.files.atomic import Write, json_lines
+from posert.runtime.files.atomic import Provenance, Write, json_lines
 from posert.runtime.files.drawing import DrawOptions
 from posert.runtime.files.overlay import overlay
 from posert.runtime.jobs.guard import protect_files
@@ -97,7 +97,7 @@ class Recorder:
     def _write(self, take: _Take, frame: Frame, result: Result) -> None:
         if not take.writers:
             take.first = (result.frame_index, result.time_s)
-            lines = json_lines(take.files[0], self._spec, result.source, orientation=self._orientation)
+            lines = json_lines(take.files[0], self._spec, result.source, provenance=Provenance(self._orientation))
             take.writers.append(take.stack.enter_context(lines))
             for file in take.files[1:]:
                 drawing = overlay(file, self._spec.skeleton, self._fps, options=self._drawing)

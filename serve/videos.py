@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from posert.errors import PosertError
 from posert.runtime.choose import PeopleOptions
-from posert.runtime.files.atomic import compact, file_header, frame_record
+from posert.runtime.files.atomic import Provenance, compact, file_header, frame_record
 from posert.runtime.jobs.job import people_of
 from posert.runtime.jobs.recipe import Selection, Settings
 from posert.runtime.media.read import frame_count, video_size_wh
@@ -183,7 +183,7 @@ class Videos:
         wide, high = video_size_wh(film.path)
         _check_size(wide, high, limits.max_pixels)
         video.of, write = frame_count(film.path), video.result.write
-        write(_line(file_header(video.model.spec, video.asked.name, settings.selection.orientation)))
+        write(_line(file_header(video.model.spec, video.asked.name, Provenance(settings.selection.orientation))))
         with closing(people_of(video.model, film.path, settings)) as results:
             for frame, result in results:
                 if self._ending or video.deleted:

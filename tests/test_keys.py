@@ -10,6 +10,7 @@ import pytest
 from test_reading import COUNT, drawn, same
 
 from posert.errors import PosertError
+from posert.runtime.files.atomic import Provenance
 from posert.runtime.files.formats import sink_of
 from posert.runtime.files.partition import clip_rows, spooled
 from posert.runtime.jobs.recipe import Recipe, Selection, Settings
@@ -97,7 +98,7 @@ def test_results_say_so_and_others_do_not(tmp_path: Path, form: str) -> None:
     found = []
     for yes in (True, False):
         path = tmp_path / f"{yes}.{form}"
-        with sink_of(form, key_frames=yes)(path, people.SPEC, "walk.mp4") as put:
+        with sink_of(form, provenance=Provenance(key_frames=yes))(path, people.SPEC, "walk.mp4") as put:
             put(*people.result(people.standing(), 0))
         found.append(header(path, form))
     assert found[0] == found[1] | {"key_frames": True}
@@ -105,7 +106,7 @@ def test_results_say_so_and_others_do_not(tmp_path: Path, form: str) -> None:
 
 def test_rows_of_a_dataset_say_so() -> None:
     ipc = pytest.importorskip("pyarrow.ipc")
-    with spooled() as spool, clip_rows(spool, people.SPEC, key_frames=True) as put:
+    with spooled() as spool, clip_rows(spool, people.SPEC, Provenance(key_frames=True)) as put:
         put(*people.result(people.standing((100, 200)), 0))
     assert json.loads(ipc.open_stream(spool.taken()).schema.metadata[b"posert"])["key_frames"] is True
 

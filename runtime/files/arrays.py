@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from posert.errors import optional
 from posert.poses import Features, Frame, Result
-from posert.runtime.files.atomic import Write, file_header, needed, whole_file
-from posert.runtime.media.orientation import UPRIGHT, Orientation
+from posert.runtime.files.atomic import WHOLE, Provenance, Write, file_header, needed, whole_file
 from posert.runtime.spec import ModelSpec
 
 _CHUNK_FRAMES = 256
@@ -31,10 +30,7 @@ ABOUT = 4
 
 
 @contextmanager
-def npz(
-    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT,
-    clip: dict[str, Any] | None = None, key_frames: bool = False,
-) -> Iterator[Write]:  # fmt: skip
+def npz(path: Path | None, spec: ModelSpec, source: str, *, provenance: Provenance = WHOLE) -> Iterator[Write]:
     """Writes arrays over T frames and the P people of the fullest one, missing people NaN (id 0).
 
     `keypoints` f32 [T,P,K,3] (x px, y px, score), `scores` f32 [T,P], `boxes_xyxy` f32 [T,P,4], `ids` i32 [T,P],
@@ -48,7 +44,7 @@ def npz(
     with whole_file(needed(path, "npz")) as temporary, temporary.with_name("rows").open("w+b") as rows:
         table = _Spool(rows)
         yield table.add
-        table.save(temporary, spec, file_header(spec, source, orientation, clip, key_frames))
+        table.save(temporary, spec, file_header(spec, source, provenance))
 
 
 class _Spool:
@@ -174,10 +170,7 @@ def member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: np
 
 
 @contextmanager
-def parquet(
-    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT,
-    clip: dict[str, Any] | None = None, key_frames: bool = False,
-) -> Iterator[Write]:  # fmt: skip
+def parquet(path: Path | None, spec: ModelSpec, source: str, *, provenance: Provenance = WHOLE) -> Iterator[Write]:
     """Writes one row per person and frame: frame, time_s, width, height, id, score, box_left/top/right/bottom,
     `<keypoint>_x`, `_y`, `_score`; with features also `<keypoint>_norm_x/y`, `_velocity_x/y`, `_visible`,
     `<joint>_angle`, `<segment>_segment_angle`, `floor_angle`, and if a height is known `<keypoint>_m_x/y`,
@@ -193,7 +186,7 @@ def parquet(
     with whole_file(target) as temporary:
         # dictionaries of coordinates only cost memory
         opened = partial(parquet_writer, str(temporary), use_dictionary=False, write_statistics=["frame", "id"])
-        header = json.dumps(file_header(spec, source, orientation, clip, key_frames))
+        header = json.dumps(file_header(spec, source, provenance))
         table = ArrowRows(opened, spec.skeleton.names, {"posert": header})
         try:
             yield table.add

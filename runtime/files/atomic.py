@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -206,32 +206,47 @@ def items(path: Path, opening: str = "[", closing: str = "]") -> Iterator[Callab
         file.write("\n" + closing + "\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What of a source the pictures are, beyond its name.
+
+    Attributes:
+        orientation: how they were turned.
+        key_frames: they are those alone.
+        clip: which of a list they are, `Clip.record`.
+    """
+
+    orientation: Orientation = UPRIGHT
+    key_frames: bool = False
+    clip: dict[str, Any] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As JSON, what applies: `rotate` and `mirror`, `key_frames`, `clip`."""
+        turned = asdict(self.orientation) if self.orientation else {}
+        return turned | ({"key_frames": True} if self.key_frames else {}) | ({"clip": self.clip} if self.clip else {})
+
+
+WHOLE = Provenance()
+"""All pictures of a source, as they are."""
+
+
 @contextmanager
-def json_lines(
-    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT,
-    clip: dict[str, Any] | None = None, key_frames: bool = False,
-) -> Iterator[Write]:  # fmt: skip
+def json_lines(path: Path | None, spec: ModelSpec, source: str, *, provenance: Provenance = WHOLE) -> Iterator[Write]:
     """Writes JSON lines, to standard output without a path: `file_header`, then `frame_record` of every frame."""
     with text_output(path) as file:
-        write_line(file, file_header(spec, source, orientation, clip, key_frames))
+        write_line(file, file_header(spec, source, provenance))
         yield lambda _, result: write_line(file, frame_record(result))
 
 
-def file_header(
-    spec: ModelSpec, source: str, orientation: Orientation = UPRIGHT, clip: dict[str, Any] | None = None,
-    key_frames: bool = False,
-) -> dict[str, Any]:  # fmt: skip
-    """What a file says about itself: format version, model, skeleton, source, and if it applies how pictures
-    were turned, that they are key frames alone, which clip.
-    """
+def file_header(spec: ModelSpec, source: str, provenance: Provenance = WHOLE) -> dict[str, Any]:
+    """What a file says about itself: format version, model, skeleton, source and its provenance."""
     about = {
         "posert": 1,
         "model": spec.model,
         "skeleton": {"names": spec.skeleton.names, "edges": spec.skeleton.edges},
         "source": source,
     }
-    about |= (asdict(orientation) if orientation else {}) | ({"key_frames": True} if key_frames else {})
-    return about if clip is None else about | {"clip": clip}
+    return about | provenance.record()
 
 
 def frame_record(result: Result) -> dict[str, Any]:

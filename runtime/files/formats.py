@@ -22,6 +22,8 @@ from posert.runtime.after.options import FeatureOptions
 from posert.runtime.files import table
 from posert.runtime.files.arrays import npz, parquet
 from posert.runtime.files.atomic import (
+    WHOLE,
+    Provenance,
     Sink,
     Write,
     compact,
@@ -40,7 +42,6 @@ from posert.runtime.files.state import names_below
 from posert.runtime.files.trc import trc
 from posert.runtime.files.units import in_units
 from posert.runtime.media import is_image
-from posert.runtime.media.orientation import UPRIGHT, Orientation
 from posert.runtime.spec import ModelSpec
 from posert.skeletons import BODY_25, FACE_70, MPI_15, OPENPOSE_18, whole_body_hand
 
@@ -63,8 +64,7 @@ class Format:
         suffix: what an output's name has after the medium's; one without a dot takes the place of the medium's suffix.
         picture: the same for a picture; empty = `suffix`.
         options: what else `sink` takes: `empty`, frames without people included (elsewhere they always are, or have no
-            place); `unit`, of `in_units`; `orientation`, how pictures were turned; `featuring`, the height of people
-            and the floor's angle; `clip`, which of a list it is; `key_frames`, whether they are those alone.
+            place); `unit`, of `in_units`; `featuring`, the height of people and the floor's angle; `provenance`.
         inside: patterns for the names of the files in a folder that it writes, `{stem}` being the source's.
         ids: it cannot be written without ids.
         maps: the kind of the network's maps that it wants, of all keypoints or limbs; empty = none.
@@ -97,23 +97,19 @@ class Format:
 
 
 def sink_of(
-    form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT,
-    featuring: FeatureOptions | None = None, clip: dict[str, Any] | None = None, key_frames: bool = False,
+    form: str, *, empty: bool = False, unit: int = 0, featuring: FeatureOptions | None = None,
+    provenance: Provenance = WHOLE,
 ) -> Callable[[Path | None, ModelSpec, str], Sink]:  # fmt: skip
     """The sink of a format: frames without people included if it can, keypoints in `unit` (`in_units`).
 
-    How pictures were turned is said if the format can, and so is that they are key frames alone, and which clip of a
-    list this is (`Clip.record`); `featuring` is for those that write metres.
+    `provenance` is told if the format can; `featuring` is for those that write metres.
 
     Raises PosertError if there is no such format, or it has pixels of the frame and nothing else.
     """
     if form not in FORMATS:
         raise PosertError(f"unknown format {form!r}", f"use one of: {', '.join(FORMATS)}")
     chosen = FORMATS[form]
-    values = {
-        "empty": empty, "unit": unit, "orientation": orientation, "featuring": featuring, "clip": clip,
-        "key_frames": key_frames,
-    }  # fmt: skip
+    values = {"empty": empty, "unit": unit, "featuring": featuring, "provenance": provenance}
     if unit and "unit" not in chosen.options:
         known = [name for name, other in FORMATS.items() if "unit" in other.options]
         raise PosertError(f"the format {form} knows no `keypoint_scale`", f"{', '.join(known)} does")
@@ -135,17 +131,15 @@ def formats_of(form: str) -> list[str]:
 
 
 def sinks_of(
-    form: str, *, empty: bool = False, unit: int = 0, orientation: Orientation = UPRIGHT,
-    featuring: FeatureOptions | None = None, clip: dict[str, Any] | None = None, key_frames: bool = False,
+    form: str, *, empty: bool = False, unit: int = 0, featuring: FeatureOptions | None = None,
+    provenance: Provenance = WHOLE,
 ) -> list[Callable[[Path | None, ModelSpec, str], Sink]]:  # fmt: skip
     """As `sink_of`, for each of `formats_of(form)`; those that know no `unit` stay as they are if another one does."""
     names = formats_of(form)
     knowing = [name for name in names if "unit" in FORMATS[name].options] or names
     units = [unit if name in knowing else 0 for name in names]
     return [
-        sink_of(
-            name, empty=empty, unit=own, orientation=orientation, featuring=featuring, clip=clip, key_frames=key_frames
-        )
+        sink_of(name, empty=empty, unit=own, featuring=featuring, provenance=provenance)
         for name, own in zip(names, units, strict=True)
     ]
 
@@ -198,12 +192,9 @@ def six_digits(values: NDArray[np.floating]) -> list[float]:
 
 
 @contextmanager
-def one_json(
-    path: Path | None, spec: ModelSpec, source: str, *, orientation: Orientation = UPRIGHT,
-    clip: dict[str, Any] | None = None, key_frames: bool = False,
-) -> Iterator[Write]:  # fmt: skip
+def one_json(path: Path | None, spec: ModelSpec, source: str, *, provenance: Provenance = WHOLE) -> Iterator[Write]:
     """Writes one JSON document: the header of the JSON lines, and all their frames in the list `frames`."""
-    opening = compact(file_header(spec, source, orientation, clip, key_frames))[:-1] + ',"frames":['
+    opening = compact(file_header(spec, source, provenance))[:-1] + ',"frames":['
     with items(needed(path, "json"), opening, "]}") as add:
         yield lambda _, result: add(compact(frame_record(result)))
 
@@ -348,16 +339,16 @@ _CMU = partial(result_dict, form="alphapose-cmu", key="bodies", joints="joints")
 _OPEN = partial(result_dict, form="alphapose-open", key="people", joints="pose_keypoints_2d")
 _DATASET = (r"annotations/person_keypoints_default\.json", r"images/default/(frame_\d{6,}|{stem})\.\w+")
 FORMATS: dict[str, Format] = {
-    "jsonl": Format(json_lines, ".jsonl", options=("orientation", "clip", "key_frames")),
-    "json": Format(one_json, ".json", options=("orientation", "clip", "key_frames")),
+    "jsonl": Format(json_lines, ".jsonl", options=("provenance",)),
+    "json": Format(one_json, ".json", options=("provenance",)),
     "openpose": Format(frame_files, "_json", "_keypoints.json", ("unit",), (r"{stem}_\d{12}_keypoints\.json",)),
     "alphapose": Format(result_list, ".alphapose-results.json", options=("empty",)),
     "alphapose-cmu": Format(_CMU, ".alphapose-cmu", options=("empty",), inside=_DICTS),
     "alphapose-open": Format(_OPEN, ".alphapose-open", options=("empty",), inside=_DICTS),
     "openpifpaf": Format(predictions, ".openpifpaf.json", ".predictions.json"),
     "coco": Format(coco, ".coco.json"),
-    "npz": Format(npz, ".npz", options=("orientation", "clip", "key_frames")),
-    "parquet": Format(parquet, ".parquet", options=("orientation", "clip", "key_frames")),
+    "npz": Format(npz, ".npz", options=("provenance",)),
+    "parquet": Format(parquet, ".parquet", options=("provenance",)),
     "coco-dataset": Format(dataset, ".coco-dataset", inside=_DATASET, pictures=True),
     "trc": Format(trc, "_trc", options=("featuring",), inside=(r"{stem}_(px|m)_person\d{2,}\.trc",), ids=True),
     "heatmaps": Format(partial(maps, kind="heatmap"), ".heatmaps.npz", maps="heatmap"),

@@ -16,8 +16,7 @@ from typing import Any, BinaryIO
 
 from posert.errors import PosertError, optional
 from posert.runtime.files.arrays import ArrowRows
-from posert.runtime.files.atomic import Write, file_header
-from posert.runtime.media.orientation import UPRIGHT, Orientation
+from posert.runtime.files.atomic import WHOLE, Provenance, Write, file_header
 from posert.runtime.spec import ModelSpec, to_json
 
 _GROUP_BYTES = 2**25  # of rows in memory: a row group's size before it is packed
@@ -73,15 +72,13 @@ def spooled() -> Iterator[Spool]:
 
 
 @contextmanager
-def clip_rows(
-    spool: Spool, spec: ModelSpec, orientation: Orientation = UPRIGHT, key_frames: bool = False
-) -> Iterator[Write]:
+def clip_rows(spool: Spool, spec: ModelSpec, provenance: Provenance = WHOLE) -> Iterator[Write]:
     """Writes the rows of one clip: the columns of `arrays.parquet` with `person`, 0, 1 ... within the frame, after
     `height`. The schema's metadata: `posert`, the JSON header of a file without its source, and `posert.model`, all
     that the model says of itself.
     """
     ipc = optional("pyarrow.ipc", "a dataset in parts needs pyarrow", "parquet")
-    metadata = metadata_of(file_header(spec, "", orientation, key_frames=key_frames), spec)
+    metadata = metadata_of(file_header(spec, "", provenance), spec)
     table = ArrowRows(partial(ipc.new_stream, spool), spec.skeleton.names, metadata, numbered=True)
     yield table.add
     if (writer := table.end()) is not None:

@@ -20,7 +20,7 @@ from posert.runtime.after import post_chain
 from posert.runtime.after.clothes import Clothes
 from posert.runtime.after.hindsight import wait_s, with_hindsight
 from posert.runtime.choose import of_people
-from posert.runtime.files.atomic import Sink
+from posert.runtime.files.atomic import Provenance, Sink
 from posert.runtime.files.formats import any_format, maps_wanted, sinks_of
 from posert.runtime.files.overlay import overlay
 from posert.runtime.files.partition import Rows, Spool, clip_rows, drop_rows, spooled
@@ -247,13 +247,13 @@ def write_job(
 
 def _sinks(spec: ModelSpec, job: Job, settings: Settings, spool: Spool) -> Iterator[Sink]:
     """What the frames of a job are written with: each of its files, or the rows of the dataset."""
+    read = Provenance(settings.selection.orientation, settings.selection.key_frames)
     if job.rows:
-        yield clip_rows(spool, spec, settings.selection.orientation, settings.selection.key_frames)
+        yield clip_rows(spool, spec, read)
         return
     sinks = sinks_of(
-        settings.form, empty=settings.include_empty, unit=settings.keypoint_scale,
-        orientation=settings.selection.orientation, featuring=settings.featuring,
-        clip=None if job.clip is None else job.clip.record(), key_frames=settings.selection.key_frames,
+        settings.form, empty=settings.include_empty, unit=settings.keypoint_scale, featuring=settings.featuring,
+        provenance=read if job.clip is None else replace(read, clip=job.clip.record()),
     )  # fmt: skip
     for sink, path in zip(sinks, job.outputs, strict=True):
         yield sink(path, spec, job.title)
