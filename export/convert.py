@@ -261,7 +261,9 @@ def _check_ready(name: str) -> None:
 def _in_its_folder(detector: Path, target: Path) -> Path:
     """The file of a detector; PosertError if it does not lie beside `target`."""
     if not detector.is_file():
-        raise PosertError(f"there is no detector {detector}", "put it into the folder of the result")
+        there = ", ".join(sorted(file.name for file in detector.parent.glob("*.onnx")))
+        hint = "put it into the folder of the result" + (f", which has {there}" if there else "")
+        raise PosertError(f"there is no detector {detector}", hint)
     if detector.resolve().parent != target.resolve().parent:
         raise PosertError(f"{detector} lies in another folder than {target}", "put both files into one folder")
     return detector

@@ -123,7 +123,7 @@ def _parsed(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _LIMIT_BYTES:
             raise PosertError(f"{file} has more than {_LIMIT_BYTES} bytes: no recipe", "give a recipe (TOML)")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows' editors write a byte order mark
     except OSError as error:
         raise PosertError(f"the recipe {file} cannot be read: {error.strerror}", "check the path") from None
     except UnicodeDecodeError:
@@ -151,6 +151,8 @@ def _read(where: str, data: dict[str, Any], model: str) -> Recipe:
     name = "pose" if skeleton.names else "detector"
     stage: Stage = read(Stage, {"name": name, **keys.stage}, "stage")
     _check_stage(stage, keys.detector)
+    if not keys.licence.strip():
+        raise Misfit("licence", 'that of the weights in words, or "not known"', keys.licence)
     if keys.model and (Path(keys.model).name != keys.model or "\\" in keys.model or not keys.model.strip()):
         raise Misfit("model", "a name without folder", keys.model)
     made_by = f"posert {__version__}"
@@ -164,15 +166,31 @@ def _skeleton(given: Any) -> Skeleton:
     if isinstance(given, str):
         if given not in known:
             near = difflib.get_close_matches(given.lower(), known, 1)
-            raise Misfit("skeleton", near[0] if near else f"a table, or one of {', '.join(known)}", given)
+            own = "a table [skeleton] of names and edges"
+            raise Misfit("skeleton", f"{near[0]}, or {own}" if near else f"{own}, or one of {', '.join(known)}", given)
         return known[given]
     skeleton: Skeleton = read(Skeleton, given, "skeleton")
+    _check_skeleton(skeleton)
     sided = any("left" in name or "right" in name for name in skeleton.names)
     return replace(skeleton, flip=mirrored(skeleton.names)) if sided and not skeleton.flip else skeleton
 
 
+def _check_skeleton(given: Skeleton) -> None:
+    """Rules of a written skeleton: raises Misfit, by key."""
+    count = len(given.names)
+    if twice := next((name for i, name in enumerate(given.names) if name in given.names[:i]), None):
+        raise Misfit("skeleton.names", "each keypoint once", twice)
+    for key, indices in [*((f"edges[{i}]", pair) for i, pair in enumerate(given.edges)), ("flip", given.flip)]:
+        if any(not 0 <= k < count for k in indices):
+            raise Misfit(f"skeleton.{key}", f"keypoint indices 0..{count - 1}, counted from 0", indices)
+    if len(given.flip) == count and any(given.flip[other] != k for k, other in enumerate(given.flip)):
+        raise Misfit("skeleton.flip", "pairs: where flip[a] is b, flip[b] is a", given.flip)
+
+
 def _check_stage(stage: Stage, detector: str) -> None:
     """Rules of a recipe alone: raises Misfit, by key."""
+    if all(0 < value < 1 for value in stage.input.std):
+        raise Misfit("stage.input.std", "units of 0..255, as mean: those of 0..1 times 255", stage.input.std)
     _one_of("stage.decoder", names("decoders"), stage.decoder)
     roles = decoder(stage.decoder).KERNELS.roles
     if not stage.outputs or not set(stage.outputs) <= set(roles):

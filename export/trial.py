@@ -31,8 +31,12 @@ def trial(model: Model, bgr: NDArray[np.uint8]) -> list[str]:
     try:
         found = decoder(stage.decoder).decode(outputs, model.spec.skeleton, model.params(stage.name), input_wh)[0]
     except PosertError as error:
+        skeleton = model.spec.skeleton
+        counts = f"the skeleton has {len(skeleton.names)} keypoints and {len(skeleton.edges)} edges"
         raise PosertError(
-            error.what, "check the recipe's outputs, skeleton, decoder and params against the shapes named here"
+            error.what,
+            f"{counts}, the input {input_wh[0]}x{input_wh[1]} px: "
+            "check the recipe's outputs, skeleton, decoder and params against the shapes named here",
         ) from None
     lines = [f"input {list(tensor.shape)}: {_range(tensor)}"]
     lines += [f"{role} {list(value.shape)}: {_range(value)}" for role, value in outputs.items()]

@@ -145,9 +145,14 @@ WRONG: list[tuple[str, Any, str]] = [
     ("model", "../own", "model = '../own', expected a name without folder"),
     ("stage.input.interpolation", "cubic", "stage.input.align = 'origin', expected half_pixel unless linear"),
     ("stage.file", "other.onnx", "stage.file = 'other.onnx', expected no such key: the network is the file"),
-    ("skeleton", "coco17", "skeleton = 'coco17', expected coco_17"),
-    ("skeleton", "dog", "skeleton = 'dog', expected a table, or one of coco_17,"),
-    ("skeleton.edges", [[0, 2]], "skeleton = [0, 2, 1, 0], expected keypoint indices 0..1"),
+    ("stage.input.std", [0.229, 0.224, 0.225], "expected units of 0..255, as mean: those of 0..1 times 255"),
+    ("skeleton", "coco17", "skeleton = 'coco17', expected coco_17, or a table [skeleton] of names and edges"),
+    ("skeleton", "dog", "skeleton = 'dog', expected a table [skeleton] of names and edges, or one of coco_17,"),
+    ("licence", " ", "licence = ' ', expected that of the weights in words"),
+    ("skeleton.edges", [[0, 2]], "skeleton.edges[0] = (0, 2), expected keypoint indices 0..1"),
+    ("skeleton.flip", [1, 2], "skeleton.flip = (1, 2), expected keypoint indices 0..1, counted from 0"),
+    ("skeleton.flip", [1, 1], "skeleton.flip = (1, 1), expected pairs: where flip[a] is b"),
+    ("skeleton.names", ["a", "a"], "skeleton.names = 'a', expected each keypoint once"),
     ("skeleton.names", ["a", "b", "c"], "heatmap cannot use maps [1, 2, 8, 6]: maps must be [R,K,H,W]"),
     ("licence", None, "the recipe: recipe lacks licence"),
     ("detector", "../yolox.onnx", "detector = '../yolox.onnx', expected none if"),
@@ -193,6 +198,24 @@ def test_wrong_syntax_is_refused_by_its_line(tmp_path: Path, run: Run, text: str
     assert "bad.toml" in err
     assert message in err
     assert "hint: " in err
+
+
+def test_a_recipe_saved_by_an_editor_that_marks_its_byte_order(tmp_path: Path) -> None:
+    """Notepad writes a byte order mark, which TOML does not know."""
+    file = own_networks.brightest_cells(tmp_path / "net.onnx")
+    recipe = _recipe(tmp_path / "marked.toml", "\ufeff" + RECIPE)
+    assert posert.tag(file, recipe=recipe, out=tmp_path) == tmp_path / "spots.onnx"
+
+
+def test_what_does_not_fit_is_said_with_the_skeletons_counts_and_the_detectors_at_hand(tmp_path: Path) -> None:
+    file = own_networks.brightest_cells(tmp_path / "net.onnx")
+    for key, value, hint in (
+        ("skeleton.names", ["a", "b", "c"], "the skeleton has 3 keypoints and 1 edges, the input 24x32 px"),
+        ("detector", "yolox-nano", "put it into the folder of the result, which has net.onnx"),
+    ):
+        with pytest.raises(PosertError) as caught:
+            posert.tag(file, recipe=_set(tomllib.loads(RECIPE), key, value), out=tmp_path)
+        assert hint in caught.value.hint
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
