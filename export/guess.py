@@ -1,5 +1,7 @@
 """A recipe to begin with, from a graph's shapes and names; what they do not say is left open. Knows onnx and TOML."""
 
+import ast
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ from posert.skeletons import named_skeletons
 
 _FREE_WH = (320, 256)  # a size that networks of any input size are tried at, px
 _LONGEST = 110
+_LONGEST_ENTRY, _MOST_PARTS = 100_000, 1000  # of metadata: characters; keypoints of a person
 _COMMENTS = {
     "licence": "of the weights",
     "skeleton": "the name of a keypoint set, or a table [skeleton] of names, edges, sigmas and flip",
@@ -38,6 +41,7 @@ _COMMENTS = {
     "stage.params.box": "xyxy, yxyx or cxcywh, which is DETR's",
     "stage.params.unit": "px, or share of the input's sides, which is DETR's",
     "stage.params.sigmoid_scores": "true if scores are below 0 or above 1, as DETR's",
+    "stage.params.keypoint_scores": "true if each keypoint is x, y, score; false if it is x, y",
     "stage.params.person": "the class of people: their number among the scores",
     "stage.decoder": f"one of {', '.join(names('decoders'))}",
     'stage.outputs."?"': "role of the decoder = name of the output",
@@ -64,7 +68,7 @@ def guess(file: Path) -> str:
         graph, image, nodes = _adapted(graph, file)
     outputs = _output_shapes(graph, image, file)
     rows = {name: tuple(shape[1:]) for name, shape in outputs.items()}
-    found = signatures.guess(Seen(_sides(image), rows))
+    found = signatures.guess(Seen(_sides(image), rows, *_said(graph)))
     if found is not None:
         found = replace(found, nodes=(*nodes, *found.nodes))
     head = [
@@ -76,6 +80,23 @@ def guess(file: Path) -> str:
     ]
     others = [name for name in inputs_of(graph) if name != image.name]
     return to_toml(_data(file, image, found, others), _comments(found, others), head)
+
+
+def _said(graph: Any) -> tuple[tuple[int, int] | None, int]:
+    """Keypoints and numbers of each, and how many classes, as the entries `kpt_shape` and `names` say that YOLO's
+    exporters write: `[17, 3]`, `{0: 'person'}`. None and 0 where they do not.
+    """
+    said: dict[str, Any] = {}
+    for entry in graph.metadata_props:
+        if entry.key in ("kpt_shape", "names") and len(entry.value) <= _LONGEST_ENTRY:
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                said[entry.key] = ast.literal_eval(entry.value)
+    points: tuple[int, int] | None = None
+    match said.get("kpt_shape"):
+        case [int(parts), int(size)] if 0 < parts <= _MOST_PARTS and size in (2, 3):
+            points = parts, size
+    classes = said.get("names")
+    return points, len(classes) if isinstance(classes, dict | list) else 0
 
 
 def _image(inputs: Mapping[str, Any]) -> InputSpec | None:

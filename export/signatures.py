@@ -1,6 +1,7 @@
 """Kinds of pose networks by the shapes of their outputs: what a recipe can know without asking. No file, no onnx.
 
-Shapes are without the batch axis. K is the number of keypoints, and never tells which skeleton it is.
+Where shapes leave a choice, names of outputs decide. Shapes are without the batch axis. K is the number of keypoints,
+and never tells which skeleton it is.
 """
 
 import math
@@ -14,6 +15,9 @@ _IMAGENET = "often [123.675, 116.28, 103.53]", "often [58.395, 57.12, 57.375]"
 _SHARES = "often [0, 0, 0]", "often [255, 255, 255], an input of 0..1"
 _GREY_LEVELS = "often [0, 0, 0]", "often [1, 1, 1], an input of 0..255"
 _CELLS = (8, 16, 32)
+_POINT_WORDS, _LABEL_WORDS = ("key", "kpt", "kps", "joint", "landmark", "pose"), ("label", "class", "cls")
+_SCORE_WORDS, _DOUBT_WORDS = ("score", "conf", "logit", "prob", *_LABEL_WORDS), ("sigma", "score", "conf", "vis", "var")
+_SIDE_WORDS = ("feat", "embed", "mask")  # outputs for other uses
 _MOST_LISTED = 1000  # rows that a network lists after a choice of its own; fewer than any grid of cells has
 _PEOPLE_AND_FIELDS = {57: 19, 78: 26, 44: 16}
 """Channels of maps and fields in one tensor -> maps, the background among them: COCO, BODY_25, MPI."""
@@ -21,10 +25,17 @@ _PEOPLE_AND_FIELDS = {57: 19, 78: 26, 44: 16}
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A network from outside: the input's width and height, px, and name -> shape of its outputs."""
+    """A network from outside.
+
+    Attributes:
+        size_wh: of its input, px. outputs: name -> shape.
+        points: keypoints of a row and numbers of each, if the file says so. classes: of the rows, 0 if it does not.
+    """
 
     size_wh: tuple[int, int]
     outputs: Mapping[str, Shape]
+    points: tuple[int, int] | None = None
+    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +61,14 @@ class Guess:
 
 
 def guess(seen: Seen) -> Guess | None:
-    """The first kind that fits the outputs; None if there is none."""
+    """The first kind that fits the outputs; None if there is none. What goes by names of features is left aside."""
+    main = {name: shape for name, shape in seen.outputs.items() if not _named(name, _SIDE_WORDS)}
+    seen = replace(seen, outputs=main) if main else seen
     return next((found for kind in _KINDS if (found := kind(seen)) is not None), None)
+
+
+def _named(name: str, words: tuple[str, ...]) -> bool:
+    return any(word in name.lower() for word in words)
 
 
 def _of_rank(seen: Seen, rank: int) -> dict[str, Shape]:
@@ -195,23 +212,29 @@ def _cells(seen: Seen) -> Guess | None:
                 what = "YOLOX's boxes of 80 classes"
                 return Guess(what, 0, "detect", {"grid_rows": name}, fit="corner", usual=_GREY_LEVELS)
             if rows == grid and columns > 4:
-                return _yolo(name, columns, ["box", "scores"])
+                return _yolo(seen, name, columns, ["box", "scores"])
             if rows == 3 * grid and columns > 5:
-                return _yolo(name, columns, ["box", "objectness", "scores"])
+                return _yolo(seen, name, columns, ["box", "objectness", "scores"])
     return None
 
 
-def _yolo(name: str, columns: int, begin: list[str]) -> Guess:
-    """Boxes with one class and keypoints if the columns divide so, else with several classes."""
+def _yolo(seen: Seen, name: str, columns: int, begin: list[str]) -> Guess:
+    """Boxes, with the keypoints that the file says, or with one class and keypoints if the columns divide so."""
     given = 3 + len(begin)
     parts, left = divmod(columns - given, 3)
     params: dict[str, Any] = {"columns": begin, "box": "cxcywh", "max_iou": 0.65}
+    if seen.points is not None and (classes := columns - given + 1 - math.prod(seen.points)) > 0:
+        params |= {"columns": [*begin, "keypoints"], "keypoint_scores": seen.points[1] == 3}
+        params |= {"classes": classes, "person": OPEN} if classes > 1 else {}
+        remark = "keypoints and classes as the file's metadata say"
+        return Guess("YOLO rows of boxes and keypoints", seen.points[0], "rows", {"rows": name}, params, remark=remark)
     if left == 0 and parts > 0:
         params["columns"] = [*begin, "keypoints"]
         remark = f"{columns} columns read as one class and x, y, score of {parts} keypoints"
         return Guess("YOLO rows of boxes and keypoints", parts, "rows", {"rows": name}, params, remark=remark)
     params |= {"keypoints": 0, "classes": columns - given + 1}
-    return Guess("YOLO rows of boxes", 0, "rows", {"rows": name}, params, remark="class 0 is taken for people")
+    remark = "class 0 is taken for people; if keypoints are among the columns, give columns, classes and skeleton"
+    return Guess("YOLO rows of boxes", 0, "rows", {"rows": name}, params, remark=remark)
 
 
 def _listed(seen: Seen) -> Guess | None:
@@ -232,34 +255,58 @@ def _listed(seen: Seen) -> Guess | None:
         outputs = {"rows": boxes, "labels": labels}
         return Guess("listed boxes and classes", 0, "rows", outputs, params, remark="class 0 is taken for people")
     for name, (_, columns) in rows.items():
-        parts, left = divmod(columns - 6, 3)
-        if columns >= 6 and left == 0:
+        count, size = seen.points or ((columns - 6) // 3, 3)
+        parts, left = divmod(columns - 6, size)
+        if columns >= 6 and left == 0 and parts in (0, count):
             word = ["box", "scores", "label", *(["keypoints"] if parts else [])]
             params = {"columns": word} if parts else {"columns": word, "keypoints": 0}
+            params |= {"keypoint_scores": False} if parts and size == 2 else {}
+            params |= {"person": OPEN} if seen.classes > 1 else {}
             return Guess("listed rows: box, score, class, keypoints", parts, "rows", {"rows": name}, params)
     return None
 
 
 def _queries(seen: Seen) -> Guess | None:
-    """As many boxes, scores of classes, and perhaps keypoints: DETR's queries, YOLO-NAS."""
-    rows = {name: shape for name, shape in seen.outputs.items() if len(shape) in (2, 3) and shape[0] <= _MOST_LISTED}
-    boxes = next((name for name, shape in rows.items() if shape[1:] == (4,)), None)
+    """As many boxes, scores, perhaps classes and keypoints: DETR's queries, YOLO-NAS, RT-DETR."""
+    few = {name: shape for name, shape in seen.outputs.items() if shape and shape[0] <= _MOST_LISTED}
+    boxes = next((name for name, shape in few.items() if shape[1:] == (4,)), None)
     if boxes is None:
         return None
-    others = {name: shape[1:] for name, shape in rows.items() if name != boxes and shape[0] == rows[boxes][0]}
-    points = next((name for name, tail in others.items() if len(tail) == 2 and tail[1] in (2, 3)), None)
-    scores = next((name for name, tail in others.items() if len(tail) == 1), None)
+    others = {name: shape[1:] for name, shape in few.items() if name != boxes and shape[0] == few[boxes][0]}
+    points, parts, size = _points_of(others)
+    tails = {name: tail for name, tail in others.items() if len(tail) < 2 and name != points}
+    labels = [name for name, tail in tails.items() if not tail and _named(name, _LABEL_WORDS)] if len(tails) > 1 else []
+    free = [name for name in tails if name not in labels]
+    scores = next((name for name in free if _named(name, _SCORE_WORDS)), free[0] if free else None)
     if scores is None:
         return None
-    outputs, parts = {"rows": boxes, "scores": scores}, others[points][0] if points else 0
-    classes = others[scores][0]
-    params: dict[str, Any] = {"columns": ["box"], "box": OPEN, "unit": OPEN, "sigmoid_scores": OPEN, "classes": classes}
-    params |= {"person": OPEN} if classes > 1 else {}
+    outputs, classes = {"rows": boxes, "scores": scores}, math.prod(tails[scores])
+    params: dict[str, Any] = {"columns": ["box"], "box": OPEN, "unit": OPEN, "sigmoid_scores": OPEN}
+    if labels and classes == 1:
+        outputs["labels"] = labels[0]
+    else:
+        params["classes"] = classes
+    params |= {"person": OPEN} if "labels" in outputs or classes > 1 else {}
     if points is None:
         params["keypoints"] = 0
     else:
-        outputs["keypoints"], params["keypoint_scores"] = points, others[points][1] == 3
+        outputs["keypoints"], params["keypoint_scores"] = points, size == 3 if size else OPEN
     return Guess("boxes and scores, as of queries", parts, "rows", outputs, params, usual=_IMAGENET, fit="stretch")
+
+
+def _points_of(tails: Mapping[str, Shape]) -> tuple[str | None, int, int]:
+    """The output [P,K,2 or 3], or by its name [P,K*2] or [P,K*3]; K; numbers of a keypoint, 0 if they may be either."""
+    for name, tail in tails.items():
+        if len(tail) == 2 and tail[1] in (2, 3):
+            return name, *tail
+    for name, tail in tails.items():
+        if (
+            len(tail) == 1
+            and _named(name, _POINT_WORDS)
+            and (sizes := [size for size in (3, 2) if tail[0] % size == 0])
+        ):
+            return name, tail[0] // sizes[0], sizes[0] if len(sizes) == 1 else 0
+    return None, 0, 0
 
 
 def _regression(seen: Seen) -> Guess | None:
@@ -267,7 +314,8 @@ def _regression(seen: Seen) -> Guess | None:
     points = {name: shape for name, shape in _of_rank(seen, 2).items() if shape[1] in (2, 3) and shape[0] > 1}
     if not points:
         return None
-    name, (parts, size) = list(points.items())[-1]
+    sure = {name: shape for name, shape in points.items() if not _named(name, _DOUBT_WORDS)} or points
+    name, (parts, size) = list(sure.items())[-1]
     scored: Mapping[str, Any] = {"op": "Pad", "inputs": [name, [0, 0, 0, 0, 0, 1], 1.0], "outputs": ["scored"]}
     wide, high = seen.size_wh
     nodes: tuple[Mapping[str, Any], ...] = (
@@ -284,5 +332,5 @@ def _regression(seen: Seen) -> Guess | None:
 
 
 _KINDS: tuple[Callable[[Seen], Guess | None], ...] = (
-    _simcc, _composite_fields, _movenet, _heads, _fields, _heatmaps, _stacked, _cells, _listed, _queries, _regression,
+    _simcc, _composite_fields, _movenet, _heads, _fields, _heatmaps, _stacked, _cells, _queries, _listed, _regression,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import own_networks
 import pytest
 import tiny_topdown
@@ -87,6 +88,29 @@ FAMILIES: dict[str, tuple[Any, dict[str, np.ndarray], str, dict[str, str], dict[
                       {"columns": ["box"], "classes": 1, "keypoint_scores": False},
                       COCO | {"stage.params.box": "xyxy", "stage.params.unit": "px",
                               "stage.params.sigmoid_scores": False}),
+    "detr pose, flat keypoints": ((1, 3, 384, 384), _zeros(logits=(60, 2), pred_boxes=(60, 4), pred_keypoints=(60, 34)),
+                                  "rows", {"rows": "pred_boxes", "scores": "logits", "keypoints": "pred_keypoints"},
+                                  {"columns": ["box"], "classes": 2, "keypoint_scores": False},
+                                  COCO | {"stage.params.person": 1, "stage.params.box": "cxcywh",
+                                          "stage.params.unit": "share", "stage.params.sigmoid_scores": True}),
+    "flat keypoints that divide by both": (
+        SQUARE, _zeros(boxes=(20, 4), scores=(20,), kpts=(20, 78)), "rows",
+        {"rows": "boxes", "scores": "scores", "keypoints": "kpts"}, {"keypoint_scores": "?"},
+        HALPE | {"stage.params.box": "xyxy", "stage.params.unit": "px", "stage.params.sigmoid_scores": False,
+                 "stage.params.keypoint_scores": True}),
+    "listed apart, in any order": (
+        SQUARE, _zeros(reid_embedding=(6, 64), labels=(6,), scores=(6,), keypoints=(6, 17, 3), boxes=(6, 4)), "rows",
+        {"rows": "boxes", "scores": "scores", "labels": "labels", "keypoints": "keypoints"}, {"columns": ["box"]},
+        COCO | {"stage.params.person": 0, "stage.params.box": "xyxy", "stage.params.unit": "px",
+                "stage.params.sigmoid_scores": False}),
+    "rt-detr": (SQUARE, _zeros(labels=(300,), boxes=(300, 4), scores=(300,)), "rows",
+                {"rows": "boxes", "scores": "scores", "labels": "labels"}, {"keypoints": 0},
+                {"stage.params.person": 0, "stage.params.box": "xyxy", "stage.params.unit": "px",
+                 "stage.params.sigmoid_scores": False}),
+    "regression with its doubts": (TALL, _zeros(coords=(17, 2), sigma=(17, 2)), "direct", {"keypoints": "keypoints"},
+                                   {}, COCO),
+    "hrnet with its features": (TALL, _zeros(features=(32, 64, 48), heat=(17, 64, 48)), "heatmap", {"maps": "heat"},
+                                {}, COCO),
 }  # fmt: skip
 
 
@@ -121,6 +145,32 @@ def test_a_family_is_known_by_its_shapes(tmp_path: Path, family: str) -> None:
     own = {"licence": "MIT", "detector": "none", **BY_EYE, **filled}
     written = posert.tag(file, recipe=_filled(recipe, own), out=tmp_path / "own.onnx")
     assert read_metadata(written).model == "net-posert"
+
+
+@pytest.mark.parametrize(
+    ("rows", "entries", "parts", "params"),
+    [
+        ((46, 8400), {"kpt_shape": "[13, 3]", "names": "{0: 'cat', 1: 'mouse', 2: 'owl'}"}, 13,
+         {"classes": 3, "person": "?", "keypoint_scores": True}),
+        ((8400, 33), {"kpt_shape": "[14, 2]", "names": "{0: 'mouse'}"}, 14, {"keypoint_scores": False}),
+        ((300, 34), {"kpt_shape": "[14, 2]", "names": "{0: 'mouse'}"}, 14,
+         {"columns": ["box", "scores", "label", "keypoints"], "keypoint_scores": False}),
+        ((56, 8400), {"kpt_shape": "[17, 3", "names": "9" * 10}, 17, {"columns": ["box", "scores", "keypoints"]}),
+    ],
+)  # fmt: skip
+def test_yolos_own_entries_say_keypoints_and_classes(
+    tmp_path: Path, rows: tuple[int, int], entries: dict[str, str], parts: int, params: dict[str, Any]
+) -> None:
+    """46 columns may be one class and 41 numbers or three classes and 13 keypoints: YOLO's exporters write which."""
+    file = own_networks.constant(tmp_path / "net.onnx", SQUARE, _zeros(output0=rows))
+    graph = onnx.load(file)
+    helper.set_model_props(graph, entries)
+    onnx.save(graph, file)
+    recipe = tomllib.loads(posert.guess(file))
+    assert recipe["stage"]["params"].items() >= params.items()
+    skeleton = {"names": [f"p{k}" for k in range(parts)], "edges": []}
+    own = {"licence": "AGPL-3.0", "skeleton": skeleton, "stage.input.fit": "letterbox", "stage.params.person": 1}
+    posert.tag(file, recipe=_filled(recipe, BY_EYE | own), out=tmp_path / "own.onnx")
 
 
 def test_sides_that_no_number_says(tmp_path: Path) -> None:
