@@ -185,9 +185,10 @@ def test_shards_write_into_one_dataset(tmp_path: Path, recipe: Recipe) -> None:
 def test_names_and_columns_that_cannot_be(tmp_path: Path, recipe: Recipe) -> None:
     with pytest.raises(PosertError, match="two clips are called a/0000"):
         go(tmp_path / "out", recipe, clips.jobs_of(clips.listed(tmp_path / "l.parquet", [*IDS, IDS[0]]), tmp_path))
-    listed = clips.listed(tmp_path / "l.parquet", IDS, frame=["x"] * 7)
-    with pytest.raises(PosertError, match="the list's column frame"):
-        go(tmp_path / "out", recipe, clips.jobs_of(listed, tmp_path))
+    for column in ("frame", "clip", "box_left"):  # a column `clip` took the place of the clips' names
+        listed = clips.listed(tmp_path / "l.parquet", IDS, **{column: ["x"] * 7})
+        with pytest.raises(PosertError, match=f"the list's column {column}"):
+            Ledger(tmp_path / "out", recipe).begin(clips.jobs_of(listed, tmp_path), resume=False)
 
 
 def test_many_rows_of_one_clip_go_through_a_file(

@@ -136,6 +136,8 @@ def test_jobs_come_as_they_are_asked_for(tmp_path: Path, form: str) -> None:
     [
         ("", "has no column path"),
         ("name,start\na.mp4,1\n", "has no column path"),
+        ("path;start\na.mp4;1\n", "has no column path"),
+        ("path,start,start\na.mp4,1,2\n", "has two columns start"),
         ("path\n", "is empty"),
         ("path,start\na.mp4,soon\n", "row 1 .*start is 'soon'"),
         ("path,start,stop\na.mp4,1,2\nb.mp4,3,2\n", "row 2 .*from 3.0 to 2.0 s"),

@@ -91,6 +91,18 @@ def metadata_of(header: Mapping[str, Any], spec: ModelSpec) -> dict[str, str]:
     return {"posert": json.dumps(about), "posert.model": to_json(spec)}
 
 
+_OWN = {"clip", "frame", "time_s", "width", "height", "person", "id", "score"} | {
+    f"box_{side}" for side in ("left", "top", "right", "bottom")
+}
+
+
+def check_columns(columns: Collection[str], own: Collection[str] = _OWN) -> None:
+    """Raises PosertError if a column of the list is called as one of the dataset's own, those of keypoints left out."""
+    if clash := {*columns} & {*own}:
+        what = f"the list's column {min(clash)} is called as one of the dataset's own"
+        raise PosertError(what, "give it another name in the list")
+
+
 class Part:
     """A file of the dataset while it is written. Memory holds one group of rows.
 
@@ -145,9 +157,7 @@ class Part:
         types = {"clip": pyarrow.string()} | {name: getattr(pyarrow, kind)() for name, kind in self.columns.items()}
         known = {"clip": clip, **values}
         more = [pyarrow.repeat(pyarrow.scalar(known.get(name), kind), count) for name, kind in types.items()]
-        if clash := types.keys() & set(batch.schema.names):
-            what = f"the list's column {min(clash)} is called as one of the dataset's own"
-            raise PosertError(what, "give it another name in the list")
+        check_columns(types, batch.schema.names)
         fields = [*types.items(), *((field.name, field.type) for field in batch.schema)]
         schema = pyarrow.schema(fields, metadata=batch.schema.metadata)
         return pyarrow.Table.from_arrays([*more, *batch.columns], schema=schema)

@@ -71,7 +71,7 @@ def _check_apart(files: Sequence[Path]) -> None:
     if wrong:
         raise PosertError(
             f"several sources would write {', '.join(sorted(wrong))}, or `output` and `overlay` of one",
-            "give their common folder as the source, or give them names of their own",
+            "give their common folder as the source, or give them names of their own, rows of a list an id each",
         )
 
 

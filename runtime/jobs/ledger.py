@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from posert import __version__
 from posert.errors import PosertError
 from posert.runtime.files.atomic import workshop
-from posert.runtime.files.partition import Part, drop_rows
+from posert.runtime.files.partition import Part, check_columns, drop_rows
 from posert.runtime.files.state import as_listed, sha256_of, unchanged
 from posert.runtime.jobs.entries import (
     Sheet,
@@ -100,13 +100,14 @@ class Ledger:
 
         Raises:
             PosertError: the folder cannot be written, another run has the manifest, two clips have one name, there are
-                results and nothing says what is to become of them.
+                results and nothing says what is to become of them, the list has a column of the dataset's.
         """
         self._shelf.take()
         try:
             _check_names(jobs)
             self._shelf.tidy()
             self._columns, self._jobs = jobs.media.columns, len(jobs)
+            check_columns(self._columns)
             finished = self._finished(jobs, resume=resume, verify=verify)
             if resume:
                 self._take_over(jobs, finished, verify)

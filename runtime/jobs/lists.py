@@ -150,7 +150,10 @@ def _parquet(path: str, columns: tuple[str, ...] | None) -> Iterator[_Row]:
 def _check(path: str, names: Any) -> None:
     if "path" not in names:
         said = ", ".join(map(str, names)) or "none"
-        raise PosertError(f"the list {path} has no column path", f"its columns are: {said}")
+        hint = f"its columns are: {said}" + ("; a comma stands between them" if ";" in said or "\t" in said else "")
+        raise PosertError(f"the list {path} has no column path", hint)
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise PosertError(f"the list {path} has two columns {twice}", "give each a name of its own")
 
 
 def _unreadable(path: str, error: Exception) -> PosertError:
