@@ -11,6 +11,7 @@ import tiny
 from command import Run
 
 from posert.errors import PosertError
+from posert.runtime.jobs.entries import kind_of
 from posert.runtime.jobs.ledger import Ledger
 from posert.runtime.jobs.recipe import Recipe
 from posert.runtime.jobs.status import Failures, status_of
@@ -45,6 +46,12 @@ def test_while_it_runs_and_afterwards(tmp_path: Path, run: Run) -> None:
     assert said.startswith("not running: 6 of 7 done, 1 failed (100.0 %); 18 frames, 1.0 people a frame\n")
     assert f"dataset: 1 files, {found.bytes / 1000:.1f} kB\n      1 x {kind}\n" in said
     assert json.loads(run("jobs", "status", out, "--json")[1])["failures"][0]["count"] == 1
+
+
+def test_the_name_of_a_clip_is_no_letter_of_an_error() -> None:
+    """A list whose ids were letters counted "SOURCE cannot SOURCEe opened" and "SOURCE cannot be opened" apart."""
+    errors = [(f"in/{clip}.mp4 cannot be opened as a video", f"in/{clip}.mp4", clip) for clip in ("a", "b", "op")]
+    assert {kind_of(*each) for each in errors} == {"SOURCE cannot be opened as a video"}
 
 
 def test_a_clip_that_failed_and_then_did_not_is_done(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Tars of clips: every member is read where it lies, and is the file that it would be on a disk."""
 
+import gzip
 import io
 import shutil
 import tarfile
@@ -78,6 +79,13 @@ def test_a_member_that_was_cut_off_is_noticed(tmp_path: Path) -> None:
         file.add(front, "next.mp4")
     with pytest.raises(PosertError, match=r"clips.tar/front.mp4 is cut off: \d+ bytes are missing"):
         list(frames(tmp_path / "clips.tar"))
+
+
+def test_a_packed_tar_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "clips.tar.gz").write_bytes(gzip.compress(b"tar"))
+    with pytest.raises(PosertError) as caught:
+        list(frames(tmp_path / "clips.tar.gz"))
+    assert "gzip is not read" in caught.value.hint
 
 
 @pytest.mark.parametrize("how", ["cut", "gzip", "text"])

@@ -118,9 +118,12 @@ def kind_of(error: str, source: str, clip: str) -> str:
 
     >>> kind_of("in/a.mp4: 12 of 30 frames can be read", "in/a.mp4", "a.mp4")
     'SOURCE: N of N frames can be read'
+    >>> kind_of("out/a.jsonl cannot be written", "in/a.mp4", "a")  # a clip's name only where a path ends in it
+    'out/SOURCE.jsonl cannot be written'
     """
+    places = {clip: rf"(?:(?<=/)|^){re.escape(clip)}(?!\w)", source: rf"(?<!\w){re.escape(source)}(?!\w)"}
     for name in sorted({source, clip} - {""}, key=len, reverse=True):
-        error = error.replace(name, "SOURCE")
+        error = re.sub(places[name], "SOURCE", error)
     return re.sub(r"\d+(\.\d+)?", "N", error)
 
 

@@ -278,6 +278,8 @@ def _open_video(source: str, name: str = "", *, hwaccel: str | None = None, thre
             wanted += [cv2.CAP_PROP_HW_ACCELERATION, HWACCELS[hwaccel]]
         capture = cv2.VideoCapture(name or source, cv2.CAP_FFMPEG, wanted)
         hint = "it has no video stream, is cut off or damaged, or its codec is unknown"
+        if source.endswith((".gz", ".tgz")):
+            hint = "gzip is not read: nobody can go to a place in it; unpack it to a .tar or to files"
     if hwaccel is not None and capture.get(cv2.CAP_PROP_HW_ACCELERATION) <= 0:
         raise PosertError(
             f"{source} cannot be decoded with `hwaccel` {hwaccel}: OpenCV's FFmpeg has no such hardware for it here",
