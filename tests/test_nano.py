@@ -13,7 +13,7 @@ from people import keypoint_boxes
 
 from posert.export.nano import clip, layout
 from posert.export.nano.figures import Pose, place, pose_body
-from posert.export.nano.training import cache, crops, drawn, evaluate, lying
+from posert.export.nano.training import cache, crops, drawn, evaluate, lying, thunder
 from posert.export.nano.training.evaluate import Truth, average_precision, similarity
 from posert.export.systems.nano import spec
 from posert.poses import Poses
@@ -253,6 +253,40 @@ def test_people_are_turned_upright_with_their_photo(turns: int) -> None:
     x, y, width, height = again["people"][0]["box"]
     assert x <= neck[0] <= x + width
     assert y <= hip[1] <= y + height
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_the_second_teacher_sees_the_person_turned(turns: int) -> None:
+    """The window's middle is the box's, up in it is what the turns say, and its side has room for the box."""
+    linear, shift = thunder.window([100, 50, 40, 80], turns)
+    middle = np.array([120 - 0.5, 90 - 0.5])
+    np.testing.assert_allclose(linear @ middle + shift, [127.5, 127.5])
+    up = np.rot90(np.eye(2), 0)[1] * -1.0
+    for _ in range(turns):  # anticlockwise: what is up goes left
+        up = np.array([up[1], -up[0]])
+    np.testing.assert_allclose(linear @ (0, -1), up * 256 / 100, atol=1e-9)
+
+
+def test_the_second_teacher_fills_what_labels_lack() -> None:
+    """A face for somebody labelled without one, a person for a box; whom it is not sure of stays a box."""
+    points = np.zeros((layout.KEYPOINTS, 3))
+    points[2:14] = (60, 90, 2)
+    labelled = {"keypoints": points.tolist(), "box": [40, 40, 50, 100]}
+
+    def ask(picture: np.ndarray, box: list[float], turns: int) -> np.ndarray:
+        answer = np.full((17, 3), 0.9 if box[0] < 200 else 0.2)
+        answer[:, 0], answer[:, 1], answer[3, 2] = box[0] + 5, box[1] + 5, 0.1
+        return answer
+
+    record = {"people": [labelled], "crowd": []}
+    boxes = [[150.0, 20, 40, 90], [220.0, 20, 40, 90], [10.0, 10, 20, 30]]
+    made = thunder.completed(record, np.zeros((240, 320, 3), np.uint8), boxes, ask)
+    first, second = (np.array(person["keypoints"]) for person in made["people"])
+    assert first[0].tolist() == [45, 45, 2]
+    assert first[2:14].tolist() == points[2:14].tolist()
+    assert second[[0, 1, 13], 2].tolist() == [2, 2, 2]
+    assert second[17, 2] == 0  # the left ear, below the least score
+    assert made["crowd"] == [list(box) for box in boxes[1:]]  # unsure, and too small to ask about
 
 
 def test_turns_that_are_no_better_than_others_are_left_out(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 In the environment of `make test-export`, with COCO's keypoint labels and photos and human-pose-estimation-0001 as ONNX:
 
     python -m posert.export.nano.training.cache --labels L.json --images DIR --teacher T.onnx --out photos
+    python -m posert.export.nano.training.thunder photos --thunder movenet-thunder.onnx --detector yolox-nano.onnx
     python -m posert.export.nano.training.drawn --photos photos --out drawn
     python -m posert.export.nano.training.train --cache photos=0.8 drawn=0.2 --steps N --out run
     posert export nano --from run/state.pt
@@ -12,6 +13,7 @@ In the environment of `make test-export`, with COCO's keypoint labels and photos
 
 (LYING is made by `lying`; `--nobody` needs photos on which everybody is labelled, which COCO's often are not.)
 More photos make more caches (`cache --help`: without labels, with people upside down, without a test set's photos).
+`thunder` is for caches whose labels lack joints or people, which COCO's do not.
 
 `checkpoint.pt` is the shipped network's, `runs.jsonl` has every run before it. Nothing outside this folder needs it.
 """
