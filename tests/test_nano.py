@@ -496,7 +496,12 @@ class TestTraining:
             ends.append(torch.load(tmp_path / name / "state.pt", weights_only=True)["net"])
         assert all(torch.equal(a, b) for a, b in zip(ends[0].values(), ends[1].values(), strict=True))
 
-    def test_a_network_with_more_layers_starts_as_the_one_it_continues(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "shape",
+        [{"blocks": (2, 3), "dilations": (1, 2, 3), "more": 1}, {"widths": (48, 96, 160, 192)}],
+        ids=["deeper", "wider"],
+    )
+    def test_a_larger_network_starts_as_the_one_it_continues(self, tmp_path: Path, shape: dict) -> None:
         torch = pytest.importorskip("torch")
         from posert.export.nano.graph import load
         from posert.export.nano.network import PoseNano
@@ -504,7 +509,9 @@ class TestTraining:
 
         torch.manual_seed(0)
         small, image = PoseNano().eval(), torch.rand(1, 3, 64, 96) * 255
-        training = Training(1e-3, 0.0, muon=True, blocks=(2, 3), dilations=(1, 2, 3), more=1)
+        torch.nn.init.normal_(small.r1.b[1].weight)
+        torch.nn.init.normal_(small.s16[1].b[1].weight)
+        training = Training(1e-3, 0.0, muon=True, net=PoseNano(**shape))
         training.load({"average": small.state_dict(), "crops": 7}, exactly=False)
         with torch.no_grad():
             for ours, wanted in zip(training.average(image), small(image), strict=True):
@@ -512,6 +519,36 @@ class TestTraining:
         assert (training.crops, training.step) == (7, 0)
         torch.save(training.state(), tmp_path / "deeper.pt")
         assert load(tmp_path / "deeper.pt").shape == training.net.shape
+
+    @pytest.mark.parametrize("kind", ["fine", "offsets", "focal", "distilled", "int8"])
+    def test_a_trial_starts_as_the_network_it_changes(self, tmp_path: Path, kind: str) -> None:
+        """At a rate of 0 no trial moves a weight, and the two answers that all have are those of the start."""
+        torch = pytest.importorskip("torch")
+        from posert.export.nano.network import PoseNano
+        from posert.export.nano.training import trials
+
+        write_cache(tmp_path / "cache")
+        torch.manual_seed(0)
+        start = PoseNano()
+        torch.save({"average": start.state_dict()}, tmp_path / "start.pt")
+        trials.run(kind, tmp_path / "start.pt", {tmp_path / "cache": 1.0}, tmp_path / kind, 0.01, 0.0, 0)
+        after = torch.load(tmp_path / kind / "net.pt", weights_only=True)["average"]
+        for name, weight in start.named_parameters():
+            torch.testing.assert_close(after[name], weight.detach())
+
+    def test_fine_targets_and_offsets_point_at_the_joint(self) -> None:
+        pytest.importorskip("torch")
+        from posert.export.nano.training import trials
+
+        people = np.zeros((1, layout.KEYPOINTS, 3), np.float32)
+        people[0, 4] = (6.25, 9.75, 2)  # cells
+        batch = crops.Batch(np.zeros((1, 160, 160, 3), np.uint8), np.zeros((1, 20, 20, 56), np.float32), [people])
+        fine = trials.third_target("fine", batch)[0, 4].numpy()
+        assert np.unravel_index(fine.argmax(), fine.shape) == (20, 13)  # cell c of the fine maps is at (c - .5) / 2
+        assert fine.max() == pytest.approx(1.0)
+        offsets = trials.third_target("offsets", batch)[0].numpy()
+        assert offsets[[4, layout.KEYPOINTS + 4], 10, 7].tolist() == [-0.75, -0.25]
+        assert np.isnan(offsets[4, 0, 0])
 
     def test_unknown_cells_cost_nothing(self) -> None:
         torch = pytest.importorskip("torch")

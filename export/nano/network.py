@@ -37,8 +37,9 @@ class PoseNano(nn.Module):
     """BGR f32 [B,3,H,W] 0..255, sides multiples of 32 -> both stages' maps f32 [B,56,H/8,W/8].
 
     The stem goes straight to stride 4: feature maps at stride 2 would cost most of the time on a CPU. `blocks` are
-    those at strides 8 and 16, `dilations` of each one at stride 32, `more` those of the refinement beyond the first.
-    A network with more of them starts as the smaller one whose weights it is given; checkpoints keep the `shape`.
+    those at strides 8 and 16, `dilations` of each one at stride 32, `more` those of the refinement beyond the first;
+    `widths` are the channels at strides 4, 8, 16 and 32. A network with more of them starts as the smaller one whose
+    weights it is given (`grown`); checkpoints keep the `shape`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class PoseNano(nn.Module):
         more: int = 0,
     ) -> None:
         super().__init__()
-        self.shape: dict[str, Any] = {"blocks": blocks, "dilations": dilations, "more": more}
+        self.shape: dict[str, Any] = {"widths": widths, "blocks": blocks, "dilations": dilations, "more": more}
         stem, s8, s16, s32 = widths
         self.stem = convolution(3, stem, 8, 4)
         self.s8 = nn.Sequential(convolution(stem, s8, 3, 2), *[Residual(s8) for _ in range(blocks[0])])
@@ -72,11 +73,31 @@ class PoseNano(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        at8 = self.s8(self.stem((x - GREY) * (1 / SPREAD)))
+        return self.inside(x)[:2]
+
+    def inside(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Both stages' maps, the features that the second is made of, and the stem's at stride 4."""
+        stem = self.stem((x - GREY) * (1 / SPREAD))
+        at8 = self.s8(stem)
         at16 = self.s16(at8)
         at32 = self.l32(self.s32(at16))
         up = self.u16(self.l16(F.relu(at16 + F.interpolate(at32, scale_factor=2.0, mode="nearest"))))
         features = self.m8(F.relu(self.l8(at8) + F.interpolate(up, scale_factor=2.0, mode="nearest")))
         first = self.h1(features)
-        second = first + self.h2(self.more(self.r1(self.r0(torch.cat([features, first], 1)))))
-        return first, second
+        refined = self.more(self.r1(self.r0(torch.cat([features, first], 1))))
+        return first, first + self.h2(refined), refined, stem
+
+
+def grown(saved: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """The state of a network that computes what a smaller one with the weights `saved` does, until it is trained.
+
+    What only the larger one has keeps its own weights, and no channel of the smaller one looks at it.
+    """
+    state: dict[str, Tensor] = net.state_dict()
+    for name, old in saved.items():
+        new = state[name].clone()
+        if new.ndim == 4:
+            new[: old.shape[0], old.shape[1] :] = 0
+        new[tuple(slice(size) for size in old.shape)] = old.to(new.dtype)
+        state[name] = new
+    return state

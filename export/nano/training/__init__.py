@@ -13,7 +13,8 @@ In the environment of `make test-export`, with COCO's keypoint labels and photos
 
 (LYING is made by `lying`; `--nobody` needs photos on which everybody is labelled, which COCO's often are not.)
 More photos make more caches (`cache --help`: without labels, with people upside down, without a test set's photos).
-`thunder` is for caches whose labels lack joints or people, which COCO's do not.
+`thunder` is for caches whose labels lack joints or people, which COCO's do not. `trials` compares networks, losses and
+averages at equal cost.
 
 `checkpoint.pt` is the shipped network's, `runs.jsonl` has every run before it. Nothing outside this folder needs it.
 """

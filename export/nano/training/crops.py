@@ -67,10 +67,14 @@ class Photos:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Crops u8 [B,n,n,3] (BGR) and targets f32 [B,c,c,56] with NaN for unknown, c = n / 8."""
+    """Crops u8 [B,n,n,3] (BGR) and targets f32 [B,c,c,56] with NaN for unknown, c = n / 8.
+
+    `people` are those labelled in each crop, f32 [N,18,3] in cells.
+    """
 
     pictures: NDArray[np.uint8]
     targets: FloatArray
+    people: list[FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +117,16 @@ def batch(photos: Photos, shares: list[float], number: int, mix: Mix, seed: int)
     caches = rng.choice(len(shares), count, p=wanted / wanted.sum())
     chosen = [int(rng.choice(photos.train[cache])) for cache in caches]
     made = [crop(photos, index, random_view(photos.records[index], side, mix, rng), side, mix) for index in chosen]
-    pictures, targets = zip(*made, strict=True)
-    return Batch(np.stack([jittered(p, rng) for p in pictures]), np.stack(targets))
+    pictures, targets, people = zip(*made, strict=True)
+    return Batch(np.stack([jittered(p, rng) for p in pictures]), np.stack(targets), list(people))
 
 
 def whole(photos: Photos, indices: NDArray[np.int64], mix: Mix) -> Batch:
     """Whole pictures, unchanged: what the validation loss is measured on."""
     view = View(np.eye(2), np.zeros(2), False)
-    pictures, targets = zip(*[crop(photos, int(index), view, SIDE, mix) for index in indices], strict=True)
-    return Batch(np.stack(pictures), np.stack(targets))
+    made = [crop(photos, int(index), view, SIDE, mix) for index in indices]
+    pictures, targets, people = zip(*made, strict=True)
+    return Batch(np.stack(pictures), np.stack(targets), list(people))
 
 
 def random_angle(record: dict[str, Any], rng: np.random.Generator) -> float:
@@ -159,8 +164,10 @@ def random_view(record: dict[str, Any], side: int, mix: Mix, rng: np.random.Gene
     return View(linear, side / 2 - linear @ centre, mirrored)
 
 
-def crop(photos: Photos, index: int, view: View, side: int, mix: Mix) -> tuple[NDArray[np.uint8], FloatArray]:
-    """Picture u8 [n,n,3] and target f32 [c,c,56] of one view."""
+def crop(
+    photos: Photos, index: int, view: View, side: int, mix: Mix
+) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
+    """Picture u8 [n,n,3], target f32 [c,c,56] and labelled people f32 [N,18,3] (cells) of one view."""
     record = photos.records[index]
     cache, place = record["cache"], record["place"]
     cells = side // layout.STRIDE
@@ -187,7 +194,7 @@ def crop(photos: Photos, index: int, view: View, side: int, mix: Mix) -> tuple[N
         _blend(maps[maps_of], teacher, _to_maps(view, record["ratio"]), view.linear / scale, channels, target)
     else:
         _mark_unknown(record, view, target)
-    return picture, target
+    return picture, target, people
 
 
 def _to_maps(view: View, ratio: float) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from posert.export.nano.network import PoseNano
+from posert.export.nano.network import PoseNano, grown
 from posert.export.nano.training import crops
 from posert.export.nano.training.muon import Muon
 
@@ -63,8 +63,8 @@ def loss_of(maps: Tensor, target: Tensor) -> Tensor:
 class Training:
     """Everything that changes while training: the network, its running average, both optimisers."""
 
-    def __init__(self, rate: float, decay: float, muon: bool, **shape: Any) -> None:
-        self.net = PoseNano(**shape).to(memory_format=torch.channels_last)
+    def __init__(self, rate: float, decay: float, muon: bool, net: PoseNano) -> None:
+        self.net = net.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.net).eval()
         inner = [p for name, p in self.net.named_parameters() if p.ndim == 4 and name[:2] not in ("h1", "h2")]
         inside = {id(p) for p in inner}
@@ -96,8 +96,7 @@ class Training:
     def load(self, state: dict[str, Any], *, exactly: bool) -> None:
         """Continue from a state: `exactly`, or as the start of a new run (layers that it lacks start as they are)."""
         for net, saved in ((self.net, state.get("net", state["average"])), (self.average, state["average"])):
-            weights = {name: v.float() if v.is_floating_point() else v for name, v in saved.items()}
-            net.load_state_dict(weights if exactly else net.state_dict() | weights)
+            net.load_state_dict(saved if exactly else grown(saved, net))
         self.crops = state.get("crops", 0)
         if exactly:
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
@@ -106,32 +105,36 @@ class Training:
 
     def learn(self, batch: tuple[Tensor, Tensor], rate: float, keep: float) -> float:
         """One step on one batch; its loss."""
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate
         pictures, target = batch
         with torch.autocast("cpu", torch.bfloat16):
             first, second = self.net(pictures.float())
         loss = loss_of(first, target) + loss_of(second, target)
+        self.descend(loss, rate)
+        self.crops += len(pictures)
+        follow(self.average, self.net, keep)
+        return float(loss.item())
+
+    def descend(self, loss: Tensor, rate: float) -> None:
+        """One step of both optimisers."""
         for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, 5.0)
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
-        self.crops += len(pictures)
-        self._follow(keep)
-        return float(loss.item())
 
-    @torch.no_grad()
-    def _follow(self, keep: float) -> None:
-        pairs = zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True)
-        for mean, value in pairs:
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - keep)
-            else:
-                mean.copy_(value)
+
+@torch.no_grad()
+def follow(average: nn.Module, net: nn.Module, keep: float) -> None:
+    """Move a running average towards a network, in place."""
+    for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - keep)
+        else:
+            mean.copy_(value)
 
 
 @torch.no_grad()
@@ -194,7 +197,7 @@ def run(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     shape = {"blocks": tuple(arguments.blocks), "dilations": tuple(arguments.dilations), "more": arguments.more}
-    training = Training(arguments.lr, arguments.decay, not arguments.adamw, **shape)
+    training = Training(arguments.lr, arguments.decay, not arguments.adamw, PoseNano(**shape))
     latest = out / "state.pt"
     resumed = arguments.resume and latest.exists()
     if resumed:
@@ -243,7 +246,8 @@ def run(arguments: argparse.Namespace) -> None:
         note(validation=validate(training.average, photos, mix), stopped=bool(stopping))
 
 
-def _share(text: str) -> tuple[Path, float]:
+def share(text: str) -> tuple[Path, float]:
+    """A cache and its share of the crops, of FOLDER=SHARE."""
     folder, _, share = text.rpartition("=")
     return Path(folder), float(share)
 
@@ -252,7 +256,7 @@ def main() -> None:
     """Train from the command line."""
     parser = argparse.ArgumentParser(description="Train posert-nano.")
     parser.add_argument(
-        "--cache", type=_share, nargs="+", required=True, metavar="DIR=SHARE",
+        "--cache", type=share, nargs="+", required=True, metavar="DIR=SHARE",
         help="folders made by cache and by drawn (those under the drawn ones first), each with its share of the crops",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of this run: state.pt, log.jsonl")
