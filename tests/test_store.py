@@ -331,6 +331,15 @@ def test_what_posert_scratch_mb_must_be(monkeypatch: pytest.MonkeyPatch) -> None
     assert "POSERT_SCRATCH_RUN" not in os.environ
 
 
+def test_the_results_of_one_source_are_files_at_addresses(faults: Faults, run: Run, model: Path, clips: Path) -> None:
+    """A drawing called `0`, as its folder here was, has no container."""
+    out, sets = f"{BUCKET}/single", f"{BUCKET}/single/sets/list.csv"
+    code, _, err = run("infer", model, clips / "b.mp4", "-o", f"{out}/b.jsonl", "--overlay", f"{out}/b.mp4")
+    assert (code, sorted(remote.listing(f"{out}/"))) == (0, [f"{out}/b.jsonl", f"{out}/b.mp4"]), err
+    remote.put(write(clips.parent / "list.csv", "path\n../b.mp4\n"), sets)
+    assert next(job.source for job in plan([f"@{sets}"], clips.parent / "out", None, "jsonl")) == f"{out}/b.mp4"
+
+
 def test_results_at_an_address(faults: Faults, run: Run, model: Path, clips: Path, tmp_path: Path) -> None:
     out = f"{BUCKET}/{tmp_path.name}/"
     command = ("infer", model, clips, "--format", "jsonl,openpose", "-o")

@@ -86,7 +86,8 @@ class Delivery:
         self._pushed_s = time.monotonic()
         self.places: Places = ()
         for number, output in enumerate(stored):
-            self._pull(output, Path(self._root.name if self._root else "", str(number)))
+            ending = Path(bare(output)).suffix  # writers go by it
+            self._pull(output, Path(self._root.name if self._root else "", f"{number}{ending}"))
 
     def here(self, output: str | None) -> Path | None:
         """Where what belongs at an output is written: the folder that stands for an address, any other as it is."""

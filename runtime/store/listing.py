@@ -78,14 +78,23 @@ def list_file(path: str) -> Iterator[str]:
         yield place
 
 
+def _below(folder: str, entry: str) -> str:
+    """An entry below a folder's address, or with `../` below one above it, but never another bucket's."""
+    while entry.startswith("../") and folder.count("/") > 2:
+        folder, entry = folder.rpartition("/")[0], entry[3:]
+    return f"{folder}/{entry}"
+
+
 def beside(path: str, entry: str) -> str:
     """What a list names: a file here if it lies here; in a list behind an address a file there, or another address.
 
+    >>> beside("s3://b/sets/l.csv", "../clips/a.mp4")
+    's3://b/clips/a.mp4'
     >>> beside("https://h/sets/list.txt", "a/b.mp4"), beside("s3://b/l.csv", "s3://c/d.mp4"), beside("l.csv", "a.mp4")
     ('simplecache::https://h/sets/a/b.mp4', 's3://c/d.mp4', 'a.mp4')
     """
     if "://" not in path:
         return entry
     if "://" not in entry:
-        entry = urljoin(path, entry) if path.startswith("http") else f"{path.rpartition('/')[0]}/{entry}"
+        entry = urljoin(path, entry) if path.startswith("http") else _below(path.rpartition("/")[0], entry)
     return kept(entry) if entry.startswith("http") and not path_of(entry).endswith("/") else entry
