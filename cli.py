@@ -253,6 +253,7 @@ def infer(
     from posert.runtime.options import ModelOptions
 
     form = ",".join(forms or ["jsonl"])
+    output = None if output == "-" else output  # standard output, as everywhere
     delivery = Delivery(output, overlay)
     place, drawn = delivery.here(output), delivery.here(overlay)
     # first: what is wrong here should cost no download

@@ -100,6 +100,7 @@ def test_several_sources_on_standard_output(run: Run, model: Path, tmp_path: Pat
     one, two = media.video(tmp_path / "a.mp4", count=2), media.video(tmp_path / "b.mp4", count=1)
     code, out, _ = run("infer", model, one, two, "-q")
     assert code == 0
+    assert run("infer", model, one, two, "-q", "-o", "-")[:2] == (0, out)  # it wrote a file called -
     assert [("source" in line, line.get("frame")) for line in lines(out)] == [
         (True, None), (False, 0), (False, 1), (True, None), (False, 0),
     ]  # fmt: skip
