@@ -53,7 +53,8 @@ def files(source: str) -> list[tuple[str, str]]:
         return [(source, path_of(address).rpartition("/")[2])]
     found = _media(remote.listing(address))
     if not found:
-        raise PosertError(f"no image or video below {shown(source)}", "posert looks for files such as .jpg, .png, .mp4")
+        hint = "check the address, its bucket included: posert looks for files such as .jpg, .png, .mp4"
+        raise PosertError(f"no image or video below {shown(source)}", hint)
     return _named(found, address)
 
 
