@@ -27,7 +27,11 @@ def trial(model: Model, bgr: NDArray[np.uint8]) -> list[str]:
         PosertError: the network does not run, or its outputs do not fit the decoder and the skeleton.
     """
     stage, (tensor, input_wh) = model.spec.stages[-1], tensor_of(model, bgr)
-    outputs = model.run(stage.name, tensor)
+    try:
+        outputs = model.run(stage.name, tensor)
+    except PosertError as error:
+        own = "nodes[0], nodes[1], ... are the recipe's: check what this one is given against its operator"
+        raise PosertError(error.what, own if "nodes[" in error.what else error.hint) from None
     try:
         found = decoder(stage.decoder).decode(outputs, model.spec.skeleton, model.params(stage.name), input_wh)[0]
     except PosertError as error:

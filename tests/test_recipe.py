@@ -211,10 +211,16 @@ def test_what_does_not_fit_is_said_with_the_skeletons_counts_and_the_detectors_a
     file = own_networks.brightest_cells(tmp_path / "net.onnx")
     for key, value, hint in (
         ("skeleton.names", ["a", "b", "c"], "the skeleton has 3 keypoints and 1 edges, the input 24x32 px"),
+        (
+            "nodes",
+            [{"op": "Reshape", "inputs": ["heat", [1, 5, 7]], "outputs": ["odd"]}],
+            "nodes[0], nodes[1], ... are the recipe's",
+        ),
         ("detector", "yolox-nano", "put it into the folder of the result, which has net.onnx"),
     ):
         with pytest.raises(PosertError) as caught:
-            posert.tag(file, recipe=_set(tomllib.loads(RECIPE), key, value), out=tmp_path)
+            recipe = _set(tomllib.loads(RECIPE), "stage.outputs.maps", "odd" if key == "nodes" else "heat")
+            posert.tag(file, recipe=_set(recipe, key, value), out=tmp_path)
         assert hint in caught.value.hint
 
 
