@@ -111,7 +111,7 @@ fuzz: .venv-export/ready
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: posert needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP) --upgrade pip
-	@echo 'installing posert; its kernels are compiled on the way, which takes a few minutes'
+	@echo 'installing posert; its kernels are compiled on the way, which takes one to five minutes'
 	$(BIN)/python $(PIP) -e '.[cpu,track]'
 	@touch $@
 
