@@ -214,7 +214,7 @@ def _of_metadata(spec: ModelSpec) -> dict[str, Any]:
     stage = spec.stages[-1]
     known = {one: name for name, one in named_skeletons().items()}
     skeleton = known.get(spec.skeleton) or _unusual(spec.skeleton)
-    keys = {"model": spec.model, "licence": spec.licence, "source": spec.source}
+    keys = {"model": spec.model, "licence": spec.licence or "not known", "source": spec.source}
     before = {"detector": spec.stages[0].file or NO_DETECTOR} if len(spec.stages) > 1 else {}
     own = {"input": _unusual(stage.input), **_unusual(replace(stage, file=None, sha256=None))}
     texts = {"skeleton": skeleton} if isinstance(skeleton, str) else {}
