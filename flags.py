@@ -82,6 +82,7 @@ Device = Annotated[
         "(docs/devices.md); one that is not there is an error.",
     ),
 ]
+Detector = Annotated[str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")]
 Threads = Annotated[int, typer.Option(min=0, rich_help_panel=NETWORK, help="CPU threads; 0 = all cores.")]
 Latency = Annotated[
     bool,

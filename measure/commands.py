@@ -13,6 +13,7 @@ from posert.flags import (
     MODEL,
     AcceptLicence,
     AcceptUnpinned,
+    Detector,
     Device,
     LongEdge,
     NetResolution,
@@ -46,9 +47,7 @@ def evaluate(
     images: Annotated[Path | None, typer.Option(help="Folder of the pictures, or with --tracks a video.")] = None,
     fps: Annotated[float, typer.Option(min=0.001, help="Frames per second of a folder, with --tracks.")] = 25.0,
     boxes: Annotated[bool, typer.Option(help="Look at the annotated boxes instead of finding people.")] = False,
-    detector: Annotated[
-        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
-    ] = None,
+    detector: Detector = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture (top-down models).")] = False,
     device: Device = "auto",
     threads: Threads = 0,
@@ -101,9 +100,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Medians of so many rounds, in which all take turns.")] = 3,
     devices: Annotated[str, typer.Option(help="Several, separated by commas, each as with --device.")] = "auto",
     threads: Threads = 0,
-    detector: Annotated[
-        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
-    ] = None,
+    detector: Detector = None,
     long_edge: LongEdge = 0,
     net_resolution: NetResolution = None,
     params: Params = None,
@@ -224,9 +221,7 @@ def plan(
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = by measurement.")] = 0,
     device: Device = "auto",
     threads: Threads = 0,
-    detector: Annotated[
-        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
-    ] = None,
+    detector: Detector = None,
     long_edge: LongEdge = 0,
     net_resolution: NetResolution = None,
     params: Params = None,

@@ -17,6 +17,7 @@ from posert.flags import (
     PEOPLE,
     AcceptLicence,
     AcceptUnpinned,
+    Detector,
     Device,
     Draw,
     Face,
@@ -136,9 +137,7 @@ def live(
     min_score: MinScore = 0.0,
     min_box_area: MinBoxArea = 0.0,
     roi: Roi = None,
-    detector: Annotated[
-        str | None, typer.Option(help="File or name of what finds boxes, for a one-person model.")
-    ] = None,
+    detector: Detector = None,
     hands: Hands = False,
     face: Face = False,
     parts: PartFiles = None,
