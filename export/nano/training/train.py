@@ -52,11 +52,11 @@ def tensors(batch: crops.Batch) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(batch.pictures).permute(0, 3, 1, 2), torch.from_numpy(batch.targets).permute(0, 3, 1, 2)
 
 
-def loss_of(maps: Tensor, target: Tensor) -> Tensor:
-    """Squared error summed over channels, mean over cells; NaN in the target: unknown, costs nothing."""
+def loss_of(maps: Tensor, target: Tensor, times: float | Tensor = 1.0) -> Tensor:
+    """Squared error summed over channels, mean over cells, counted so many times; NaN in the target costs nothing."""
     known = target.nan_to_num()
     # cells with signal count more: the maps are almost empty
-    weight = torch.cat([1 + 5 * known[:, :18].clamp(min=0), 1 + 3 * known[:, 18:].abs()], 1) * ~target.isnan()
+    weight = torch.cat([1 + 5 * known[:, :18].clamp(min=0), 1 + 3 * known[:, 18:].abs()], 1) * ~target.isnan() * times
     return ((maps.float() - known).square() * weight).sum() / (target.shape[0] * target.shape[2] * target.shape[3])
 
 

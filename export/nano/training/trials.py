@@ -165,9 +165,7 @@ def focal(maps: Tensor, target: Tensor) -> Tensor:
     with torch.no_grad():
         wrong = (maps.float() - target.nan_to_num()).abs().div(0.3).clamp(0.3, 3.0)
         wrong[:, K:] = 1.0
-    known = target.nan_to_num()
-    weight = torch.cat([1 + 5 * known[:, :K].clamp(min=0), 1 + 3 * known[:, K:].abs()], 1) * ~target.isnan() * wrong
-    return ((maps.float() - known).square() * weight).sum() / (target.shape[0] * target.shape[2] * target.shape[3])
+    return loss_of(maps, target, wrong)
 
 
 def third_loss(kind: str, maps: Tensor, target: Tensor) -> Tensor:
@@ -175,9 +173,7 @@ def third_loss(kind: str, maps: Tensor, target: Tensor) -> Tensor:
     if kind == "offsets":
         known = ~target.isnan()
         return 2 * (maps - target.nan_to_num()).abs()[known].mean()
-    known = target.nan_to_num()
-    weight = (1 + 5 * known.clamp(min=0)) * ~target.isnan()
-    return ((maps - known).square() * weight).sum() / (target.shape[0] * target.shape[2] * target.shape[3])
+    return loss_of(maps, target)
 
 
 def run(kind: str, init: Path, shares: dict[Path, float], out: Path, seconds: float, rate: float, seed: int) -> None:
