@@ -21,7 +21,7 @@ from stores import account, fill, s3_server
 from posert.errors import PosertError
 from posert.runtime.jobs import spans
 from posert.runtime.jobs.job import Job
-from posert.runtime.jobs.on_ray import RayOptions, _anywhere, _Crew, on_ray
+from posert.runtime.jobs.on_ray import RayOptions, _Actor, _anywhere, _Crew, on_ray
 from posert.runtime.jobs.planning import plan
 from posert.runtime.jobs.recipe import Recipe, Settings
 from posert.runtime.jobs.spans import Unit
@@ -303,19 +303,29 @@ def test_a_machine_that_is_taken_away(
 ) -> None:
     """What its actors had is done elsewhere, each clip is in the dataset once, and no clip is blamed.
 
-    It had two CPUs, so that it was asked before how an actor makes most of them.
+    It had two CPUs, so that it was asked before how an actor makes most of them. Its actors never end what they have,
+    and nobody gets work before they do.
     """
     options = ("--format", "parquet", "--partition", 2)
     assert run("infer", model, folder / "deep", "-o", tmp_path / "here", *options)[0] == 0
     doomed, crews = nodes.add_node(**NODE | {"num_cpus": 2}), list[_Crew]()
-    hand_out = _Crew.hand_out
+    there, hand_out, do = doomed.node_id, _Crew.hand_out, _Actor.do
+
+    class Held(_Actor):
+        def do(self, unit: bytes) -> bytes:
+            if self.node() == there:
+                time.sleep(600)
+            return do(self, unit)
 
     def struck(crew: _Crew, todo: Todo) -> None:
+        if not crews and not any(hand.node == there for hand in crew.hands):
+            return
         hand_out(crew, todo)
-        if not crews and any(hand.has for hand in crew.hands if hand.node == doomed.node_id):
+        if not crews:
             crews.append(crew)
             nodes.remove_node(doomed, allow_graceful=False)
 
+    monkeypatch.setattr("posert.runtime.jobs.on_ray._Actor", Held)
     monkeypatch.setattr(_Crew, "hand_out", struck)
     code, _, err = run("--debug", "infer", model, folder / "deep", "-o", tmp_path / "there", "--on", "ray", *options)
     assert code == 0, err
