@@ -326,10 +326,10 @@ def test_nano_says_what_the_exporter_says(nano) -> None:
     assert own.stages == wanted.stages or own.stages[0].params.keys() == wanted.stages[0].params.keys()
     assert own.skeleton == wanted.skeleton
     assert isinstance(own, ModelSpec)
-    assert find_model("nano").stat().st_size <= 2_000_000
+    assert find_model("nano").stat().st_size <= 2_100_000
 
 
-@pytest.mark.parametrize("size_hw", [(32, 32), (256, 320), (384, 224)])
+@pytest.mark.parametrize("size_hw", [(64, 64), (256, 320), (384, 192)])
 def test_nano_takes_any_size(nano, size_hw: tuple[int, int]) -> None:
     tensor = np.full((2, 3, *size_hw), 110, np.float32)
     outputs = nano.run("pose", tensor)
@@ -340,7 +340,7 @@ def test_nano_takes_any_size(nano, size_hw: tuple[int, int]) -> None:
 
 
 def test_nano_rows_of_a_batch_do_not_mix(nano) -> None:
-    frames = [clip.render(index)[0][:352].transpose(2, 0, 1).astype(np.float32) for index in (0, 100)]
+    frames = [clip.render(index)[0][:320].transpose(2, 0, 1).astype(np.float32) for index in (0, 100)]
     both = nano.run("pose", np.stack(frames))
     for row, frame in enumerate(frames):
         alone = nano.run("pose", frame[None])
@@ -480,7 +480,8 @@ class TestTraining:
         assert values.min() > 0.5
         assert values.max() < 1.4
 
-    def test_a_resumed_run_ends_where_an_unbroken_one_does(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("more", [[], ["--twice"]], ids=["once", "twice"])
+    def test_a_resumed_run_ends_where_an_unbroken_one_does(self, tmp_path: Path, more: list[str]) -> None:
         torch = pytest.importorskip("torch")
         import sys
 
@@ -491,7 +492,7 @@ class TestTraining:
         for name, parts in (("whole", ["4"]), ("parts", ["2", "4"])):
             for steps in parts:
                 line = ["train", "--cache", f"{tmp_path / 'cache'}=1", "--out", str(tmp_path / name), "--steps", steps]
-                sys.argv = [*line, "--threads", "1", "--resume"]
+                sys.argv = [*line, *more, "--threads", "1", "--resume"]
                 train.main()
             ends.append(torch.load(tmp_path / name / "state.pt", weights_only=True)["net"])
         assert all(torch.equal(a, b) for a, b in zip(ends[0].values(), ends[1].values(), strict=True))
@@ -519,6 +520,31 @@ class TestTraining:
         assert (training.crops, training.step) == (7, 0)
         torch.save(training.state(), tmp_path / "deeper.pt")
         assert load(tmp_path / "deeper.pt").shape == training.net.shape
+
+    def test_a_network_that_looks_twice_starts_as_the_mean_of_both(self) -> None:
+        """And where the one it continues stands still, one step moves the new layers alone."""
+        torch = pytest.importorskip("torch")
+        from posert.export.nano.network import PoseNano, made
+        from posert.export.nano.training.train import Training, stand_still
+
+        torch.manual_seed(0)
+        small, image = PoseNano().eval(), torch.rand(2, 3, 128, 192) * 255
+        net = made(twice=True)
+        stand_still(net, small.state_dict())
+        training = Training(1e-2, 0.0, muon=True, net=net)
+        training.load({"average": small.state_dict()}, exactly=False)
+        with torch.no_grad():
+            half = small(torch.nn.functional.avg_pool2d(image, 2))[1]
+            half = torch.nn.functional.interpolate(half, scale_factor=2.0, mode="bilinear")
+            wanted = (small(image)[1] + half) / 2
+            for maps in training.average(image):
+                torch.testing.assert_close(maps, wanted)
+        training.net.train()
+        training.learn((image.to(torch.uint8), torch.ones(2, layout.CHANNELS, 16, 24)), 1e-2, 0.5)
+        moved = {name for name, value in net.state_dict().items() if name not in small.state_dict() and value.any()}
+        assert "h2_both.weight" in moved
+        for name, value in small.state_dict().items():
+            assert torch.equal(value, net.state_dict()[name]), name
 
     @pytest.mark.parametrize("kind", ["fine", "offsets", "focal", "distilled", "int8"])
     def test_a_trial_starts_as_the_network_it_changes(self, tmp_path: Path, kind: str) -> None:
@@ -603,9 +629,9 @@ class TestTraining:
         lines: list[str] = []
         out = convert("nano", tmp_path / "own.onnx", from_file=CHECKPOINT, report=lines.append)
         assert lines[1].startswith("verdict: differs from the original on 3 drawn scenes as its int8 weights do")
-        assert out.stat().st_size <= 2_000_000
+        assert out.stat().st_size <= 2_100_000
         with open_model(out, device="cpu", threads=1) as own, open_model("nano", device="cpu", threads=1) as shipped:
-            tensor = clip.render(30)[0][:352].transpose(2, 0, 1)[None].astype(np.float32)
+            tensor = clip.render(30)[0][:320].transpose(2, 0, 1)[None].astype(np.float32)
             np.testing.assert_allclose(own.run("pose", tensor)["pafs"], shipped.run("pose", tensor)["pafs"], atol=0.02)
 
     def test_the_mean_of_two_checkpoints(self, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from posert.export.nano import layout
-from posert.export.nano.network import PoseNano
+from posert.export.nano.network import PoseNano, made
 
 OPSET = 17
 SMALLEST = 2000  # weights of fewer values stay float32
@@ -36,7 +36,7 @@ class Deployed(nn.Module):
 def load(checkpoint: Path) -> PoseNano:
     """The averaged network of a checkpoint or training state."""
     state = torch.load(checkpoint, weights_only=True)
-    net = PoseNano(**state.get("shape", {}))
+    net = made(**state.get("shape", {}))
     net.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in state["average"].items()})
     net.eval()
     return net

@@ -88,13 +88,54 @@ class PoseNano(nn.Module):
         return first, first + self.h2(refined), refined, stem
 
 
+class Twice(PoseNano):
+    """Looks at the picture and, with the same weights, at half of it: sides multiples of 64, maps as PoseNano's.
+
+    A network of this size knows people of one range of sizes; large ones are small in the half. The first maps are the
+    mean of both, the second what `both` makes of them and of the features that they were made of; untrained, the mean.
+    """
+
+    def __init__(self, **shape: Any) -> None:
+        super().__init__(**shape)
+        self.shape["twice"] = True
+        features, inner = self.r0[0].out_channels, self.r1.a[0].out_channels
+        self.both = nn.Sequential(convolution(2 * (features + layout.CHANNELS), features, 1), Residual(features, inner))
+        self.h2_both = nn.Conv2d(features, layout.CHANNELS, 1)
+        nn.init.zeros_(self.h2_both.weight)
+        nn.init.zeros_(self.h2_both.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        _, whole, features, _ = self.inside(x)
+        half = F.interpolate(
+            torch.cat(self.inside(F.avg_pool2d(x, 2))[1:3], 1), scale_factor=2.0, mode="bilinear", align_corners=False
+        )
+        mean = (whole + half[:, : layout.CHANNELS]) * 0.5
+        return mean, mean + self.h2_both(self.both(torch.cat([whole, features, half], 1)))
+
+    def train(self, mode: bool = True) -> "Twice":
+        """Batch normalisation that sees both sizes keeps its averages, which are of neither alone."""
+        super().train(mode)
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.BatchNorm2d) and not name.startswith("both."):
+                layer.eval()
+        return self
+
+
+def made(twice: bool = False, **shape: Any) -> PoseNano:
+    """A new network of the shape that a checkpoint keeps."""
+    return (Twice if twice else PoseNano)(**shape)
+
+
 def grown(saved: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     """The state of a network that computes what a smaller one with the weights `saved` does, until it is trained.
 
-    What only the larger one has keeps its own weights, and no channel of the smaller one looks at it.
+    What only the larger one has keeps its own weights, and no channel of the smaller one looks at it. What only the
+    saved one has is left out: a `Twice` becomes the network that it looks with.
     """
     state: dict[str, Tensor] = net.state_dict()
     for name, old in saved.items():
+        if name not in state:
+            continue
         new = state[name].clone()
         if new.ndim == 4:
             new[: old.shape[0], old.shape[1] :] = 0

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from posert.runtime.session import find_model
 
 ASSETS = Path(os.environ.get("POSERT_ASSETS", Path(__file__).parents[3] / "shared" / "assets"))
-SIZES_HW = ((256, 256), (224, 384))
+SIZES_HW = ((256, 256), (256, 384))
 TEACHER = "openvino_human_pose_estimation_0001_w8.onnx"
 
 

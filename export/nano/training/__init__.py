@@ -6,7 +6,9 @@ In the environment of `make test-export`, with COCO's keypoint labels and photos
     python -m posert.export.nano.training.thunder photos --thunder movenet-thunder.onnx --detector yolox-nano.onnx
     python -m posert.export.nano.training.drawn --photos photos --out drawn
     python -m posert.export.nano.training.train --cache photos=0.8 drawn=0.2 --steps N --out run
-    posert export nano --from run/state.pt
+    python -m posert.export.nano.training.train ... --init run/state.pt --twice --still --steps N --out both
+    python -m posert.export.nano.training.train ... --init both/state.pt --twice --steps N --out all
+    posert export nano --from all/state.pt
     python -m posert.export.nano.training.evaluate nano.onnx
     python -m posert.export.nano.training.evaluate nano.onnx --crowds L.json --images DIR
     python -m posert.export.nano.training.evaluate nano.onnx --lying tests/lying.json --images LYING

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posert.export.nano import layout
-from posert.export.nano.training.cache import PAD, SIDE
+from posert.export.nano.training.cache import PAD
 
-SIZES = ((160, 32), (256, 12), (384, 5))  # side px and crops of batch 0, 1, 2, 0, ...: about the same pixels in each
+SIZES = ((192, 24), (320, 8), (448, 4))  # side px and crops of batch 0, 1, 2, 0, ...: about the same pixels in each
+WHOLE = 384  # px, the side of a whole picture: a multiple of 64 as well
 SCALE = (0.4, 2.0)  # px of the crop per px of the photo
 PERSON_FIT = (0.3, 1.15)  # long side of the chosen person's box, in crop sides
 LABEL_SIGMA = 0.875  # cells, the spread of a keypoint's peak
@@ -122,9 +123,9 @@ def batch(photos: Photos, shares: list[float], number: int, mix: Mix, seed: int)
 
 
 def whole(photos: Photos, indices: NDArray[np.int64], mix: Mix) -> Batch:
-    """Whole pictures, unchanged: what the validation loss is measured on."""
+    """Whole pictures, unchanged, in a larger square: what the validation loss is measured on."""
     view = View(np.eye(2), np.zeros(2), False)
-    made = [crop(photos, int(index), view, SIDE, mix) for index in indices]
+    made = [crop(photos, int(index), view, WHOLE, mix) for index in indices]
     pictures, targets, people = zip(*made, strict=True)
     return Batch(np.stack(pictures), np.stack(targets), list(people))
 

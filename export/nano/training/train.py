@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from posert.export.nano.network import PoseNano, grown
+from posert.export.nano.network import PoseNano, grown, made
 from posert.export.nano.training import crops
 from posert.export.nano.training.muon import Muon
 
@@ -66,9 +66,10 @@ class Training:
     def __init__(self, rate: float, decay: float, muon: bool, net: PoseNano) -> None:
         self.net = net.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.net).eval()
-        inner = [p for name, p in self.net.named_parameters() if p.ndim == 4 and name[:2] not in ("h1", "h2")]
+        learning = {name: p for name, p in self.net.named_parameters() if p.requires_grad}
+        inner = [p for name, p in learning.items() if p.ndim == 4 and name[:2] not in ("h1", "h2")]
         inside = {id(p) for p in inner}
-        outer = [p for p in self.net.parameters() if id(p) not in inside]
+        outer = [p for p in learning.values() if id(p) not in inside]
         if not muon:
             inner, outer = [], [*inner, *outer]
         groups = [
@@ -125,6 +126,12 @@ class Training:
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
+
+
+def stand_still(net: nn.Module, saved: dict[str, Tensor]) -> None:
+    """Only what a network has beyond the one with the weights `saved` learns."""
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name not in saved)
 
 
 @torch.no_grad()
@@ -197,7 +204,10 @@ def run(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     shape = {"blocks": tuple(arguments.blocks), "dilations": tuple(arguments.dilations), "more": arguments.more}
-    training = Training(arguments.lr, arguments.decay, not arguments.adamw, PoseNano(**shape))
+    net = made(twice=arguments.twice, **shape)
+    if arguments.still:
+        stand_still(net, torch.load(arguments.init, weights_only=True)["average"])
+    training = Training(arguments.lr, arguments.decay, not arguments.adamw, net)
     latest = out / "state.pt"
     resumed = arguments.resume and latest.exists()
     if resumed:
@@ -268,6 +278,8 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, nargs=2, default=[1, 2], help="residual blocks at strides 8 and 16")
     parser.add_argument("--dilations", type=int, nargs="+", default=[1], help="of each residual block at stride 32")
     parser.add_argument("--more", type=int, default=0, help="residual blocks of the refinement beyond the first")
+    parser.add_argument("--twice", action="store_true", help="a network that looks at half of the picture too")
+    parser.add_argument("--still", action="store_true", help="what --init knows stays as it is")
     parser.add_argument("--decay", type=float, default=0.02, help="weight decay")
     parser.add_argument("--keep", type=float, default=0.998, help="share of the running average kept per step")
     parser.add_argument("--adamw", action="store_true", help="AdamW for everything, no Muon")
