@@ -286,7 +286,10 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1000, help="steps between validations")
     parser.add_argument("--threads", type=int, default=0, help="0: one or two, as is faster at the time")
     parser.add_argument("--seed", type=int, default=0)
-    run(parser.parse_args())
+    arguments = parser.parse_args()
+    if arguments.still and not arguments.init:
+        parser.error("--still needs --init")
+    run(arguments)
 
 
 if __name__ == "__main__":
