@@ -21,9 +21,9 @@ pytest.importorskip("openvino", reason="needs OpenVINO: pip install 'posert[open
 pytestmark = pytest.mark.openvino
 
 
-@pytest.mark.parametrize("size", [(320, 256), (256, 384), (96, 96)])
+@pytest.mark.parametrize("size", [(320, 256), (256, 384), (128, 128)])
 def test_the_same_maps_as_by_onnx_runtime(size: tuple[int, int]) -> None:
-    """nano takes any size, so one compiled network sees several shapes."""
+    """nano takes any multiples of 64, so one compiled network sees several shapes."""
     with open_model("nano", device="cpu") as ours, open_model("nano", device="openvino") as theirs:
         assert theirs.device == "openvino:CPU"
         tensor = np.random.default_rng(0).uniform(-1, 1, (2, 3, size[1], size[0])).astype(np.float32)
@@ -35,7 +35,7 @@ def test_the_same_maps_as_by_onnx_runtime(size: tuple[int, int]) -> None:
 
 def test_calls_side_by_side_are_right_and_keep_their_outputs() -> None:
     """Two streams of one network in OpenVINO gave heat maps of 1e10: the test compared them with each other alone."""
-    tensors = [np.random.default_rng(n).uniform(-1, 1, (1, 3, 96, 96)).astype(np.float32) for n in range(24)]
+    tensors = [np.random.default_rng(n).uniform(-1, 1, (1, 3, 128, 128)).astype(np.float32) for n in range(24)]
     with open_model("nano", device="openvino", workers=2) as model, open_model("nano", device="cpu") as usual:
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(lambda tensor: model.run("pose", tensor), tensors))
@@ -45,13 +45,13 @@ def test_calls_side_by_side_are_right_and_keep_their_outputs() -> None:
 
 
 def test_a_shape_that_comes_again_and_again_gets_a_network_of_its_own() -> None:
-    tensors = [np.random.default_rng(n).uniform(-1, 1, (1, 3, 96, 96)).astype(np.float32) for n in range(40)]
+    tensors = [np.random.default_rng(n).uniform(-1, 1, (1, 3, 128, 128)).astype(np.float32) for n in range(40)]
     with open_model("nano", device="openvino") as model, open_model("nano", device="cpu") as usual:
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(lambda tensor: model.run("pose", tensor), tensors))
         copy = model._sessions["pose"]._free.queue[-1]
-        assert [dict(key)["image"] for key in copy.fixed] == [(1, 3, 96, 96)]
-        other = np.zeros((1, 3, 64, 96), np.float32)
+        assert [dict(key)["image"] for key in copy.fixed] == [(1, 3, 128, 128)]
+        other = np.zeros((1, 3, 64, 128), np.float32)
         for tensor, outputs in [*zip(tensors, found, strict=True), (other, model.run("pose", other))]:
             for role, value in usual.run("pose", tensor).items():
                 np.testing.assert_allclose(outputs[role], value, atol=1e-4)
