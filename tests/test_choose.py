@@ -1,6 +1,7 @@
 """Whose poses stay: by score, size and place; so many, or one; and over time, with ids and without."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,17 +177,28 @@ def test_nothing_asked_for_changes_nothing() -> None:
     assert Chooser(PeopleOptions())(result) is result
 
 
-def test_people_of_a_real_video_who_stay_keep_ids_and_places(assets: Path) -> None:
-    """Whoever is left out has been followed all the same, and whoever is chosen stays though others are better."""
+def followed(video: Path, last: int) -> Callable[..., list[Poses]]:
+    """A function of options: the people of a real video's frames up to `last`, found once and followed."""
     pytest.importorskip("lap")
-    video = frames(assets / "media" / "videos" / "pose2sim_multi_cam02.mp4", last=24)
     with open_model("nano", device="cpu") as model:
-        found, skeleton = list(estimate_frames(model, video)), model.spec.skeleton
+        found, skeleton = list(estimate_frames(model, frames(video, last=last))), model.spec.skeleton
 
     def tracked(**options: Any) -> list[Poses]:
         refine = post_chain(skeleton, track=True, people=PeopleOptions(**options))
         return [refine(result, frame.bgr).poses for frame, result in found]
 
+    return tracked
+
+
+def test_who_was_best_at_first_stays_though_another_is_better(assets: Path) -> None:
+    tracked = followed(assets / "media" / "videos" / "pose2sim_single_cam01.mp4", 8)
+    assert len({int(poses.ids[poses.scores.argmax()]) for poses in tracked()}) > 1
+    assert {tuple(poses.ids.tolist()) for poses in tracked(person="best")} == {(1,)}
+
+
+def test_people_of_a_real_video_who_stay_keep_ids_and_places(assets: Path) -> None:
+    """Whoever is left out has been followed all the same, and whoever is chosen stays though others are better."""
+    tracked = followed(assets / "media" / "videos" / "pose2sim_multi_cam02.mp4", 24)
     everybody = tracked()
     assert {tuple(sorted(poses.ids.tolist())) for poses in everybody} == {(1, 2, 3)}
     assert len({frozenset(poses.ids[poses.scores.argsort()[-2:]].tolist()) for poses in everybody}) > 1
