@@ -539,7 +539,6 @@ class TestTraining:
             wanted = (small(image)[1] + half) / 2
             for maps in training.average(image):
                 torch.testing.assert_close(maps, wanted)
-        training.net.train()
         training.learn((image.to(torch.uint8), torch.ones(2, layout.CHANNELS, 16, 24)), 1e-2, 0.5)
         moved = {name for name, value in net.state_dict().items() if name not in small.state_dict() and value.any()}
         assert "h2_both.weight" in moved

@@ -64,7 +64,7 @@ class Training:
     """Everything that changes while training: the network, its running average, both optimisers."""
 
     def __init__(self, rate: float, decay: float, muon: bool, net: PoseNano) -> None:
-        self.net = net.to(memory_format=torch.channels_last)
+        self.net = net.to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.net).eval()
         learning = {name: p for name, p in self.net.named_parameters() if p.requires_grad}
         inner = [p for name, p in learning.items() if p.ndim == 4 and name[:2] not in ("h1", "h2")]
@@ -205,15 +205,16 @@ def run(arguments: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     shape = {"blocks": tuple(arguments.blocks), "dilations": tuple(arguments.dilations), "more": arguments.more}
     net = made(twice=arguments.twice, **shape)
-    if arguments.still:
-        stand_still(net, torch.load(arguments.init, weights_only=True)["average"])
+    start = torch.load(arguments.init, weights_only=True) if arguments.init else None
+    if arguments.still and start:
+        stand_still(net, start["average"])
     training = Training(arguments.lr, arguments.decay, not arguments.adamw, net)
     latest = out / "state.pt"
     resumed = arguments.resume and latest.exists()
     if resumed:
         training.load(torch.load(latest, weights_only=True), exactly=True)
-    elif arguments.init:
-        training.load(torch.load(arguments.init, weights_only=True), exactly=False)
+    elif start:
+        training.load(start, exactly=False)
     mix, shares = crops.Mix(), dict(arguments.cache)
     photos = crops.open_photos(list(shares)[:1])
     source = Batches(shares, mix, arguments.seed, training.step)
